@@ -1,0 +1,71 @@
+"""The catalogue: what is for sale, and starting a sale anew while buyers are at work."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ticketing.errors import Contended, NotFound, StaleSale
+from ticketing.rules import Sale, Shard, default_shard_count, timestamp
+from ticketing.store import Store
+
+MAX_ATTEMPTS: Final = 5  # against resets that come at the same time
+FIRST_ITEM_ID: Final = 1
+FIRST_ITEM_NAME: Final = "Item A - Concert Ticket"
+FIRST_STOCK: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """A sale with its shards, each as it stood when it was read."""
+
+    sale: Sale
+    shards: Sequence[Shard]
+
+    @property
+    def updated_at(self) -> str:
+        """When the last ticket moved; ISO 8601 in UTC sorts as time does."""
+        return max(shard.updated_at for shard in self.shards)
+
+
+class Catalogue:
+    """Reads and starts sales. store: the table. clock: seconds since the epoch."""
+
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+
+    def inventory(self, item_id: int) -> Inventory:
+        """The item's sale and stock. Raises NotFound."""
+        for _ in range(MAX_ATTEMPTS):
+            sale = self._store.read_sale(item_id)
+            if sale is None:
+                raise NotFound(f"There is no item {item_id}.")
+            try:
+                return Inventory(sale, self._store.read_shards(sale))
+            except StaleSale:
+                continue  # a reset came between the two reads
+        raise Contended
+
+    def reset(self, item_id: int, *, stock: int | None, item_name: str | None, shard_count: int | None) -> Inventory:
+        """Starts the item's sale anew: the next generation, with all tickets free. None keeps what the sale has.
+
+        The sale's record is the whole truth of a generation, so announcing it is one write; whoever dies after it
+        leaves a sale that buyers open shard by shard. When this returns, all shards are closed to older generations.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            old = self._store.read_sale(item_id)
+            capacity = stock if stock is not None else old.capacity if old else FIRST_STOCK
+            new = Sale(
+                item_id=item_id,
+                item_name=item_name or (old.item_name if old else FIRST_ITEM_NAME),
+                capacity=capacity,
+                shard_count=shard_count or default_shard_count(capacity),
+                generation=old.generation + 1 if old else 1,
+                created_at=timestamp(self._clock()),
+            )
+            if self._store.announce(new):
+                for index in range(max(new.shard_count, old.shard_count if old else 0)):
+                    self._store.open_shard(new, index)
+                return Inventory(new, [Shard.fresh(new, index) for index in range(new.shard_count)])
+        raise Contended

@@ -1,0 +1,217 @@
+"""HTTP for all functions: requests in, answers and problem documents out, one log line and the metrics for each."""
+
+import base64
+import binascii
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolver, Response
+from aws_lambda_powertools.metrics import MetricUnit
+
+from ticketing.errors import Busy, InvalidRequest, NotFound, StoreTrouble
+from ticketing.rules import MAX_ITEM_ID
+from ticketing.schemas import KEY_PATTERN, Problem, decode
+
+# Every code that an answer may carry, with its status.
+PROBLEMS: Final[Mapping[str, HTTPStatus]] = {
+    "sold_out": HTTPStatus.CONFLICT,
+    "not_enough_left": HTTPStatus.CONFLICT,
+    "idempotency_key_reused": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "invalid_request": HTTPStatus.UNPROCESSABLE_ENTITY,  # 400 where it could not be read at all
+    "not_found": HTTPStatus.NOT_FOUND,
+    "busy": HTTPStatus.SERVICE_UNAVAILABLE,
+    "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+logger = Logger(location=None, serialize_stacktrace=False)  # what both would add stands in every line already
+metrics = Metrics()
+
+
+@dataclass(slots=True)
+class Request:
+    """One request as API Gateway hands it over, and what its log line will say."""
+
+    event: Mapping[str, Any]
+    request_id: str
+    log: dict[str, Any] = field(default_factory=dict)
+
+    def body[T](self, shape: type[T]) -> T:
+        """The JSON body as a `shape`. Raises InvalidRequest."""
+        text = self.event.get("body") or ""
+        try:
+            body = base64.b64decode(text, validate=True) if self.event.get("isBase64Encoded") else text.encode()
+        except (binascii.Error, ValueError) as error:  # ValueError: a lone surrogate
+            raise InvalidRequest("The body is not valid UTF-8 or base64.", field="body", status=400) from error
+        return decode(body, shape)
+
+    def header(self, name: str) -> str | None:
+        """The header's only value; None where there is none. Raises InvalidRequest where it was sent twice."""
+        values = _values(self.event, "multiValueHeaders", "headers", name.lower())
+        if len(values) > 1:
+            raise InvalidRequest(f"{name} was sent {len(values)} times. Send it once.", field=name, status=400)
+        return values[0] if values else None
+
+    def idempotency_key(self) -> str | None:
+        """The buyer's idempotency key. Raises InvalidRequest."""
+        key = self.header("Idempotency-Key")
+        if key is not None and not re.search(KEY_PATTERN, key):
+            raise InvalidRequest(
+                "An Idempotency-Key has 16 to 255 visible ASCII characters. Send a fresh UUID.",
+                field="Idempotency-Key",
+                status=400,
+            )
+        return key
+
+    def query_item_id(self, default: int) -> int:
+        """The query's item_id. Raises InvalidRequest."""
+        values = _values(self.event, "multiValueQueryStringParameters", "queryStringParameters", "item_id")
+        if len(values) > 1:
+            raise InvalidRequest(f"item_id was given {len(values)} times. Give it once.", field="item_id")
+        return to_item_id(values[0]) if values else default
+
+
+def to_item_id(text: str) -> int:
+    """The item id that a path or a query names. Raises InvalidRequest."""
+    if not re.fullmatch("[1-9][0-9]{0,8}", text):
+        raise InvalidRequest(f"An item_id is a whole number from 1 to {MAX_ITEM_ID}.", field="item_id")
+    return int(text)
+
+
+def create_api() -> APIGatewayRestResolver:
+    """A resolver whose unknown routes answer like every other error. Routes find their `Request` with `current`."""
+    api = APIGatewayRestResolver()
+
+    @api.not_found
+    def unknown_route(_: Exception) -> Response[str]:
+        raise NotFound("There is no such route. GET / lists them.")
+
+    return api
+
+
+def current(api: APIGatewayRestResolver) -> Request:
+    """The request that is being answered."""
+    request: Request = api.context["request"]
+    return request
+
+
+def answer(body: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response[str]:
+    """A JSON answer from one of the `schemas`. No cache keeps it."""
+    return Response(
+        status_code=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", **(headers or {})},
+        body=msgspec.json.encode(body).decode(),
+    )
+
+
+def problem(
+    request: Request, code: str, detail: str, *, status: int | None = None, field: str | None = None,
+    left: int | None = None, retry_after_seconds: int | None = None,
+) -> Response[str]:  # fmt: skip
+    """A problem document (RFC 9457) with one of the codes in `PROBLEMS`."""
+    status = status or PROBLEMS[code]
+    request.log.setdefault("outcome", code)
+    document = Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        code=code,
+        detail=detail,
+        request_id=request.request_id,
+        field=field,
+        left=left,
+    )
+    headers = {"Cache-Control": "no-store"}
+    if retry_after_seconds is not None:
+        headers["Retry-After"] = str(retry_after_seconds)
+    return Response(status, "application/problem+json", msgspec.json.encode(document).decode(), headers)
+
+
+def serve(api: APIGatewayRestResolver, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    """Answers one request of API Gateway, whatever happens, and writes its log line and metrics."""
+    started = time.perf_counter()
+    request = Request(event, getattr(context, "aws_request_id", ""))
+    bug = None
+    try:
+        api.append_context(request=request)  # type: ignore[no-untyped-call]  # Powertools leaves it untyped
+        result = api.resolve(_routed(event), context)
+    except Exception as error:
+        # The last line of defence: an exception that leaves a handler costs a process and tells the caller its text.
+        trouble = _to_problem(request, error)
+        bug = None if trouble else error
+        result = _to_result(trouble or _internal_error(request))
+    finally:
+        api.clear_context()  # type: ignore[no-untyped-call]
+    request.log |= {
+        "route": f"{event.get('httpMethod')} {event.get('resource')}",
+        "status": result["statusCode"],
+        "request_id": request.request_id,
+        "duration_ms": round((time.perf_counter() - started) * 1000, 2),
+    }
+    report = logger.error if bug else logger.info
+    report("request", extra={"outcome": "ok"} | request.log, exc_info=bug)
+    if metrics.metric_set:
+        metrics.flush_metrics()
+    return result
+
+
+def count(name: str, value: int = 1) -> None:
+    """Adds to a CloudWatch metric of this request; nothing is no metric."""
+    if value:
+        metrics.add_metric(name, MetricUnit.Count, value)
+
+
+def _routed(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The event with its route's own path: `path` may begin with a custom domain's base path."""
+    route = event.get("resource") or event.get("path") or ""
+    parameters = event.get("pathParameters") or {}
+    return {**event, "path": re.sub(r"{(\w+)\+?}", lambda name: parameters.get(name[1]) or name[0], route)}
+
+
+def _to_problem(request: Request, error: Exception) -> Response[str] | None:
+    match error:
+        case InvalidRequest():
+            return problem(request, "invalid_request", error.detail, status=error.status, field=error.field)
+        case NotFound():
+            return problem(request, "not_found", error.detail)
+        case Busy():
+            count("Busy")
+            detail = (
+                "The purchase may have been made. Send the same request with the same Idempotency-Key to find out."
+                if error.outcome_unknown
+                else "Too many buyers at once. Send the same request with the same Idempotency-Key again."
+            )
+            return problem(request, "busy", detail, retry_after_seconds=error.retry_after_seconds)
+        case StoreTrouble():
+            count("Busy")
+            return problem(request, "busy", "The store did not answer. Send the request again.", retry_after_seconds=1)
+        case _:
+            return None
+
+
+def _internal_error(request: Request) -> Response[str]:
+    detail = "This is a fault of ours. Whoever runs the sale finds it by the request_id."
+    return problem(request, "internal_error", detail)
+
+
+def _to_result(response: Response[str]) -> dict[str, Any]:
+    headers = {"Content-Type": [response.content_type], **{name: [str(v)] for name, v in response.headers.items()}}
+    return {
+        "statusCode": response.status_code,
+        "body": response.body,
+        "isBase64Encoded": False,
+        "multiValueHeaders": headers,
+    }
+
+
+def _values(event: Mapping[str, Any], many: str, one: str, name: str) -> list[str]:
+    """All values of a header or a query parameter; API Gateway hands both over in two shapes, names in any case."""
+    for key, values in (event.get(many) or {}).items():
+        if key.lower() == name:
+            return list(values)
+    return [value for key, value in (event.get(one) or {}).items() if key.lower() == name]

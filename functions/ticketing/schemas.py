@@ -1,0 +1,200 @@
+"""The API's bodies: what a request may say and what an answer says. The OpenAPI document is made from these."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from ticketing.audit import Audit as AuditResult
+from ticketing.catalogue import FIRST_ITEM_ID
+from ticketing.catalogue import Inventory as InventoryResult
+from ticketing.errors import InvalidRequest
+from ticketing.rules import MAX_ITEM_ID, MAX_QUANTITY, MAX_SHARDS, MAX_STOCK, Purchase, totals
+
+MAX_BODY_BYTES: Final = 4096  # the largest body that says anything is some 600 bytes
+KEY_PATTERN: Final = "^[!-~]{16,255}(?!\n)$"  # visible ASCII; Python's $ alone would admit a final line feed
+
+type ItemId = Annotated[int, Meta(ge=1, le=MAX_ITEM_ID, description="The item; 1 is the first sale.", examples=[1])]
+
+
+class BuyTicket(Struct, frozen=True, forbid_unknown_fields=True):
+    """What to buy. An empty body buys one ticket of item 1."""
+
+    item_id: ItemId = FIRST_ITEM_ID
+    quantity: Annotated[int, Meta(ge=1, le=MAX_QUANTITY, description="Tickets, all or none of them.", examples=[1])] = 1
+    # Visible ASCII alone: Unicode has several spellings of one name, and so would a buyer.
+    buyer_id: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=128,
+                pattern="^[!-~]+(?!\n)$",
+                description="Who buys: visible ASCII, for example an account's id.",
+                examples=["buyer-42"],
+            ),
+        ]
+        | None
+    ) = None
+
+
+class Reset(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the sale starts anew. What is left out stays as it is."""
+
+    item_id: ItemId = FIRST_ITEM_ID
+    stock: Annotated[int, Meta(ge=0, le=MAX_STOCK, description="Tickets for sale.", examples=[100])] | None = None
+    item_name: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=100,
+                pattern="^[^\\x00-\\x1f\\x7f]+(?!\n)$",
+                description="What buyers see: no control characters.",
+                examples=["Item A - Concert Ticket"],
+            ),
+        ]
+        | None
+    ) = None
+    shards: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=MAX_SHARDS,
+                description="Stock shards; each sells some 140 tickets a second. Left out: one for every 25 tickets.",
+                examples=[4],
+            ),
+        ]
+        | None
+    ) = None
+
+
+class Receipt(Struct, frozen=True):
+    """A purchase. The same for every request with its key."""
+
+    purchase_id: Annotated[str, Meta(description="UUID; GET /purchases/{purchase_id} answers this receipt.")]
+    item_id: int
+    quantity: int
+    status: Literal["confirmed"]
+    buyer_id: str | None
+    purchased_at: Annotated[str, Meta(description="ISO 8601, UTC.")]
+    generation: Annotated[int, Meta(description="Counts the resets of the sale; this purchase belongs to this one.")]
+
+    @classmethod
+    def of(cls, purchase: Purchase) -> "Receipt":
+        return cls(
+            purchase_id=purchase.purchase_id,
+            item_id=purchase.item_id,
+            quantity=purchase.quantity,
+            status="confirmed",
+            buyer_id=purchase.buyer_id,
+            purchased_at=purchase.created_at,
+            generation=purchase.generation,
+        )
+
+
+class Inventory(Struct, frozen=True):
+    """How a sale stands: current_stock + held + total_purchases = initial_stock."""
+
+    item_id: int
+    item_name: str
+    current_stock: Annotated[int, Meta(ge=0, description="Tickets that can be bought now.")]
+    initial_stock: int
+    total_purchases: Annotated[int, Meta(description="Tickets sold: a purchase of three counts three.")]
+    last_updated: Annotated[str, Meta(description="When a ticket last moved; ISO 8601, UTC.")]
+    held: int
+    generation: Annotated[int, Meta(description="Counts the resets of the sale.")]
+    shard_count: int
+
+    @classmethod
+    def of(cls, inventory: InventoryResult) -> "Inventory":
+        _, stock, held, sold = totals(inventory.shards)
+        return cls(
+            item_id=inventory.sale.item_id,
+            item_name=inventory.sale.item_name,
+            current_stock=stock,
+            initial_stock=inventory.sale.capacity,
+            total_purchases=sold,
+            last_updated=inventory.updated_at,
+            held=held,
+            generation=inventory.sale.generation,
+            shard_count=inventory.sale.shard_count,
+        )
+
+
+class Audit(Struct, frozen=True):
+    """Counters and purchase records of the present generation, counted apart."""
+
+    item_id: int
+    item_name: str
+    generation: int
+    capacity: int
+    stock: int
+    held: int
+    sold: int
+    purchase_records: int
+    tickets_in_records: int
+    agrees: bool
+    problems: Annotated[Sequence[str], Meta(description="What does not add up, shard by shard and record by record.")]
+    checked_at: str
+
+    @classmethod
+    def of(cls, result: AuditResult) -> "Audit":
+        return cls(
+            item_id=result.sale.item_id,
+            item_name=result.sale.item_name,
+            generation=result.sale.generation,
+            capacity=result.sale.capacity,
+            stock=result.stock,
+            held=result.held,
+            sold=result.sold,
+            purchase_records=result.purchase_records,
+            tickets_in_records=result.tickets_in_records,
+            agrees=not result.problems,
+            problems=result.problems,
+            checked_at=result.checked_at,
+        )
+
+
+class Service(Struct, frozen=True):
+    """What this is."""
+
+    service: str
+    version: str
+    endpoints: Mapping[str, str]
+    concurrency_model: str
+    guarantees: Sequence[str]
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """An error (RFC 9457). `code` is stable; `detail` is for people."""
+
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str
+    type: str = field(default="about:blank")
+    field: str | None = None
+    left: Annotated[int, Meta(description="Tickets that are left, where they are too few.")] | None = None
+
+
+def decode[T](body: bytes, shape: type[T]) -> T:
+    """The body as a `shape`; an empty one is all defaults. Raises InvalidRequest with the field and the remedy."""
+    if len(body) > MAX_BODY_BYTES:
+        raise InvalidRequest(
+            f"The body has {len(body)} bytes; at most {MAX_BODY_BYTES} are read.", field="body", status=400
+        )
+    try:
+        return msgspec.json.decode(body.strip() or b"{}", type=shape)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at ")
+        unknown = re.search("unknown field `(.*)`", text, re.DOTALL)
+        where = unknown.group(1) if unknown else path.strip("`").removeprefix("$").lstrip(".")
+        remedy = " Leave it out." if unknown else ""
+        raise InvalidRequest(f"{text}.{remedy}", field=where or "body") from error
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise InvalidRequest(f"The body is not JSON: {error}.", field="body", status=400) from error

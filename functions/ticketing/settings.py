@@ -1,0 +1,17 @@
+"""The functions' settings, read once from the environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """table_name: the table that holds sales, stock and purchases."""
+
+    table_name: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Raises KeyError with the variable's name where one is missing: a guess would sell from another table."""
+        return cls(table_name=environment["TABLE_NAME"])

@@ -1,0 +1,337 @@
+"""The table: all key shapes and expressions, and what DynamoDB's answers mean. No other module calls DynamoDB.
+
+Every method is one call of DynamoDB, or one call per page, and raises `StoreTrouble` where it was not carried out.
+An answer that means a mistake of ours (a malformed expression, a missing permission) is raised as botocore raised it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3
+from botocore import exceptions
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
+
+from ticketing.errors import Contended, OutcomeUnknown, StaleSale
+from ticketing.rules import Purchase, Sale, Shard
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+type Item = Mapping[str, Any]  # an item as DynamoDB's low-level API has it: attribute → {"S": …} or {"N": …}
+
+# The clauses of our conditions. Each stands for one way to go wrong.
+_SAME_GENERATION: Final = "generation = :generation"  # planned for this generation: a reset came between otherwise
+_SOMETHING_LEFT: Final = "stock > :zero"  # never one ticket too many
+_ENOUGH_LEFT: Final = "stock >= :quantity"  # several tickets: as many as are taken
+_NOT_THERE: Final = "attribute_not_exists(pk)"  # a key buys once; a sale is not announced twice
+_OLDER: Final = "generation < :generation"  # each shard opens once per generation, and generations only rise
+
+# Reasons for which a transaction may be sent again (API reference of TransactWriteItems, "CancellationReasons").
+_CONTENTION_REASONS: Final = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+# The same as errors of a whole call: refused before anything was written.
+_CONTENTION_ERRORS: Final = {
+    "TransactionConflictException",
+    "ProvisionedThroughputExceededException",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+}
+_SERVER_ERROR: Final = 500  # from this HTTP status on the fault is the store's, and the outcome is unknown
+
+
+def connect() -> "DynamoDBClient":
+    """A DynamoDB client for a sale, where the SDK's defaults are for batch jobs.
+
+    Mode and attempts: "standard" has full jitter; one retry, because it repeats the same request with the same
+    ClientRequestToken and so settles most lost replies cheaply, and no more, because the domain retries better: on
+    another shard, within the buyer's budget. Time-outs: a transaction takes 25 ms (p99 85 ms); the default of 60 s
+    outlives API Gateway's 29 s. Worst case of one call: 2 x (1 s + 2 s) + 1 s of backoff = 7 s.
+    """
+    return boto3.client(
+        "dynamodb",
+        config=Config(
+            retries={"mode": "standard", "total_max_attempts": 2},
+            connect_timeout=1,
+            read_timeout=2,
+            tcp_keepalive=True,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a purchase's transaction was cancelled; nothing of it was written.
+
+    record: the purchase that stands under this id already.
+    shards: the shards whose condition failed, as they were found; None for a shard that was never opened.
+    contended: another transaction or a throttle was in the way of at least one action.
+    """
+
+    record: Purchase | None
+    shards: Mapping[int, Shard | None]
+    contended: bool
+
+
+class Store:
+    """The table `table_name` behind a boto3 DynamoDB client."""
+
+    def __init__(self, client: "DynamoDBClient", table_name: str) -> None:
+        self._client = client
+        self._table = table_name
+
+    def read_sale(self, item_id: int) -> Sale | None:
+        """The item's sale as it stands now; None where there is none."""
+        item = self._get(_sale_key(item_id))
+        return _to_sale(item_id, item) if item else None
+
+    def read_purchase(self, purchase_id: str) -> Purchase | None:
+        """The record of a purchase; None where there is none."""
+        item = self._get(_purchase_key(purchase_id))
+        return _to_purchase(item) if item else None
+
+    def read_shards(self, sale: Sale) -> list[Shard]:
+        """The sale's shards, each as it stands now, but not all of one instant. Never conflicts with a sale."""
+        keys = [_shard_key(sale.item_id, index) for index in range(sale.shard_count)]
+        with _translated():
+            answer = self._client.batch_get_item(RequestItems={self._table: {"Keys": keys, "ConsistentRead": True}})
+        if answer["UnprocessedKeys"]:
+            raise Contended
+        return _current(sale, answer["Responses"].get(self._table, []))
+
+    def snapshot(self, sale: Sale) -> list[Shard]:
+        """The sale's shards, all of one instant. Conflicts with sales that are under way."""
+        gets: Any = [
+            {"Get": {"TableName": self._table, "Key": _shard_key(sale.item_id, index)}}
+            for index in range(sale.shard_count)
+        ]
+        try:
+            with _translated():
+                answer = self._client.transact_get_items(TransactItems=gets)
+        except ClientError as error:
+            _reasons(error)  # raises unless all that stood in the way was contention
+            raise Contended from error
+        return _current(sale, [response["Item"] for response in answer["Responses"] if "Item" in response])
+
+    def sell(self, sale: Sale, purchase: Purchase) -> Refusal | None:
+        """Takes the purchase's tickets from its shards and puts its record, in one transaction; None: done."""
+        indexes = list(purchase.taken)
+        actions: Any = [self._take(sale, purchase, index) for index in indexes]
+        actions.append({"Put": self._put(_from_purchase(purchase), _NOT_THERE)})
+        try:
+            with _translated():
+                self._client.transact_write_items(TransactItems=actions)
+        except ClientError as error:
+            *shard_reasons, record_reason = _reasons(error)
+            record = _failed(record_reason)
+            return Refusal(
+                record=_to_purchase(record) if record else None,
+                shards={
+                    index: _to_shard(reason["Item"]) if reason.get("Item") else None
+                    for index, reason in zip(indexes, shard_reasons, strict=True)
+                    if _failed(reason) is not None
+                },
+                contended=any(reason["Code"] in _CONTENTION_REASONS for reason in (*shard_reasons, record_reason)),
+            )
+        return None
+
+    def announce(self, sale: Sale) -> bool:
+        """Makes `sale` the item's sale, if it is the next generation; shards open from it. False: another was first."""
+        return self._put_unless(_from_sale(sale), f"{_NOT_THERE} OR {_OLDER}", sale.generation)
+
+    def open_shard(self, sale: Sale, index: int) -> bool:
+        """Opens one shard for the sale's generation with its share, once; False when it was opened before.
+
+        This is also what closes a shard to all older generations, whose sales demand theirs. A shard is never
+        deleted: an old generation could open a missing one again.
+        """
+        shard = _from_shard(sale.item_id, Shard.fresh(sale, index))
+        return self._put_unless(shard, f"{_NOT_THERE} OR {_OLDER}", sale.generation)
+
+    def purchases(self, item_id: int) -> Iterator[Purchase]:
+        """All purchase records of an item, of every generation: a scan of the whole table, in consistent reads."""
+        pages = self._client.get_paginator("scan").paginate(
+            TableName=self._table,
+            ConsistentRead=True,
+            FilterExpression="begins_with(pk, :purchase) AND item_id = :item_id",
+            ExpressionAttributeValues={":purchase": {"S": _purchase_key("")["pk"]["S"]}, ":item_id": _number(item_id)},
+        )
+        with _translated():
+            for page in pages:
+                yield from map(_to_purchase, page["Items"])
+
+    def _get(self, key: Any) -> Item | None:
+        with _translated():
+            return self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
+
+    def _take(self, sale: Sale, purchase: Purchase, index: int) -> Any:
+        quantity = purchase.taken[index]
+        clauses = [_SAME_GENERATION, _SOMETHING_LEFT] + [_ENOUGH_LEFT] * (quantity > 1)
+        return {
+            "Update": {
+                "TableName": self._table,
+                "Key": _shard_key(sale.item_id, index),
+                "UpdateExpression": "SET stock = stock - :quantity, sold = sold + :quantity, updated_at = :now",
+                "ConditionExpression": " AND ".join(clauses),
+                "ExpressionAttributeValues": {
+                    ":generation": _number(sale.generation),
+                    ":zero": _number(0),
+                    ":quantity": _number(quantity),
+                    ":now": {"S": purchase.created_at},
+                },
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        }
+
+    def _put(self, item: Item, condition: str) -> Any:
+        return {
+            "TableName": self._table,
+            "Item": item,
+            "ConditionExpression": condition,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+    def _put_unless(self, item: Item, condition: str, generation: int) -> bool:
+        values = {":generation": _number(generation)}
+        try:
+            with _translated():
+                self._client.put_item(**self._put(item, condition), ExpressionAttributeValues=values)
+        except self._client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turns the failures of a call that may be tried again into `StoreTrouble`."""
+    try:
+        yield
+    except (exceptions.ConnectionError, exceptions.HTTPClientError, ResponseParserError) as error:
+        raise OutcomeUnknown from error
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _CONTENTION_ERRORS:
+            raise Contended from error
+        in_progress = error.response["Error"]["Code"] == "TransactionInProgressException"
+        if in_progress or error.response["ResponseMetadata"]["HTTPStatusCode"] >= _SERVER_ERROR:
+            raise OutcomeUnknown from error
+        raise
+
+
+def _reasons(error: ClientError) -> Sequence[Any]:
+    """Why each action of a cancelled transaction failed, in the request's order; raises where it is our mistake."""
+    reasons: Sequence[Any] = error.response.get("CancellationReasons", [])
+    expected = _CONTENTION_REASONS | {"None", "ConditionalCheckFailed"}  # "None": nothing was wrong with this action
+    if not reasons or any(reason["Code"] not in expected for reason in reasons):
+        raise error
+    return reasons
+
+
+def _failed(reason: Any) -> Item | None:
+    """The item that failed this action's condition, {} where it was missing; None where the condition did not fail."""
+    return reason.get("Item", {}) if reason["Code"] == "ConditionalCheckFailed" else None
+
+
+def _current(sale: Sale, items: Sequence[Item]) -> list[Shard]:
+    """The sale's shards from what stands in the table: one that is not opened yet has its whole share."""
+    shards = [Shard.fresh(sale, index) for index in range(sale.shard_count)]
+    for item in items:
+        shard = _to_shard(item)
+        if shard.generation > sale.generation:
+            raise StaleSale
+        if shard.generation == sale.generation:
+            shards[shard.index] = shard
+    return shards
+
+
+def _sale_key(item_id: int) -> Any:
+    return {"pk": {"S": f"item#{item_id}"}}
+
+
+def _shard_key(item_id: int, index: int) -> Any:
+    return {"pk": {"S": f"item#{item_id}#stock#{index:02}"}}
+
+
+def _purchase_key(purchase_id: str) -> Any:
+    return {"pk": {"S": f"purchase#{purchase_id}"}}
+
+
+def _number(value: int) -> Any:
+    return {"N": str(value)}
+
+
+def _from_sale(sale: Sale) -> Item:
+    return {
+        **_sale_key(sale.item_id),
+        "item_name": {"S": sale.item_name},
+        "capacity": _number(sale.capacity),
+        "shard_count": _number(sale.shard_count),
+        "generation": _number(sale.generation),
+        "created_at": {"S": sale.created_at},
+    }
+
+
+def _to_sale(item_id: int, item: Item) -> Sale:
+    return Sale(
+        item_id=item_id,
+        item_name=item["item_name"]["S"],
+        capacity=int(item["capacity"]["N"]),
+        shard_count=int(item["shard_count"]["N"]),
+        generation=int(item["generation"]["N"]),
+        created_at=item["created_at"]["S"],
+    )
+
+
+def _from_shard(item_id: int, shard: Shard) -> Item:
+    return {
+        **_shard_key(item_id, shard.index),
+        "generation": _number(shard.generation),
+        "capacity": _number(shard.capacity),
+        "stock": _number(shard.stock),
+        "held": _number(shard.held),
+        "sold": _number(shard.sold),
+        "updated_at": {"S": shard.updated_at},
+    }
+
+
+def _to_shard(item: Item) -> Shard:
+    return Shard(
+        index=int(item["pk"]["S"].rpartition("#")[2]),
+        generation=int(item["generation"]["N"]),
+        capacity=int(item["capacity"]["N"]),
+        stock=int(item["stock"]["N"]),
+        held=int(item["held"]["N"]),
+        sold=int(item["sold"]["N"]),
+        updated_at=item["updated_at"]["S"],
+    )
+
+
+def _from_purchase(purchase: Purchase) -> Item:
+    item = {
+        **_purchase_key(purchase.purchase_id),
+        "item_id": _number(purchase.item_id),
+        "generation": _number(purchase.generation),
+        "quantity": _number(purchase.quantity),
+        "status": {"S": purchase.status},
+        "taken": {"M": {f"{index:02}": _number(tickets) for index, tickets in purchase.taken.items()}},
+        "fingerprint": {"S": purchase.fingerprint},
+        "created_at": {"S": purchase.created_at},
+    }
+    if purchase.buyer_id is not None:
+        item["buyer_id"] = {"S": purchase.buyer_id}
+    return item
+
+
+def _to_purchase(item: Item) -> Purchase:
+    return Purchase(
+        purchase_id=item["pk"]["S"].partition("#")[2],
+        item_id=int(item["item_id"]["N"]),
+        generation=int(item["generation"]["N"]),
+        buyer_id=item["buyer_id"]["S"] if "buyer_id" in item else None,
+        quantity=int(item["quantity"]["N"]),
+        status=item["status"]["S"],
+        taken={int(index): int(tickets["N"]) for index, tickets in item["taken"]["M"].items()},
+        fingerprint=item["fingerprint"]["S"],
+        created_at=item["created_at"]["S"],
+    )

@@ -1,0 +1,30 @@
+"""Settings for every test: no real account, no real table, and a fresh table on moto for those that ask for one."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "TABLE_NAME": "tickets",
+    "POWERTOOLS_SERVICE_NAME": "test",
+    "POWERTOOLS_METRICS_NAMESPACE": "TicketSale",
+}
+
+import boto3
+from moto import mock_aws
+
+from tests.support import World, create_table
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A fresh table on moto. One thread only: moto takes no lock and oversells."""
+    with mock_aws():
+        client = boto3.client("dynamodb")
+        create_table(client)
+        yield World(client)

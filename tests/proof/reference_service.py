@@ -1,0 +1,365 @@
+"""A right service in memory, and broken ones: each a few lines on top of it. The proof is tested against them.
+
+Run one by hand: python tests/proof/reference_service.py [NAME] [PORT]
+"""
+
+import json
+import sys
+import threading
+import time
+import uuid
+from dataclasses import asdict, dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Answer = tuple[int, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A purchase record; `asdict` of it is the receipt."""
+
+    purchase_id: str
+    item_id: int
+    quantity: int
+    buyer_id: str | None
+    generation: int
+    status: str = "confirmed"
+    purchased_at: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+
+
+def problem(status: int, code: str, **more: Any) -> Answer:
+    """A problem document."""
+    return status, {"type": "about:blank", "status": status, "code": code, "request_id": str(uuid.uuid4()), **more}
+
+
+class Service:
+    """Sells exactly its stock: one lock around everything that must happen at once."""
+
+    admin_routes = True
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.generation = 1
+        self.capacity = self.stock = 100
+        self.sold = 0
+        self.item_name = "Item A - Concert Ticket"
+        self.records: dict[str, Record] = {}
+
+    def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
+        """One purchase, exactly once per purchase id."""
+        with self.lock:
+            if known := self.records.get(purchase_id):
+                return self.again(known, quantity)
+            if self.stock < quantity:
+                return self.refusal(self.stock)
+            self.stock -= quantity
+            return self.sell(Record(purchase_id, item_id, quantity, buyer_id, self.generation))
+
+    def again(self, known: Record, quantity: int) -> Answer:
+        """The same key again."""
+        if known.quantity != quantity:
+            return problem(422, "idempotency_key_reused")
+        return 200, asdict(known)
+
+    def refusal(self, left: int) -> Answer:
+        """Too few are left."""
+        return problem(409, "not_enough_left", left=left) if left > 0 else problem(409, "sold_out")
+
+    def sell(self, record: Record) -> Answer:
+        """Tickets were taken: count and record them."""
+        self.sold += record.quantity
+        self.records[record.purchase_id] = record
+        return 201, asdict(record)
+
+    def look_up(self, purchase_id: str) -> Answer:
+        """GET /purchases/{purchase_id}."""
+        record = self.records.get(purchase_id)
+        return (200, asdict(record)) if record else problem(404, "not_found")
+
+    def reset(self, stock: int) -> Answer:
+        """POST /reset."""
+        with self.lock:
+            self.generation += 1
+            self.capacity = self.stock = stock
+            self.sold = 0
+        return self.inventory()
+
+    def inventory(self) -> Answer:
+        """GET /inventory."""
+        with self.lock:
+            return 200, {
+                "item_id": 1,
+                "item_name": self.item_name,
+                "current_stock": self.stock,
+                "initial_stock": self.capacity,
+                "total_purchases": self.sold,
+                "last_updated": "2026-01-15 12:30:27",
+                "held": 0,
+                "generation": self.generation,
+                "shard_count": 1,
+            }
+
+    def audit(self) -> Answer:
+        """GET /audit/{item_id}."""
+        with self.lock:
+            mine = [record for record in list(self.records.values()) if record.generation == self.generation]
+            tickets = sum(record.quantity for record in mine)
+            problems = [] if tickets == self.sold else [f"records add up to {tickets}, sold is {self.sold}"]
+            return 200, {
+                "item_id": 1,
+                "item_name": self.item_name,
+                "generation": self.generation,
+                "capacity": self.capacity,
+                "stock": self.stock,
+                "held": 0,
+                "sold": self.sold,
+                "purchase_records": len(mine),
+                "tickets_in_records": tickets,
+                "agrees": not problems,
+                "problems": problems,
+                "checked_at": "2026-01-15T12:30:27Z",
+            }
+
+    def purchase_id(self, key: str) -> str:
+        """The purchase that belongs to a key."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, key))
+
+
+class Oversells(Service):
+    """Looks, thinks, then takes."""
+
+    def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
+        if known := self.records.get(purchase_id):
+            return self.again(known, quantity)
+        stock = self.stock
+        if stock < quantity:
+            return self.refusal(stock)
+        time.sleep(0.002)
+        with self.lock:
+            self.stock -= quantity
+            return self.sell(Record(purchase_id, item_id, quantity, buyer_id, self.generation))
+
+
+class OversellsInSilence(Oversells):
+    """Writes the stock that it had read, less what it sold: the counters look fine, and receipts are too many."""
+
+    def inventory(self) -> Answer:
+        self.stock, self.sold = max(self.stock, 0), min(self.sold, self.capacity)
+        return super().inventory()
+
+
+class Undersells(Service):
+    """Takes the ticket first, and does not give it back when the sale meets a conflict."""
+
+    def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
+        if purchase_id not in self.records and purchase_id.startswith("0"):
+            with self.lock:
+                self.stock = max(0, self.stock - quantity)
+        return super().buy(purchase_id, item_id, quantity, buyer_id)
+
+
+class RefusesTooEarly(Service):
+    """One buyer in sixteen hears "sold out" from an outdated cache, and all tickets are sold all the same."""
+
+    def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
+        if purchase_id.startswith("0") and purchase_id not in self.records:
+            return problem(409, "sold_out")
+        return super().buy(purchase_id, item_id, quantity, buyer_id)
+
+
+class SellsTwicePerKey(Service):
+    """Looks for the record, thinks, then sells: two copies of a request both find nothing."""
+
+    def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
+        if known := self.records.get(purchase_id):
+            return self.again(known, quantity)
+        time.sleep(0.005)
+        with self.lock:
+            if self.stock < quantity:
+                return self.refusal(self.stock)
+            self.stock -= quantity
+            if purchase_id in self.records:
+                purchase_id = str(uuid.uuid4())
+            return self.sell(Record(purchase_id, item_id, quantity, buyer_id, self.generation))
+
+
+class ForgetsTheReceipt(Service):
+    """Says "sold out" to whoever comes back for a receipt once nothing is left."""
+
+    def again(self, known: Record, quantity: int) -> Answer:
+        return super().again(known, quantity) if self.stock else problem(409, "sold_out")
+
+
+class LosesRecords(Service):
+    """Answers 201 before the record is durable, and some never are."""
+
+    def sell(self, record: Record) -> Answer:
+        answer = super().sell(record)
+        if record.purchase_id.startswith("0"):
+            del self.records[record.purchase_id]
+        return answer
+
+
+class ChangesReceipts(Service):
+    """Dates the receipt anew whenever it is asked for again."""
+
+    def again(self, known: Record, quantity: int) -> Answer:
+        status, body = super().again(known, quantity)
+        return status, body | {"purchased_at": str(time.time_ns())}
+
+
+class AuditLies(LosesRecords):
+    """Loses records and says that all agrees."""
+
+    def audit(self) -> Answer:
+        status, body = super().audit()
+        return status, body | {"agrees": True, "problems": []}
+
+
+class DoublesAtReset(Service):
+    """Sells from the old generation what it has already opened as the new one: the reset is not one step."""
+
+    def reset(self, stock: int) -> Answer:
+        with self.lock:
+            self.capacity = self.stock = stock
+        time.sleep(0.05)
+        with self.lock:
+            self.generation += 1
+            self.sold = 0
+        return self.inventory()
+
+
+class StrandsTickets(Service):
+    """Refuses several tickets for good when one purchase did not fit."""
+
+    def refusal(self, left: int) -> Answer:
+        self.lost = getattr(self, "lost", 0) + self.stock
+        self.stock = 0
+        return super().refusal(left)
+
+
+class Fails(Service):
+    """Has a bug that some requests run into."""
+
+    def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
+        if uuid.uuid4().int % 16 == 0:
+            return problem(500, "internal_error")
+        return super().buy(purchase_id, item_id, quantity, buyer_id)
+
+
+class Hangs(Service):
+    """Lets some requests wait for ever."""
+
+    def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
+        if purchase_id.startswith("0"):
+            time.sleep(30)
+        return super().buy(purchase_id, item_id, quantity, buyer_id)
+
+
+class Deaf(Service):
+    """Is busy for ever."""
+
+    def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
+        return problem(503, "busy")
+
+
+class Crowded(Service):
+    """Right, but hard to deal with: few at once, the rest 429; and sometimes the answer is lost after the sale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = threading.Semaphore(4)
+
+    def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
+        if not self.places.acquire(blocking=False):
+            return 429, {"message": "Too Many Requests"}
+        try:
+            time.sleep(0.002)
+            answer = super().buy(purchase_id, item_id, quantity, buyer_id)
+        finally:
+            self.places.release()
+        lot = uuid.uuid4().int % 16
+        return {0: (502, {"message": "Internal server error"}), 1: problem(503, "busy")}.get(lot, answer)
+
+
+class WithoutAdmin(Service):
+    """Deployed for real: no reset."""
+
+    admin_routes = False
+
+
+def handler_of(service: Service) -> type[BaseHTTPRequestHandler]:
+    """The HTTP face of a service."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        # One packet for head and body; in two, the second would wait for the client's delayed acknowledgement.
+        wbufsize = -1
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+        def do_GET(self) -> None:
+            path = self.path.removeprefix("/live").partition("?")[0]
+            if path == "/inventory":
+                self.reply(service.inventory())
+            elif path.startswith("/purchases/"):
+                self.reply(service.look_up(path.removeprefix("/purchases/")))
+            elif path.startswith("/audit/") and self.may_administer():
+                self.reply(service.audit())
+            else:
+                self.reply((403, {"message": "Missing Authentication Token"}))
+
+        def do_POST(self) -> None:
+            length = int(self.headers.get("Content-Length", 0))
+            body = json.loads(self.rfile.read(length) or b"{}")
+            path = self.path.removeprefix("/live")
+            if path == "/buy_ticket":
+                purchase_id = service.purchase_id(self.headers["Idempotency-Key"])
+                self.reply(service.buy(purchase_id, body["item_id"], body["quantity"], body["buyer_id"]))
+            elif path == "/reset" and self.may_administer():
+                self.reply(service.reset(body["stock"]))
+            else:
+                self.reply((403, {"message": "Missing Authentication Token"}))
+
+        def may_administer(self) -> bool:
+            signed = self.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential=")
+            return service.admin_routes and signed
+
+        def reply(self, answer: Answer) -> None:
+            status, document = answer
+            content = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Type", "application/json" if status < 400 else "application/problem+json")
+            if status == 200 and self.command == "POST" and "purchase_id" in document:
+                self.send_header("Idempotent-Replayed", "true")
+            if status == 503:
+                self.send_header("Retry-After", "0")
+            self.end_headers()
+            self.wfile.write(content)
+
+    return Handler
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one service on a free port of this machine, as a context."""
+
+    request_queue_size = 128
+    daemon_threads = True
+
+    def __init__(self, service: Service, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), handler_of(service))
+        self.service = service
+        self.url = f"http://127.0.0.1:{self.server_port}/live"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away in the middle is none of the service's business."""
+
+
+if __name__ == "__main__":
+    chosen = globals()[sys.argv[1] if len(sys.argv) > 1 else "Service"]
+    with Server(chosen(), int(sys.argv[2]) if len(sys.argv) > 2 else 0) as server:
+        print(server.url, flush=True)
+        server.serve_forever()

@@ -1,0 +1,164 @@
+"""What tests share: the template's own table, a clock they hold in their hand, a client that fails on cue."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from ticketing.catalogue import Catalogue
+from ticketing.rules import totals
+from ticketing.selling import BoxOffice
+from ticketing.store import Store
+
+ROOT = Path(__file__).parent.parent
+TABLE = "tickets"
+ITEM = 1
+
+
+class _Template(yaml.SafeLoader):
+    """Reads CloudFormation's short forms (!Ref, !If …) as plain values."""
+
+
+def _short_form(loader: _Template, _: str, node: yaml.Node) -> Any:
+    match node:
+        case yaml.ScalarNode():
+            return loader.construct_scalar(node)
+        case yaml.SequenceNode():
+            return loader.construct_sequence(node, deep=True)
+        case yaml.MappingNode():
+            return loader.construct_mapping(node, deep=True)
+
+
+_Template.add_multi_constructor("!", _short_form)  # type: ignore[no-untyped-call]
+
+
+def template() -> dict[str, Any]:
+    """template.yaml, its short forms read as their arguments."""
+    loaded: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), _Template)
+    return loaded
+
+
+def create_table(client: Any, name: str = TABLE) -> None:
+    """Creates the table with the template's own keys and indexes."""
+    properties = template()["Resources"]["TicketsTable"]["Properties"]
+    names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+    client.create_table(TableName=name, **{key: properties[key] for key in names})
+
+
+class Clock:
+    """A clock that moves when it is told to, or when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+type Fault = Callable[[], object]
+
+
+class Client:
+    """A real client that counts its calls and, on cue, does something else before or after one of them.
+
+    `before(call, fault)` and `after(call, fault)` queue a fault for the next such call. An exception is raised there
+    (after: the call has been carried out, its reply is lost); anything else just happens, as a rival's purchase would.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._before: dict[str, list[Fault]] = {}
+        self._after: dict[str, list[Fault]] = {}
+        self.calls: list[str] = []
+        self.requests: list[Any] = []
+
+    def before(self, call: str, *faults: Fault) -> None:
+        self._before.setdefault(call, []).extend(faults)
+
+    def after(self, call: str, *faults: Fault) -> None:
+        self._after.setdefault(call, []).extend(faults)
+
+    def count(self, call: str) -> int:
+        return self.calls.count(call)
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._client, name)
+        if name in {"exceptions", "get_paginator", "meta"}:
+            return attribute
+
+        def call(**request: Any) -> Any:
+            self.calls.append(name)
+            self.requests.append(request)
+            if self._before.get(name):
+                self._before[name].pop(0)()
+            answer = attribute(**request)
+            if self._after.get(name):
+                self._after[name].pop(0)()
+            return answer
+
+        return call
+
+
+def raises(error: Exception) -> Fault:
+    def fault() -> None:
+        raise error
+
+    return fault
+
+
+def service_error(code: str, status: int = 400, **more: Any) -> ClientError:
+    """An error as botocore raises it."""
+    response: Any = {
+        "Error": {"Code": code, "Message": code},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+        **more,
+    }
+    return ClientError(response, "TransactWriteItems")
+
+
+def cancelled(*codes: str) -> ClientError:
+    """A cancelled transaction, with these reasons by position."""
+    return service_error("TransactionCanceledException", CancellationReasons=[{"Code": code} for code in codes])
+
+
+def lost_reply() -> ReadTimeoutError:
+    return ReadTimeoutError(endpoint_url="http://store")
+
+
+class World:
+    """A store on a given client, and what works on it."""
+
+    def __init__(self, client: Any, table: str = TABLE) -> None:
+        self.client = Client(client)
+        self.table = table
+        self.clock = Clock()
+        self.store = Store(self.client, table)  # type: ignore[arg-type]
+        self.catalogue = Catalogue(self.store, clock=self.clock)
+
+    def box_office(self, seed: int = 0) -> BoxOffice:
+        """A new process's box office: it remembers nothing."""
+        return BoxOffice(self.store, clock=self.clock, random=random.Random(seed), sleep=self.clock.sleep)
+
+    def open_sale(self, stock: int, shards: int | None = None) -> None:
+        self.catalogue.reset(ITEM, stock=stock, item_name=None, shard_count=shards)
+        self.client.calls.clear()
+
+    def assert_exact(self, *, sold: int) -> None:
+        """G1 and G4: no shard ever owes a ticket, and the records of this generation add up to the counters."""
+        inventory = self.catalogue.inventory(ITEM)
+        for shard in inventory.shards:
+            assert shard.stock >= 0
+            assert shard.held >= 0
+            assert shard.stock + shard.held + shard.sold == shard.capacity
+        capacity, _, _, counted = totals(inventory.shards)
+        records = [record for record in self.store.purchases(ITEM) if record.generation == inventory.sale.generation]
+        assert capacity == inventory.sale.capacity
+        assert counted == sum(record.quantity for record in records) == sold

@@ -1,0 +1,386 @@
+"""The functions as Lambda calls them: every file in events/, what goes wrong around them, and what they log."""
+
+import importlib
+import io
+import json
+import re
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.support import ITEM, ROOT, World, lost_reply, raises, service_error
+from ticketing import http
+from ticketing.http import PROBLEMS
+from ticketing.schemas import MAX_BODY_BYTES, Audit, Inventory, Problem, Receipt, Service
+
+EVENTS = ROOT / "events"
+CONTEXT = SimpleNamespace(aws_request_id="1-2-3")
+KEY = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+
+# What each event is answered with 100 tickets free and, before it, events/buy_ticket/with_key.json carried out.
+EXPECTED: dict[str, tuple[int, Any]] = {
+    "buy_ticket/empty_body.json": (201, Receipt),
+    "buy_ticket/with_key.json": (200, Receipt),
+    "buy_ticket/key_reused.json": (422, "idempotency_key_reused"),
+    "buy_ticket/base64_body.json": (201, Receipt),
+    "buy_ticket/broken_base64.json": (400, "invalid_request"),
+    "buy_ticket/more_than_left.json": (201, Receipt),
+    "buy_ticket/unknown_item.json": (404, "not_found"),
+    "buy_ticket/malformed_json.json": (400, "invalid_request"),
+    "buy_ticket/not_an_object.json": (422, "invalid_request"),
+    "buy_ticket/unknown_field.json": (422, "invalid_request"),
+    "buy_ticket/quantity_zero.json": (422, "invalid_request"),
+    "buy_ticket/quantity_negative.json": (422, "invalid_request"),
+    "buy_ticket/quantity_huge.json": (422, "invalid_request"),
+    "buy_ticket/quantity_fractional.json": (422, "invalid_request"),
+    "buy_ticket/quantity_nan.json": (400, "invalid_request"),
+    "buy_ticket/quantity_text.json": (422, "invalid_request"),
+    "buy_ticket/buyer_unicode.json": (422, "invalid_request"),
+    "buy_ticket/buyer_lone_surrogate.json": (400, "invalid_request"),
+    "buy_ticket/key_short.json": (400, "invalid_request"),
+    "buy_ticket/key_twice.json": (400, "invalid_request"),
+    "buy_ticket/behind_a_base_path.json": (201, Receipt),
+    "buy_ticket/get_purchase.json": (200, Receipt),
+    "buy_ticket/get_purchase_unknown.json": (404, "not_found"),
+    "buy_ticket/get_purchase_no_uuid.json": (404, "not_found"),
+    "inventory/service.json": (200, Service),
+    "inventory/inventory.json": (200, Inventory),
+    "inventory/inventory_of_item.json": (200, Inventory),
+    "inventory/inventory_unknown_item.json": (404, "not_found"),
+    "inventory/inventory_no_number.json": (422, "invalid_request"),
+    "inventory/inventory_item_twice.json": (422, "invalid_request"),
+    "inventory/docs.json": (200, str),
+    "inventory/openapi.json": (200, dict),
+    "inventory/unknown_route.json": (404, "not_found"),
+    "admin/reset.json": (200, Inventory),
+    "admin/reset_with_all.json": (200, Inventory),
+    "admin/reset_too_many_shards.json": (422, "invalid_request"),
+    "admin/reset_control_character.json": (422, "invalid_request"),
+    "admin/audit.json": (200, Audit),
+    "admin/audit_unknown_item.json": (404, "not_found"),
+    "admin/audit_no_number.json": (422, "invalid_request"),
+}
+
+
+def load(name: str) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads((EVENTS / name).read_text())
+    return event
+
+
+def buying(body: Any = None, **headers: str) -> dict[str, Any]:
+    """events/buy_ticket/empty_body.json with another body and more headers."""
+    event = load("buy_ticket/empty_body.json")
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return event | {
+        "body": body if body is None or isinstance(body, str) else json.dumps(body),
+        "headers": event["headers"] | names,
+        "multiValueHeaders": event["multiValueHeaders"] | {name: [value] for name, value in names.items()},
+    }
+
+
+class Functions:
+    """The three functions on one store, and the lines that they logged."""
+
+    def __init__(self, world: World, log: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
+        self.world = world
+        self._log = log
+        self._capsys = capsys
+
+    def call(self, function: str, event: Any) -> dict[str, Any]:
+        module: ModuleType = importlib.import_module(f"{function}.app")
+        result: dict[str, Any] = module.lambda_handler(event, CONTEXT)
+        json.dumps(result)
+        return result
+
+    def buy(self, body: Any = None, **headers: str) -> dict[str, Any]:
+        return self.call("buy_ticket", buying(body, **headers))
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What was logged since the last call: request lines, then metrics."""
+        logged = self._log.getvalue() + self._capsys.readouterr().out
+        self._log.seek(0)
+        self._log.truncate()
+        return [json.loads(line) for line in logged.splitlines()]
+
+
+@pytest.fixture
+def functions(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Functions:
+    for name, attribute, part in (
+        ("buy_ticket", "box_office", world.box_office()),
+        ("inventory", "catalogue", world.catalogue),
+        ("admin", "store", world.store),
+    ):
+        monkeypatch.setattr(importlib.import_module(f"{name}.app"), attribute, part)
+    log = io.StringIO()
+    monkeypatch.setattr(http.logger.registered_handler, "stream", log)
+    return Functions(world, log, capsys)
+
+
+def header(result: dict[str, Any], name: str) -> str | None:
+    values = result["multiValueHeaders"].get(name)
+    return values[0] if values else None
+
+
+def test_every_event_is_expected() -> None:
+    assert {str(path.relative_to(EVENTS)) for path in EVENTS.glob("*/*.json")} == EXPECTED.keys()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_event(name: str, functions: Functions) -> None:
+    functions.world.open_sale(stock=100)
+    functions.call("buy_ticket", load("buy_ticket/with_key.json"))
+    writes = len([call for call in functions.world.client.calls if "write" in call or "put" in call])
+    functions.lines()
+    status, body = EXPECTED[name]
+
+    result = functions.call(name.partition("/")[0], load(name))
+
+    assert result["statusCode"] == status
+    if isinstance(body, str):
+        assert header(result, "Content-Type") == "application/problem+json"
+        problem = msgspec.json.decode(result["body"], type=Problem)
+        assert (problem.code, problem.status, problem.request_id) == (body, status, "1-2-3")
+        assert problem.detail.endswith(".")
+        if body == "invalid_request":
+            assert problem.field
+            assert len([call for call in functions.world.client.calls if "write" in call or "put" in call]) == writes
+    elif body is not str:
+        msgspec.json.decode(result["body"], type=body)
+    (line,) = [line for line in functions.lines() if "_aws" not in line]
+    assert line["status"] == status
+    assert line["route"] == f"{load(name)['httpMethod']} {load(name)['resource']}"
+    assert line["request_id"] == "1-2-3"
+    assert line["duration_ms"] > 0
+
+
+def test_the_receipt_names_what_was_bought(functions: Functions) -> None:
+    functions.world.open_sale(stock=5)
+    result = functions.buy({"quantity": 2, "buyer_id": "buyer-42"}, Idempotency_Key=KEY)
+    receipt = json.loads(result["body"])
+    assert receipt.pop("purchase_id")
+    assert receipt == {
+        "item_id": 1,
+        "quantity": 2,
+        "status": "confirmed",
+        "buyer_id": "buyer-42",
+        "purchased_at": "2027-01-15T08:00:00.000Z",
+        "generation": 1,
+    }
+
+
+def test_the_same_key_answers_the_same_receipt_and_says_so(functions: Functions) -> None:
+    functions.world.open_sale(stock=5)
+    first, second = functions.buy(Idempotency_Key=KEY), functions.buy(Idempotency_Key=KEY)
+    assert (first["statusCode"], second["statusCode"]) == (201, 200)
+    assert first["body"] == second["body"]
+    assert header(first, "Idempotent-Replayed") is None
+    assert header(second, "Idempotent-Replayed") == "true"
+    assert header(first, "Cache-Control") == "no-store"
+
+
+@pytest.mark.parametrize("name", ["idempotency-key", "IDEMPOTENCY-KEY"])
+def test_header_names_have_no_case(name: str, functions: Functions) -> None:
+    functions.world.open_sale(stock=5)
+    event = buying() | {"headers": {name: KEY}, "multiValueHeaders": None}
+    assert functions.call("buy_ticket", event)["statusCode"] == 201
+    event = buying() | {"headers": None, "multiValueHeaders": {name: [KEY]}}
+    assert functions.call("buy_ticket", event)["statusCode"] == 200
+
+
+def test_sold_out_and_not_enough_left_say_how_many_are_left(functions: Functions) -> None:
+    functions.world.open_sale(stock=2)
+    few = json.loads(functions.buy({"quantity": 3})["body"])
+    assert (few["code"], few["left"], few["field"]) == ("not_enough_left", 2, "quantity")
+    functions.buy({"quantity": 2})
+    none = json.loads(functions.buy()["body"])
+    assert (none["code"], none["left"]) == ("sold_out", 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"quantity": 11}, "quantity"),
+        ({"quantity": True}, "quantity"),
+        ({"quantity": None}, "quantity"),
+        ('{"quantity": 1e400}', "quantity"),
+        ('{"quantity": Infinity}', "body"),
+        ({"item_id": 0}, "item_id"),
+        ({"item_id": 10**9}, "item_id"),
+        ({"item_id": "1"}, "item_id"),
+        ({"buyer_id": ""}, "buyer_id"),
+        ({"buyer_id": "b" * 129}, "buyer_id"),
+        ({"buyer_id": "line feed\n"}, "buyer_id"),
+        ({"buyer_id": "end\n"}, "buyer_id"),
+        ({"buyer_id": 1}, "buyer_id"),
+        ({"buyer_id": "\u0000"}, "buyer_id"),
+        ({"x\ny": 1}, "x\ny"),
+        ("null", "body"),
+        ('"text"', "body"),
+        ("[" * 4000, "body"),
+        ('{"a":' * 800, "a"),
+        ("\ufeff{}", "body"),
+        ("{} {}", "body"),
+        ("\ud800", "body"),
+        ("x" * (MAX_BODY_BYTES + 1), "body"),
+        (" " * 1_000_000, "body"),
+        ('{"buyer_id": "' + "b" * 1_000_000 + '"}', "body"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_bad_bodies_are_refused_by_field_and_touch_nothing(body: Any, field: str, functions: Functions) -> None:
+    functions.world.open_sale(stock=5)
+    result = functions.buy(body)
+    problem = json.loads(result["body"])
+    assert result["statusCode"] in {400, 422}
+    assert (problem["code"], problem["field"]) == ("invalid_request", field)
+    assert functions.world.client.calls == []
+
+
+@pytest.mark.parametrize("key", ["k" * 15, "k" * 256, "spaces are not seen", "k" * 16 + "\n", "ключ" * 5, ""])
+def test_bad_keys_are_refused_and_touch_nothing(key: str, functions: Functions) -> None:
+    functions.world.open_sale(stock=5)
+    result = functions.buy(Idempotency_Key=key)
+    assert result["statusCode"] == 400
+    assert json.loads(result["body"])["field"] == "Idempotency-Key"
+    assert functions.world.client.calls == []
+
+
+def test_busy_says_when_to_come_back_and_whether_the_outcome_is_known(functions: Functions) -> None:
+    functions.world.open_sale(stock=5)
+    functions.world.client.before("transact_write_items", *[raises(service_error("ThrottlingException"))] * 200)
+    result = functions.buy(Idempotency_Key=KEY)
+    assert result["statusCode"] == 503
+    assert json.loads(result["body"])["code"] == "busy"
+    assert header(result, "Retry-After") in {"1", "2", "3"}
+    line, metric = functions.lines()
+    assert (line["outcome"], line["conflicts"] > 5) == ("busy", True)
+    assert metric["Busy"] == [1.0]
+    assert metric["Conflicts"] == [line["conflicts"]]
+    assert "may have been made" not in result["body"]
+
+
+def test_busy_with_an_unknown_outcome_says_so(functions: Functions) -> None:
+    functions.world.open_sale(stock=5)
+    functions.world.client.before("transact_write_items", *[raises(lost_reply())] * 200)
+    assert "may have been made" in functions.buy(Idempotency_Key=KEY)["body"]
+
+
+@pytest.mark.parametrize(
+    ("function", "event", "call"),
+    [
+        ("inventory", "inventory/inventory.json", "get_item"),
+        ("buy_ticket", "buy_ticket/get_purchase.json", "get_item"),
+        ("admin", "admin/reset.json", "put_item"),
+    ],
+)
+def test_a_store_without_an_answer_is_busy_everywhere(
+    function: str, event: str, call: str, functions: Functions
+) -> None:
+    functions.world.open_sale(stock=5)
+    functions.world.client.before(call, raises(lost_reply()))
+    result = functions.call(function, load(event))
+    assert (result["statusCode"], header(result, "Retry-After")) == (503, "1")
+
+
+def test_a_bug_becomes_internal_error_with_the_request_id_and_one_line_with_the_traceback(functions: Functions) -> None:
+    functions.world.open_sale(stock=5)
+    functions.lines()
+    functions.world.client.before("transact_write_items", raises(ZeroDivisionError("a secret of ours")))
+    result = functions.buy({"buyer_id": "somebody"})
+    assert result["statusCode"] == 500
+    problem = json.loads(result["body"])
+    assert (problem["code"], problem["request_id"]) == ("internal_error", "1-2-3")
+    assert "secret" not in result["body"]
+    (line,) = functions.lines()
+    assert line["level"] == "ERROR"
+    assert "ZeroDivisionError: a secret of ours" in line["exception"]
+    assert functions.buy()["statusCode"] == 201, "the next request has nothing of the last one"
+
+
+def test_an_event_that_is_none_of_api_gateways_is_an_internal_error(functions: Functions) -> None:
+    assert functions.call("buy_ticket", {})["statusCode"] == 500
+
+
+def test_a_purchase_is_logged_in_one_line_with_no_word_of_the_buyer(functions: Functions) -> None:
+    functions.world.open_sale(stock=5)
+    functions.lines()
+    result = functions.buy({"buyer_id": "jane@example.org"}, Idempotency_Key=KEY)
+    line, metric = functions.lines()
+    assert (
+        line.items()
+        >= {
+            "outcome": "bought",
+            "item_id": ITEM,
+            "quantity": 1,
+            "shards": [0],
+            "attempts": 1,
+            "conflicts": 0,
+            "status": 201,
+        }.items()
+    )
+    assert metric["Sold"] == [1.0]
+    for private in ("jane", KEY, json.loads(result["body"])["purchase_id"]):
+        assert private not in json.dumps([line, metric])
+
+
+def test_looking_a_receipt_up_logs_the_route_and_not_its_id(functions: Functions) -> None:
+    functions.call("buy_ticket", load("buy_ticket/get_purchase_unknown.json"))
+    (line,) = functions.lines()
+    assert line["route"] == "GET /purchases/{purchase_id}"
+    assert "00000000-0000-4000-8000-000000000000" not in json.dumps(line)
+
+
+def test_metrics_count_replays_and_refusals(functions: Functions) -> None:
+    functions.world.open_sale(stock=2)
+    functions.buy({"quantity": 2}, Idempotency_Key=KEY)
+    functions.buy({"quantity": 2}, Idempotency_Key=KEY)
+    functions.buy()
+    metrics = [line for line in functions.lines() if "_aws" in line]
+    assert [line.get(name) for line, name in zip(metrics, ("Sold", "Replays", "SoldOut"), strict=True)] == [
+        [2.0],
+        [1.0],
+        [1.0],
+    ]
+
+
+def test_the_original_fields_come_first(functions: Functions) -> None:
+    functions.world.open_sale(stock=100)
+    inventory = json.loads(functions.call("inventory", load("inventory/inventory.json"))["body"])
+    original = {
+        "item_id": 1,
+        "item_name": "Item A - Concert Ticket",
+        "current_stock": 100,
+        "initial_stock": 100,
+        "total_purchases": 0,
+    }
+    assert list(inventory)[:6] == [*original, "last_updated"]
+    assert inventory.items() >= original.items()
+    service = json.loads(functions.call("inventory", load("inventory/service.json"))["body"])
+    assert list(service) == ["service", "version", "endpoints", "concurrency_model", "guarantees"]
+    assert list(service["endpoints"])[:4] == ["POST /buy_ticket", "GET /inventory", "POST /reset", "GET /docs"]
+    assert service["guarantees"][0] == "Zero overselling (inventory never negative)"
+
+
+def test_reset_keeps_what_it_is_not_told(functions: Functions) -> None:
+    functions.call("admin", load("admin/reset_with_all.json"))
+    functions.buy()
+    again = json.loads(functions.call("admin", load("admin/reset.json"))["body"])
+    assert (again["initial_stock"], again["current_stock"], again["total_purchases"]) == (50, 50, 0)
+    assert again["item_name"] == "Item A – Concert Ticket"  # noqa: RUF001
+    assert again["generation"] == 2
+
+
+def test_docs_are_swagger_ui_over_the_document_beside_them(functions: Functions) -> None:
+    page = functions.call("inventory", load("inventory/docs.json"))["body"]
+    assert "SwaggerUIBundle({" in page
+    assert 'new URL("openapi.json"' in page
+    assert not re.search(r'(?:src|href)="?https?://', page.partition("<script>")[0]), "no other host is asked"
+
+
+def test_no_outcome_lacks_a_status() -> None:
+    source = "".join(path.read_text() for path in Path(ROOT / "functions").glob("*/*.py"))
+    used = set(re.findall(r'problem\(\s*request,\s*"(\w+)"', source))
+    assert used == PROBLEMS.keys()
