@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from botocore.exceptions import ClientError, ReadTimeoutError
+from samtranslator.yaml_helper import yaml_parse
 
 from ticketing.catalogue import Catalogue
 from ticketing.rules import totals
@@ -18,26 +18,9 @@ TABLE = "tickets"
 ITEM = 1
 
 
-class _Template(yaml.SafeLoader):
-    """Reads CloudFormation's short forms (!Ref, !If …) as plain values."""
-
-
-def _short_form(loader: _Template, _: str, node: yaml.Node) -> Any:
-    match node:
-        case yaml.ScalarNode():
-            return loader.construct_scalar(node)
-        case yaml.SequenceNode():
-            return loader.construct_sequence(node, deep=True)
-        case yaml.MappingNode():
-            return loader.construct_mapping(node, deep=True)
-
-
-_Template.add_multi_constructor("!", _short_form)  # type: ignore[no-untyped-call]
-
-
 def template() -> dict[str, Any]:
-    """template.yaml, its short forms read as their arguments."""
-    loaded: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), _Template)
+    """template.yaml, with its short forms (!Ref, !If …) written out."""
+    loaded: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
     return loaded
 
 
@@ -142,10 +125,12 @@ class World:
         self.clock = Clock()
         self.store = Store(self.client, table)  # type: ignore[arg-type]
         self.catalogue = Catalogue(self.store, clock=self.clock)
+        self._processes = 0
 
-    def box_office(self, seed: int = 0) -> BoxOffice:
-        """A new process's box office: it remembers nothing."""
-        return BoxOffice(self.store, clock=self.clock, random=random.Random(seed), sleep=self.clock.sleep)
+    def box_office(self) -> BoxOffice:
+        """A new process's box office: it remembers nothing, and draws unlike the others."""
+        self._processes += 1
+        return BoxOffice(self.store, clock=self.clock, random=random.Random(self._processes), sleep=self.clock.sleep)
 
     def open_sale(self, stock: int, shards: int | None = None) -> None:
         self.catalogue.reset(ITEM, stock=stock, item_name=None, shard_count=shards)

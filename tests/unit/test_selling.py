@@ -72,7 +72,7 @@ class TestIdempotency:
     def test_a_twin_that_takes_the_last_ticket_leaves_its_receipt_to_the_other(self, world: World) -> None:
         """The twin's transaction commits after our shard was planned, before our snapshot."""
         world.open_sale(stock=1)
-        twin = world.box_office(seed=1)
+        twin = world.box_office()
         receipts = []
         world.client.before("transact_write_items", lambda: receipts.append(buy(twin, key=KEY)))
         outcome = buy(world.box_office(), key=KEY)
@@ -81,7 +81,7 @@ class TestIdempotency:
 
     def test_a_twin_that_commits_just_before_our_look_is_seen(self, world: World) -> None:
         world.open_sale(stock=2, shards=2)
-        office, twin = world.box_office(), world.box_office(seed=1)
+        office, twin = world.box_office(), world.box_office()
         receipts = []
         world.client.before("batch_get_item", lambda: receipts.append(buy(twin, key=KEY, quantity=2)))
         assert buy(office, key=KEY, quantity=2) == Bought(receipts[0].purchase, replayed=True)
@@ -134,7 +134,7 @@ class TestSeveralTickets:
 
     def test_a_rival_who_takes_from_one_of_the_shards_takes_nothing_from_the_sum(self, world: World) -> None:
         world.open_sale(stock=6, shards=3)
-        office, rival = world.box_office(), world.box_office(seed=3)
+        office, rival = world.box_office(), world.box_office()
         world.client.before("transact_write_items", lambda: buy(rival))
         assert isinstance(buy(office, quantity=5), Bought)
         world.assert_exact(sold=6)
@@ -304,8 +304,8 @@ class TestMemory:
 
     def test_no_refusal_writes(self, world: World) -> None:
         world.open_sale(stock=0)
-        for seed in range(5):
-            buy(world.box_office(seed), key=KEY)
+        for _ in range(5):
+            buy(world.box_office(), key=KEY)
         assert world.client.count("transact_write_items") == 0
 
     @pytest.mark.parametrize(("later", "remembered"), [(0.99, True), (1.0, False), (-5.0, False)])
@@ -356,7 +356,7 @@ class TestMemory:
 
     def test_an_empty_shard_is_not_asked_twice(self, world: World) -> None:
         world.open_sale(stock=40, shards=4)
-        rival, office = world.box_office(seed=1), world.box_office(seed=2)
+        rival, office = world.box_office(), world.box_office()
         for _ in range(40):
             buy(rival)
         world.client.calls.clear()
@@ -365,7 +365,7 @@ class TestMemory:
 
     def test_what_others_sold_is_learnt_from_a_look(self, world: World) -> None:
         world.open_sale(stock=100, shards=100)
-        rival, office = world.box_office(seed=1), world.box_office(seed=2)
+        rival, office = world.box_office(), world.box_office()
         for _ in range(99):
             buy(rival)
         assert isinstance(buy(office), Bought)

@@ -1,0 +1,151 @@
+"""What the template deploys, on the transformed template: what each role may do, who may call what, what stays."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+from samtranslator.translator.managed_policy_translator import ManagedPolicyLoader
+from samtranslator.translator.transform import transform
+
+from tests.support import template
+
+PARTITION_POLICIES = {
+    name: f"arn:aws:iam::aws:policy/{name}"
+    for name in ("service-role/AWSLambdaBasicExecutionRole", "AWSXrayWriteOnlyAccess", "AWSXRayDaemonWriteAccess")
+}
+READ = {"dynamodb:GetItem", "dynamodb:BatchGetItem"}
+# All that each function may do with the table, and why no less: the store's calls that it reaches.
+ACTIONS = {
+    "BuyTicketFunctionRole": READ | {"dynamodb:PutItem", "dynamodb:UpdateItem"},
+    "InventoryFunctionRole": READ,
+    "AuditFunctionRole": READ | {"dynamodb:Scan"},
+    "ResetFunctionRole": {"dynamodb:GetItem", "dynamodb:PutItem"},
+}
+
+
+class _Policies(ManagedPolicyLoader):  # type: ignore[misc]
+    """The managed policies that SAM adds by name, without asking AWS for them."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def load(self) -> dict[str, str]:
+        names = {policy.rpartition("/")[2]: arn for policy, arn in PARTITION_POLICIES.items()}
+        return names | PARTITION_POLICIES
+
+
+@cache
+def resources() -> dict[str, Any]:
+    """The template's resources after the SAM transform."""
+    source = template()
+    source["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"  # as `sam package` leaves it
+    transformed = transform(source, {"AWS::Region": "us-east-1"}, _Policies())
+    found: dict[str, Any] = transformed["Resources"]
+    return found
+
+
+def of_type(kind: str) -> dict[str, Any]:
+    return {name: resource for name, resource in resources().items() if resource["Type"] == kind}
+
+
+def methods() -> dict[str, Any]:
+    """ "POST /reset" → its OpenAPI operation, with the condition it stands under."""
+    (api,) = of_type("AWS::ApiGateway::RestApi").values()
+    found: dict[str, Any] = {}
+    for path, operations in api["Properties"]["Body"]["paths"].items():
+        condition = None
+        if "Fn::If" in operations:
+            condition, operations, _ = operations["Fn::If"]  # noqa: PLW2901
+        for method, operation in operations.items():
+            if isinstance(operation, dict) and "Fn::If" in operation:
+                condition, operation, _ = operation["Fn::If"]  # noqa: PLW2901
+            found[f"{method.upper()} {path}"] = operation | {"condition": condition}
+    return found
+
+
+def test_every_function_has_a_role_of_its_own() -> None:
+    roles = [function["Properties"]["Role"]["Fn::GetAtt"][0] for function in of_type("AWS::Lambda::Function").values()]
+    assert sorted(roles) == sorted(ACTIONS)
+
+
+@pytest.mark.parametrize("role", ACTIONS)
+def test_a_role_may_do_exactly_this_to_the_one_table(role: str) -> None:
+    (policy,) = resources()[role]["Properties"]["Policies"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert set(statement["Action"]) == ACTIONS[role]
+    assert statement["Resource"] == {"Fn::GetAtt": ["TicketsTable", "Arn"]}
+    assert statement["Effect"] == "Allow"
+
+
+@pytest.mark.parametrize("role", ACTIONS)
+def test_beyond_the_table_a_role_writes_logs_and_traces(role: str) -> None:
+    managed = resources()[role]["Properties"]["ManagedPolicyArns"]
+    assert {str(arn).rpartition("/")[2].strip("'}") for arn in managed} <= {
+        "AWSLambdaBasicExecutionRole",
+        "AWSXrayWriteOnlyAccess",
+        "AWSXRayDaemonWriteAccess",
+    }
+
+
+def test_no_statement_has_a_wildcard() -> None:
+    statements = [
+        statement
+        for role in of_type("AWS::IAM::Role").values()
+        for policy in role["Properties"].get("Policies", [])
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]
+    assert len(statements) == len(ACTIONS)
+    assert not any("*" in str(statement) for statement in statements)
+
+
+def test_organisers_sign_and_buyers_do_not() -> None:
+    signed = {route for route, operation in methods().items() if "AWS_IAM" in str(operation)}
+    assert signed == {"POST /reset", "GET /audit/{item_id}"}
+
+
+def test_reset_is_absent_unless_it_is_asked_for() -> None:
+    assert methods()["POST /reset"]["condition"] == "ResetAllowed"
+    assert template()["Parameters"]["AllowReset"]["Default"] == "false"
+    assert [route for route, operation in methods().items() if operation["condition"]] == ["POST /reset"]
+    for name, resource in resources().items():
+        if name.startswith("ResetFunction"):
+            assert resource.get("Condition") == "ResetAllowed", name
+
+
+def test_what_only_a_test_stage_may_lose_stays() -> None:
+    table = resources()["TicketsTable"]
+    retained = {"Fn::If": ["IsProduction", "Retain", "Delete"]}
+    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == (retained, retained)
+    properties = table["Properties"]
+    assert properties["DeletionProtectionEnabled"] == {"Fn::If": ["IsProduction", True, False]}
+    assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert properties["SSESpecification"] == {"SSEEnabled": True}
+    assert properties["BillingMode"] == "PAY_PER_REQUEST"
+    assert template()["Parameters"]["Stage"]["Default"] == "production"
+
+
+def test_every_function_is_python_3_13_traced_and_restored_from_a_snapshot() -> None:
+    functions = of_type("AWS::Lambda::Function")
+    for function in functions.values():
+        properties = function["Properties"]
+        assert properties["Runtime"] == "python3.13"
+        assert properties["TracingConfig"] == {"Mode": "Active"}
+        assert properties["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+        assert properties["Architectures"] == [{"Ref": "Architecture"}]
+        assert properties["LoggingConfig"] == {"LogGroup": {"Ref": "FunctionLogs"}}
+    assert len(of_type("AWS::Lambda::Alias")) == len(of_type("AWS::Lambda::Version")) == len(functions)
+
+
+def test_no_log_stays_for_ever() -> None:
+    groups = of_type("AWS::Logs::LogGroup")
+    assert len(groups) == 2
+    assert all(group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups.values())
+
+
+def test_access_logs_name_no_caller() -> None:
+    (stage,) = of_type("AWS::ApiGateway::Stage").values()
+    log_format = stage["Properties"]["AccessLogSetting"]["Format"]
+    for private in ("identity", "$context.path", "$context.authorizer", "header"):
+        assert private not in log_format
+    assert "$context.resourcePath" in log_format
+    assert stage["Properties"]["StageName"] == "live"
