@@ -18,6 +18,10 @@ os.environ |= {
 import boto3
 from moto import mock_aws
 
+from local import sam
+from local.api import create_first_item
+from local.process import free_port
+from local.stack import Stack
 from tests.support import World, create_table
 
 
@@ -28,3 +32,13 @@ def world() -> Iterator[World]:
         client = boto3.client("dynamodb")
         create_table(client)
         yield World(client)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole template on a local stack of its own: another port and another state than the developer's."""
+    sam.build()
+    with Stack(tmp_path_factory.mktemp("stack"), free_port()) as running:
+        running.deploy()
+        create_first_item(running.url)
+        yield running

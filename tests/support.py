@@ -1,10 +1,12 @@
 """What tests share: the template's own table, a clock they hold in their hand, a client that fails on cue."""
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from samtranslator.yaml_helper import yaml_parse
 
@@ -147,3 +149,9 @@ class World:
         records = [record for record in self.store.purchases(ITEM) if record.generation == inventory.sale.generation]
         assert capacity == inventory.sale.capacity
         assert counted == sum(record.quantity for record in records) == sold
+
+
+def need(missing: list[str]) -> None:
+    """Skips a test that needs tools which this machine lacks; in CI, which installs them, it fails."""
+    if missing:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {' and '.join(missing)}")

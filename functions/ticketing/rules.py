@@ -174,5 +174,5 @@ def totals(shards: Iterable[Shard]) -> tuple[int, int, int, int]:
 
 
 def timestamp(seconds: float) -> str:
-    """An instant since the epoch as ISO 8601 in UTC, to the millisecond: 2026-01-15T12:30:27.123Z."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """An instant since the epoch as ISO 8601 in UTC, to the microsecond: 2026-01-15T12:30:27.123456Z."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -62,7 +62,7 @@ class _Request:
     order: Order
     effort: Effort
     deadline: float
-    outcome_unknown: bool = False  # an attempt may have been carried out without our hearing of it
+    unanswered: list[Purchase] = field(default_factory=list)  # tried, and never heard of again: each may stand
     misses: int = 0  # empty shards met since the last look at all of them
     avoid: int | None = None  # the shard that was contended a moment ago
 
@@ -145,7 +145,7 @@ class BoxOffice:
         try:
             refusal = self._store.sell(memory.sale, purchase)
         except OutcomeUnknown:
-            request.outcome_unknown = True
+            request.unanswered.append(purchase)
             raise
         if refusal is None:
             for index, tickets in taken.items():
@@ -238,7 +238,7 @@ class BoxOffice:
         The record is read after the snapshot, so a twin that took the last ticket is seen. An attempt still under way
         cannot succeed later: within a generation free tickets only become fewer.
         """
-        if request.order.keyed or request.outcome_unknown:
+        if request.order.keyed or request.unanswered:
             self._check_budget(request)
             found = self._store.read_purchase(request.order.purchase_id)
             if found is not None:
@@ -246,8 +246,8 @@ class BoxOffice:
         return SoldOut(left)
 
     def _settle(self, request: _Request, found: Purchase) -> Bought | KeyReused:
-        # A record found after an attempt of unknown outcome is this request's own: nothing is being replayed.
-        return settle(request.order, found, replayed=not request.outcome_unknown)
+        # An attempt of this very request that went unanswered is no replay; a twin's purchase is.
+        return settle(request.order, found, replayed=found not in request.unanswered)
 
     def _back_off(self, request: _Request) -> None:
         """Sleeps for a while drawn from zero to twice as long each time ("full jitter"), never past the deadline."""
@@ -262,7 +262,7 @@ class BoxOffice:
 
     def _busy(self, request: _Request) -> Busy:
         retry_after_seconds = 1 + self._random.randrange(RETRY_AFTER_SECONDS)
-        return Busy(outcome_unknown=request.outcome_unknown, retry_after_seconds=retry_after_seconds)
+        return Busy(outcome_unknown=bool(request.unanswered), retry_after_seconds=retry_after_seconds)
 
 
 def _fresh(then: float, now: float) -> bool:

@@ -3,14 +3,16 @@
 Run one by hand: python tests/proof/reference_service.py [NAME] [PORT]
 """
 
+import itertools
 import json
 import sys
 import threading
 import time
 import uuid
 from dataclasses import asdict, dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 
 Answer = tuple[int, dict[str, Any]]
 
@@ -45,6 +47,11 @@ class Service:
         self.sold = 0
         self.item_name = "Item A - Concert Ticket"
         self.records: dict[str, Record] = {}
+        self._calls = itertools.count(1)
+
+    def now_and_then(self) -> bool:
+        """True at every eighth call."""
+        return next(self._calls) % 8 == 0
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
         """One purchase, exactly once per purchase id."""
@@ -135,7 +142,7 @@ class Oversells(Service):
         stock = self.stock
         if stock < quantity:
             return self.refusal(stock)
-        time.sleep(0.002)
+        time.sleep(0.02)
         with self.lock:
             self.stock -= quantity
             return self.sell(Record(purchase_id, item_id, quantity, buyer_id, self.generation))
@@ -153,17 +160,17 @@ class Undersells(Service):
     """Takes the ticket first, and does not give it back when the sale meets a conflict."""
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
-        if purchase_id not in self.records and purchase_id.startswith("0"):
+        if purchase_id not in self.records and self.now_and_then():
             with self.lock:
                 self.stock = max(0, self.stock - quantity)
         return super().buy(purchase_id, item_id, quantity, buyer_id)
 
 
 class RefusesTooEarly(Service):
-    """One buyer in sixteen hears "sold out" from an outdated cache, and all tickets are sold all the same."""
+    """One buyer in eight hears "sold out" from an outdated cache, and all tickets are sold all the same."""
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
-        if purchase_id.startswith("0") and purchase_id not in self.records:
+        if purchase_id not in self.records and self.now_and_then():
             return problem(409, "sold_out")
         return super().buy(purchase_id, item_id, quantity, buyer_id)
 
@@ -174,7 +181,7 @@ class SellsTwicePerKey(Service):
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
         if known := self.records.get(purchase_id):
             return self.again(known, quantity)
-        time.sleep(0.005)
+        time.sleep(0.02)
         with self.lock:
             if self.stock < quantity:
                 return self.refusal(self.stock)
@@ -196,7 +203,7 @@ class LosesRecords(Service):
 
     def sell(self, record: Record) -> Answer:
         answer = super().sell(record)
-        if record.purchase_id.startswith("0"):
+        if self.now_and_then():
             del self.records[record.purchase_id]
         return answer
 
@@ -231,28 +238,34 @@ class DoublesAtReset(Service):
 
 
 class StrandsTickets(Service):
-    """Refuses several tickets for good when one purchase did not fit."""
+    """Close to the end, a purchase of several tickets that meets another takes what is left out of the sale."""
 
-    def refusal(self, left: int) -> Answer:
-        self.lost = getattr(self, "lost", 0) + self.stock
-        self.stock = 0
-        return super().refusal(left)
+    def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
+        with self.lock:
+            if quantity > 1 and self.stock <= 10:
+                self.stock = 0
+        return super().buy(purchase_id, item_id, quantity, buyer_id)
 
 
 class Fails(Service):
     """Has a bug that some requests run into."""
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
-        if uuid.uuid4().int % 16 == 0:
+        if self.now_and_then():
             return problem(500, "internal_error")
         return super().buy(purchase_id, item_id, quantity, buyer_id)
 
 
 class Hangs(Service):
-    """Lets some requests wait for ever."""
+    """Lets some buyers wait for ever, however often they send their key."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: set[str] = set()
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
-        if purchase_id.startswith("0"):
+        if purchase_id in self.waiting or self.now_and_then():
+            self.waiting.add(purchase_id)
             time.sleep(30)
         return super().buy(purchase_id, item_id, quantity, buyer_id)
 
@@ -279,14 +292,31 @@ class Crowded(Service):
             answer = super().buy(purchase_id, item_id, quantity, buyer_id)
         finally:
             self.places.release()
-        lot = uuid.uuid4().int % 16
-        return {0: (502, {"message": "Internal server error"}), 1: problem(503, "busy")}.get(lot, answer)
+        return (502, {"message": "Internal server error"}) if self.now_and_then() else answer
 
 
 class WithoutAdmin(Service):
     """Deployed for real: no reset."""
 
     admin_routes = False
+
+
+def answer_to(service: Service, method: str, path: str, headers: Message, body: dict[str, Any]) -> Answer:
+    """The routes."""
+    signed = headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential=") and service.admin_routes
+    match [method, *path.removeprefix("/live").partition("?")[0].split("/")[1:]]:
+        case ["POST", "buy_ticket"]:
+            purchase_id = service.purchase_id(headers["Idempotency-Key"])
+            return service.buy(purchase_id, body["item_id"], body["quantity"], body["buyer_id"])
+        case ["GET", "purchases", purchase_id]:
+            return service.look_up(purchase_id)
+        case ["GET", "inventory"]:
+            return service.inventory()
+        case ["POST", "reset"] if signed:
+            return service.reset(body["stock"])
+        case ["GET", "audit", _] if signed:
+            return service.audit()
+    return 403, {"message": "Missing Authentication Token"}
 
 
 def handler_of(service: Service) -> type[BaseHTTPRequestHandler]:
@@ -301,31 +331,12 @@ def handler_of(service: Service) -> type[BaseHTTPRequestHandler]:
             """Say nothing."""
 
         def do_GET(self) -> None:
-            path = self.path.removeprefix("/live").partition("?")[0]
-            if path == "/inventory":
-                self.reply(service.inventory())
-            elif path.startswith("/purchases/"):
-                self.reply(service.look_up(path.removeprefix("/purchases/")))
-            elif path.startswith("/audit/") and self.may_administer():
-                self.reply(service.audit())
-            else:
-                self.reply((403, {"message": "Missing Authentication Token"}))
+            self.reply(answer_to(service, self.command, self.path, self.headers, {}))
 
         def do_POST(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
             body = json.loads(self.rfile.read(length) or b"{}")
-            path = self.path.removeprefix("/live")
-            if path == "/buy_ticket":
-                purchase_id = service.purchase_id(self.headers["Idempotency-Key"])
-                self.reply(service.buy(purchase_id, body["item_id"], body["quantity"], body["buyer_id"]))
-            elif path == "/reset" and self.may_administer():
-                self.reply(service.reset(body["stock"]))
-            else:
-                self.reply((403, {"message": "Missing Authentication Token"}))
-
-        def may_administer(self) -> bool:
-            signed = self.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential=")
-            return service.admin_routes and signed
+            self.reply(answer_to(service, self.command, self.path, self.headers, body))
 
         def reply(self, answer: Answer) -> None:
             status, document = answer
@@ -354,6 +365,14 @@ class Server(ThreadingHTTPServer):
         self.service = service
         self.url = f"http://127.0.0.1:{self.server_port}/live"
 
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.shutdown()
+        self.server_close()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away in the middle is none of the service's business."""
 
@@ -361,5 +380,6 @@ class Server(ThreadingHTTPServer):
 if __name__ == "__main__":
     chosen = globals()[sys.argv[1] if len(sys.argv) > 1 else "Service"]
     with Server(chosen(), int(sys.argv[2]) if len(sys.argv) > 2 else 0) as server:
-        print(server.url, flush=True)
-        server.serve_forever()
+        sys.stdout.write(f"{server.url}\n")
+        sys.stdout.flush()
+        threading.Event().wait()

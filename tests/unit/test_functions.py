@@ -166,7 +166,7 @@ def test_the_receipt_names_what_was_bought(functions: Functions) -> None:
         "quantity": 2,
         "status": "confirmed",
         "buyer_id": "buyer-42",
-        "purchased_at": "2027-01-15T08:00:00.000Z",
+        "purchased_at": "2027-01-15T08:00:00.000000Z",
         "generation": 1,
     }
 

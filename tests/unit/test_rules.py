@@ -87,4 +87,4 @@ def test_a_timestamp_sorts_as_time_does() -> None:
     instants = [0, 1.0004, 1.001, 1_800_000_000.5, 1_800_000_001]
     stamps = [timestamp(instant) for instant in instants]
     assert stamps == sorted(stamps)
-    assert stamps[3] == "2027-01-15T08:00:00.500Z"
+    assert stamps[3] == "2027-01-15T08:00:00.500000Z"

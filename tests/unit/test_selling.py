@@ -207,6 +207,16 @@ class TestTrouble:
         assert world.client.count("transact_write_items") == 2
         world.assert_exact(sold=1)
 
+    def test_a_lost_request_does_not_make_a_twins_purchase_ours(self, world: World) -> None:
+        """One key, one answer that calls itself the first: ours was lost on its way, the twin bought meanwhile."""
+        world.open_sale(stock=10, shards=1)
+        twin = world.box_office()
+        world.client.before("transact_write_items", raises(lost_reply()), lambda: buy(twin, key=KEY))
+        outcome = buy(world.box_office(), key=KEY)
+        assert isinstance(outcome, Bought)
+        assert outcome.replayed
+        world.assert_exact(sold=1)
+
     @pytest.mark.parametrize("key", [KEY, None])
     def test_a_lost_reply_for_the_last_ticket_is_not_sold_out(self, world: World, key: str | None) -> None:
         """The record may answer nothing where the shard's condition fails first: it is looked for before a refusal."""

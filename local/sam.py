@@ -1,0 +1,74 @@
+"""AWS SAM: builds the template for this machine and deploys it onto the emulator."""
+
+import os
+import platform
+from pathlib import Path
+
+from local.ministack import CREDENTIALS, REGION
+from local.process import LOCAL_DIRECTORY, clean_environment, program, run
+
+# Apart from .aws-sam/, from where `sam deploy` takes what goes to AWS: packages for this machine must not get there.
+BUILD_DIRECTORY = LOCAL_DIRECTORY / "sam" / "build"
+BUILT_TEMPLATE = BUILD_DIRECTORY / "template.yaml"
+
+
+def architecture() -> str:
+    """This machine's processor in Lambda's words: compiled packages load on their own kind only."""
+    return "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
+
+
+def tool_environment() -> dict[str, str]:
+    """For AWS's tools: no account of the developer's, no telemetry, and the Python that has pip first on the path."""
+    binaries = program("deployment", "sam").parent
+    return (
+        clean_environment()
+        | CREDENTIALS
+        | {
+            "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "SAM_CLI_TELEMETRY": "0",
+        }
+    )
+
+
+def build() -> None:
+    """Builds all functions. What did not change is taken from the cache."""
+    command = [
+        program("deployment", "sam"),
+        "build",
+        "--cached",
+        "--parallel",
+        "--build-dir",
+        BUILD_DIRECTORY,
+        "--cache-dir",
+        BUILD_DIRECTORY.parent / "cache",
+        "--parameter-overrides",
+        f"Architecture={architecture()}",
+    ]
+    # pip downloads the functions' packages and so needs the settings of this machine: an index, a proxy, certificates.
+    run("sam build", command, dict(os.environ) | tool_environment())
+
+
+def deploy(endpoint: str, stack_name: str, template: Path, parameters: dict[str, str]) -> None:
+    """Creates or updates the stack on the emulator at `endpoint`."""
+    command = [
+        program("deployment", "sam"),
+        "deploy",
+        "--template-file",
+        template,
+        "--stack-name",
+        stack_name,
+        "--resolve-s3",
+        "--capabilities",
+        "CAPABILITY_IAM",
+        "--no-confirm-changeset",
+        "--no-fail-on-empty-changeset",
+        "--parameter-overrides",
+        *[f"{name}={value}" for name, value in parameters.items()],
+    ]
+    # The default, a look every five seconds, is for AWS, which answers slower and counts the calls.
+    environment = tool_environment() | {"AWS_ENDPOINT_URL": endpoint, "SAM_CLI_POLL_DELAY": "0.2"}
+    run("sam deploy", command, environment)

@@ -1,0 +1,176 @@
+"""Inventory, reset and audit: the calls that a person at the desk makes, signed with SigV4."""
+
+import os
+import random
+import re
+import time
+from collections.abc import Generator
+from typing import Any, Self
+
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
+import botocore.exceptions
+import botocore.session
+import httpx
+
+from proof.answers import BUSY_STATUSES, STATUS_OK, NotAsPromised, body_of, excerpt, problem_of, retry_after_seconds
+from proof.client import Target, pause_seconds
+from proof.history import Audit, Inventory, Reset, Sample
+
+LOOPBACK_REGION = "us-east-1"
+
+
+class NotUsable(Exception):
+    """The proof cannot be carried out: what happened, and what to do about it."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+
+
+class SigV4(httpx.Auth):
+    """Signs a request at the moment of sending it, so that credentials may be renewed in between."""
+
+    requires_request_body = True
+
+    def __init__(self, credentials: botocore.credentials.Credentials, region: str) -> None:
+        self._signer = botocore.auth.SigV4Auth(credentials, "execute-api", region)
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        """Add the signature's headers. Only the host and the content's type are signed beside them."""
+        headers = {"Content-Type": request.headers["Content-Type"]} if "Content-Type" in request.headers else {}
+        draft = botocore.awsrequest.AWSRequest(request.method, str(request.url), headers, request.content)
+        self._signer.add_auth(draft)
+        request.headers.update(dict(draft.headers.items()))
+        yield request
+
+
+def signer(target: Target, region: str | None, profile: str | None) -> SigV4:
+    """A signer with the credentials of the normal chain; on this machine test credentials will do."""
+    try:
+        # botocore takes its defaults from the environment and the shared files, as every AWS tool does.
+        session = botocore.session.Session(profile=profile or os.environ.get("AWS_PROFILE"))
+        if target.is_loopback:
+            # Otherwise a laptop without credentials waits for an instance's metadata service, which it has not.
+            session.get_component("credential_provider").remove("iam-role")
+        credentials = session.get_credentials()
+        region = region or region_of(target.url) or session.get_config_variable("region")
+    except botocore.exceptions.BotoCoreError as error:
+        raise NotUsable(f"No AWS credentials: {error}", "Check --profile and AWS_PROFILE.") from error
+    if target.is_loopback:
+        credentials = credentials or botocore.credentials.Credentials("test", "test")
+        region = region or LOOPBACK_REGION
+    if credentials is None:
+        raise NotUsable(
+            "No AWS credentials: POST /reset and GET /audit must be signed.",
+            "Log in, choose --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+        )
+    if region is None:
+        raise NotUsable("The Region of the API is not known.", "Say it with --region.")
+    return SigV4(credentials, region)
+
+
+def region_of(url: str) -> str | None:
+    """The Region in the host name of an API on AWS; None for a domain of one's own."""
+    match = re.search(r"\.execute-api\.([a-z0-9-]+)\.amazonaws\.com", httpx.URL(url).host)
+    return match[1] if match else None
+
+
+class Admin:
+    """The desk of one item. Every method may raise NotUsable."""
+
+    def __init__(self, target: Target, auth: SigV4, item_id: int, draw: random.Random) -> None:
+        self._http = httpx.Client(**target.settings())  # type: ignore[arg-type]
+        self._target = target
+        self._auth = auth
+        self.item_id = item_id
+        self._draw = draw
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._http.close()
+
+    def inventory_at_start(self) -> Inventory | None:
+        """What the item was before; None if there is no such item. The first call: says if there is no service."""
+        try:
+            response = self._call("GET", f"/inventory?item_id={self.item_id}")
+        except NotUsable as error:
+            remedy = "Start it with `make start`, or say where it is with --url."
+            raise NotUsable(error.what, remedy if self._target.is_loopback else error.remedy) from error
+        if response.status_code == 404 and problem_of(response).get("code") == "not_found":  # noqa: PLR2004
+            return None
+        self._demand_ok(response, "GET /inventory", "Check the URL: it ends in the stage, as in …/live.")
+        return _shaped(response, Inventory, "GET /inventory")
+
+    def inventory(self) -> Sample:
+        """The inventory at rest, asked for until it comes."""
+        started_at = time.monotonic()
+        response = self._call("GET", f"/inventory?item_id={self.item_id}")
+        self._demand_ok(response, "GET /inventory", "See the service's log.")
+        return Sample(started_at, time.monotonic(), _shaped(response, Inventory, "GET /inventory"))
+
+    def sample(self) -> Sample | None:
+        """The inventory while the sale runs; None if the service has no time for it."""
+        started_at = time.monotonic()
+        try:
+            response = self._http.get("/inventory", params={"item_id": self.item_id})
+        except httpx.RequestError:
+            return None
+        if response.status_code != STATUS_OK:
+            return None
+        return Sample(started_at, time.monotonic(), _shaped(response, Inventory, "GET /inventory"))
+
+    def reset(self, stock: int, item_name: str | None = None, shards: int | None = None) -> Reset:
+        """Open a new generation with so many tickets."""
+        body: dict[str, Any] = {"item_id": self.item_id, "stock": stock}
+        body |= {} if item_name is None else {"item_name": item_name}
+        body |= {} if shards is None else {"shards": shards}
+        started_at = time.monotonic()
+        response = self._call("POST", "/reset", body)
+        self._demand_ok(
+            response,
+            "POST /reset",
+            "Deploy a test stage with the parameter AllowReset=true, and sign with credentials that may call it.",
+        )
+        inventory = _shaped(response, Inventory, "POST /reset")
+        return Reset(inventory.generation, stock, started_at, time.monotonic())
+
+    def audit(self) -> Audit:
+        """The counters and the records of the current generation, at rest."""
+        response = self._call("GET", f"/audit/{self.item_id}")
+        self._demand_ok(response, "GET /audit", "Sign with credentials that may call it: --profile, --region.")
+        return _shaped(response, Audit, "GET /audit")
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        """A signed call, repeated while the service is busy. No call here does harm when it is made twice."""
+        auth = None if path.startswith("/inventory") else self._auth
+        deadline = time.monotonic() + self._target.patience_seconds
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                response = self._http.request(method, path, json=body, auth=auth)
+            except httpx.ConnectError as error:
+                raise NotUsable(f"No server answers at {self._target.url} ({error}).", "Check --url.") from error
+            except httpx.RequestError as error:
+                what = f"{method} {path} got no answer: {type(error).__name__} {error}".strip()
+                raise NotUsable(what, "See the service's log; --timeout gives it longer.") from error
+            pause = pause_seconds(attempts, retry_after_seconds(response), self._draw)
+            if response.status_code not in BUSY_STATUSES or time.monotonic() + pause > deadline:
+                return response
+            time.sleep(pause)
+
+    def _demand_ok(self, response: httpx.Response, call: str, remedy: str) -> None:
+        if response.status_code != STATUS_OK:
+            raise NotUsable(f"{call} answers {response.status_code}: {excerpt(response)}", remedy)
+
+
+def _shaped[Shape](response: httpx.Response, shape: type[Shape], call: str) -> Shape:
+    try:
+        return body_of(response, shape)
+    except NotAsPromised as error:
+        raise NotUsable(f"{call} does not answer as promised: {error}", "Is it the API of the ticket sale?") from error

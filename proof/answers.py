@@ -1,0 +1,96 @@
+"""What an HTTP answer means. Whatever a service sends, this module makes a plain fact of it and never fails."""
+
+from typing import Any
+
+import httpx
+import msgspec
+
+from proof.history import Attempt, Kind, Receipt
+
+STATUS_CREATED = 201
+STATUS_OK = 200
+BUSY_STATUSES = frozenset({429, 503})
+# The request may have been carried out: 500 is a bug after any line of code, 502 and 504 are the gateway's.
+UNKNOWN_STATUSES = frozenset({500, 502, 504})
+KINDS_BY_CODE = {
+    (409, "sold_out"): Kind.SOLD_OUT,
+    (409, "not_enough_left"): Kind.NOT_ENOUGH_LEFT,
+    (422, "idempotency_key_reused"): Kind.KEY_REUSED,
+}
+DETAIL_CHARACTERS_MAX = 200
+
+
+# Not UTF-8 and a depth of a hundred thousand brackets have exceptions of their own.
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class NotAsPromised(Exception):
+    """A 2xx answer whose body is not what the API promises; the text says in which way."""
+
+
+def body_of[Shape](response: httpx.Response, shape: type[Shape]) -> Shape:
+    """The JSON body as a `shape`; raises NotAsPromised."""
+    try:
+        return msgspec.json.decode(response.content, type=shape)
+    except NOT_JSON as error:
+        raise NotAsPromised(f"{error}: {excerpt(response)}") from error
+
+
+def excerpt(response: httpx.Response) -> str:
+    """The start of a body, on one line, for a person to read."""
+    text = " ".join(response.text.split())
+    return text if len(text) <= DETAIL_CHARACTERS_MAX else text[:DETAIL_CHARACTERS_MAX] + "…"
+
+
+def problem_of(response: httpx.Response) -> dict[str, Any]:
+    """The problem document, or an empty one where the body is none."""
+    try:
+        document = msgspec.json.decode(response.content)
+    except NOT_JSON:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def retry_after_seconds(response: httpx.Response) -> float | None:
+    """`Retry-After` in seconds; None where there is none, or a date, which a busy service has no reason to send."""
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isdecimal() else None
+
+
+def attempt_of(response: httpx.Response, started_at: float, ended_at: float) -> Attempt:
+    """The answer to a purchase."""
+    status = response.status_code
+    if status in (STATUS_CREATED, STATUS_OK):
+        return _receipt_attempt(response, started_at, ended_at)
+    problem = problem_of(response)
+    code = problem.get("code") if isinstance(problem.get("code"), str) else None
+    left = problem.get("left") if isinstance(problem.get("left"), int) else None
+    if status in BUSY_STATUSES:
+        kind = Kind.BUSY
+    elif status in UNKNOWN_STATUSES:
+        kind = Kind.UNKNOWN
+    else:
+        kind = KINDS_BY_CODE.get((status, code or ""), Kind.UNEXPECTED)
+    detail = excerpt(response) if kind in (Kind.UNKNOWN, Kind.UNEXPECTED) else ""
+    return Attempt(started_at, ended_at, kind, status, code, None, left, retry_after_seconds(response), detail)
+
+
+def _receipt_attempt(response: httpx.Response, started_at: float, ended_at: float) -> Attempt:
+    status = response.status_code
+    replayed = response.headers.get("Idempotent-Replayed") == "true"
+    try:
+        receipt = body_of(response, Receipt)
+    except NotAsPromised as error:
+        detail = f"not a receipt: {error}"
+        return Attempt(started_at, ended_at, Kind.UNEXPECTED, status, detail=detail)
+    if replayed != (status == STATUS_OK):
+        detail = f"{status} {'with' if replayed else 'without'} Idempotent-Replayed: {excerpt(response)}"
+        return Attempt(started_at, ended_at, Kind.UNEXPECTED, status, detail=detail)
+    return Attempt(started_at, ended_at, Kind.REPLAYED if replayed else Kind.BOUGHT, status, receipt=receipt)
+
+
+def attempt_without_answer(error: httpx.RequestError, started_at: float, ended_at: float) -> Attempt:
+    """A purchase to which nothing came back. Where no connection was made, the request was not carried out."""
+    not_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+    kind = Kind.BUSY if not_sent else Kind.UNKNOWN
+    return Attempt(started_at, ended_at, kind, detail=f"{type(error).__name__} {error}".strip())

@@ -1,0 +1,145 @@
+"""One buyer over HTTP: sends, understands, and sends the same key again until there is a definite answer."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from typing import Self
+
+import httpx
+from msgspec import Struct
+
+from proof.answers import STATUS_OK, NotAsPromised, attempt_of, attempt_without_answer, body_of, retry_after_seconds
+from proof.history import NOT_DEFINITE, Attempt, Lookup, Receipt, Request
+
+CONNECT_SECONDS = 5.0
+PAUSE_BASE_SECONDS = 0.1
+PAUSE_CAP_SECONDS = 4.0
+# A service that asks for longer is not waited for: the patience of the buyer decides.
+RETRY_AFTER_SECONDS_MAX = 30.0
+ATTEMPTS_MAX = 200
+
+
+class Target(Struct, frozen=True):
+    """The service, and how to deal with it. `timeout` is for one answer, `patience` for all attempts of a buyer."""
+
+    url: str
+    timeout_seconds: float = 30.0
+    patience_seconds: float = 120.0
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the service runs on this machine."""
+        return httpx.URL(self.url).host in {"127.0.0.1", "localhost", "::1"}
+
+    def settings(self) -> dict[str, object]:
+        """What every HTTP client for this service has in common."""
+        return {
+            "base_url": self.url,
+            "timeout": httpx.Timeout(self.timeout_seconds, connect=min(CONNECT_SECONDS, self.timeout_seconds)),
+            # A proxy is never asked for this machine.
+            "trust_env": not self.is_loopback,
+            # Without TLS there is nothing to verify, and reading the certificates takes a process a tenth of a second.
+            "verify": httpx.URL(self.url).scheme == "https",
+        }
+
+
+class Order(Struct, frozen=True):
+    """What one buyer will ask for. `copies` are sent in parallel; `stage` is the gate that it waits at."""
+
+    key: str
+    item_id: int
+    quantity: int
+    buyer_id: str
+    copies: int = 1
+    stage: int = 0
+
+
+def pause_seconds(attempts: int, retry_after: float | None, draw: random.Random) -> float:
+    """How long to wait after so many attempts: what the service asked for, and full jitter on top of it."""
+    ceiling = min(PAUSE_CAP_SECONDS, PAUSE_BASE_SECONDS * 2 ** min(attempts, 20))
+    return min(retry_after or 0.0, RETRY_AFTER_SECONDS_MAX) + draw.uniform(0, ceiling)
+
+
+class Buyers:
+    """Many buyers in one process; at most `in_flight` of their requests are under way at once.
+
+    A buyer who waits for another attempt leaves its place to others. `clock` must be one that processes share: on
+    Linux, macOS and Windows the monotonic clock is the machine's.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        in_flight: int,
+        draw: random.Random,
+        process_id: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        limits = httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
+        self._http = httpx.AsyncClient(limits=limits, **target.settings())  # type: ignore[arg-type]
+        self._target = target
+        self._places = asyncio.Semaphore(in_flight)
+        self._draw = draw
+        self._process_id = process_id
+        self._clock = clock
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._http.aclose()
+
+    async def buy(self, order: Order, copy: int = 1) -> Request:
+        """Buy, with the same key until a definite answer comes, or patience ends."""
+        attempts: list[Attempt] = []
+        while True:
+            async with self._places:
+                attempts.append(await self._attempt(order))
+            last = attempts[-1]
+            if last.kind not in NOT_DEFINITE or len(attempts) == ATTEMPTS_MAX:
+                break
+            patience = attempts[0].started_at + self._target.patience_seconds - self._clock()
+            if patience <= (last.retry_after_seconds or 0.0):
+                break
+            # Cut short, so that the last attempt falls to the end of the patience and not long before it.
+            await asyncio.sleep(min(patience, pause_seconds(len(attempts), last.retry_after_seconds, self._draw)))
+        return Request(
+            order.key, order.item_id, order.quantity, order.buyer_id, tuple(attempts), copy, self._process_id
+        )
+
+    async def _attempt(self, order: Order) -> Attempt:
+        body = {"item_id": order.item_id, "quantity": order.quantity, "buyer_id": order.buyer_id}
+        started_at = self._clock()
+        try:
+            response = await self._http.post("/buy_ticket", json=body, headers={"Idempotency-Key": order.key})
+        except httpx.RequestError as error:
+            return attempt_without_answer(error, started_at, self._clock())
+        return attempt_of(response, started_at, self._clock())
+
+    async def look_up(self, purchase_id: str) -> Lookup:
+        """Find a purchase again; a busy service is asked until patience ends."""
+        deadline = self._clock() + self._target.patience_seconds
+        for attempts in range(1, ATTEMPTS_MAX + 1):
+            async with self._places:
+                lookup, retry_after = await self._lookup_attempt(purchase_id)
+            pause = pause_seconds(attempts, retry_after, self._draw)
+            if lookup.status is not None or self._clock() + pause > deadline:
+                break
+            await asyncio.sleep(pause)
+        return lookup
+
+    async def _lookup_attempt(self, purchase_id: str) -> tuple[Lookup, float | None]:
+        try:
+            response = await self._http.get(f"/purchases/{purchase_id}")
+        except httpx.RequestError:
+            return Lookup(purchase_id, None), None
+        status = response.status_code
+        if status == STATUS_OK:
+            try:
+                return Lookup(purchase_id, status, body_of(response, Receipt)), None
+            except NotAsPromised:
+                return Lookup(purchase_id, status), None
+        definite = status < 500 and status != 429  # noqa: PLR2004
+        return Lookup(purchase_id, status if definite else None), retry_after_seconds(response)

@@ -1,0 +1,146 @@
+"""What a stranger does with the sale, over HTTP: against E2E_URL, or against a local stack of its own.
+
+E2E_URL=https://… with AWS credentials in the environment runs it against a deployment with AllowReset=true; it starts
+the sale of item 987654321 anew, and touches no other.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+
+from local.stack import Stack
+
+ITEM = 987654321
+
+
+@dataclass
+class Api:
+    """The sale's API."""
+
+    url: str
+    client: httpx.Client
+
+    def call(self, method: str, path: str, **more: Any) -> httpx.Response:
+        return self.client.request(method, self.url + path, **more)
+
+    def signed(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        """One call as an organiser: signed with SigV4 by the credentials of the environment."""
+        session = boto3.Session()
+        content = b"" if body is None else json.dumps(body).encode()
+        request = AWSRequest(method, self.url + path, {"Content-Type": "application/json"}, content)
+        SigV4Auth(session.get_credentials(), "execute-api", session.region_name).add_auth(request)
+        return self.client.request(method, self.url + path, content=content, headers=dict(request.headers.items()))
+
+    def reset(self, stock: int, **more: Any) -> dict[str, Any]:
+        answer = self.signed("POST", "/reset", {"item_id": ITEM, "stock": stock} | more)
+        assert answer.status_code == 200, answer.text
+        sale: dict[str, Any] = answer.json()
+        return sale
+
+    def buy(self, body: dict[str, Any] | None = None, key: str | None = None) -> httpx.Response:
+        """Buys; a full house is told "busy" by the gateway or by us, and comes back with its key."""
+        headers = {"Idempotency-Key": key or str(uuid.uuid4())}
+        for _ in range(20):
+            answer = self.call("POST", "/buy_ticket", json={"item_id": ITEM} | (body or {}), headers=headers)
+            if answer.status_code not in {429, 502, 503, 504}:
+                break
+        return answer
+
+
+@pytest.fixture(scope="module")
+def api(request: pytest.FixtureRequest) -> Iterator[Api]:
+    url = os.environ.get("E2E_URL")
+    if url is None:
+        stack: Stack = request.getfixturevalue("stack")
+        url = stack.url
+    with httpx.Client(timeout=30) as client:
+        yield Api(url.rstrip("/"), client)
+
+
+def test_the_service_says_what_it_is(api: Api) -> None:
+    service = api.call("GET", "/").json()
+    assert service["service"] == "High-Concurrency Inventory System"
+    assert service["endpoints"]["POST /buy_ticket"] == "Purchase a ticket"
+
+
+def test_a_ticket_is_bought_once_per_key_and_looked_up(api: Api) -> None:
+    api.reset(3)
+    key = str(uuid.uuid4())
+    first, second = api.buy(key=key), api.buy(key=key)
+    assert (first.status_code, second.status_code) == (201, 200), second.text
+    assert first.json() == second.json()
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert api.call("GET", f"/purchases/{first.json()['purchase_id']}").json() == first.json()
+    assert api.buy({"quantity": 2}, key=key).json()["code"] == "idempotency_key_reused"
+    inventory = api.call("GET", f"/inventory?item_id={ITEM}").json()
+    assert (inventory["current_stock"], inventory["total_purchases"]) == (2, 1)
+
+
+def test_the_end_of_a_sale_is_exact(api: Api) -> None:
+    api.reset(5, shards=3)
+    assert api.buy({"quantity": 4}).status_code == 201
+    few = api.buy({"quantity": 2})
+    assert (few.status_code, few.json()["code"], few.json()["left"]) == (409, "not_enough_left", 1)
+    assert api.buy().status_code == 201
+    none = api.buy()
+    assert (none.status_code, none.json()["code"]) == (409, "sold_out")
+    audit = api.signed("GET", f"/audit/{ITEM}").json()
+    assert audit["agrees"], audit
+    assert (audit["stock"], audit["sold"], audit["purchase_records"]) == (0, 5, 2)
+
+
+def test_organisers_routes_demand_a_signature(api: Api) -> None:
+    assert api.call("POST", "/reset").status_code == 403
+    assert api.call("GET", f"/audit/{ITEM}").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content"),
+    [
+        ("GET", "/nowhere", None),
+        ("PUT", "/buy_ticket", b"{}"),
+        ("DELETE", "/inventory", None),
+        ("GET", "/purchases/1", None),
+        ("GET", f"/purchases/{uuid.uuid4()}", None),
+        ("GET", "/inventory?item_id=x", None),
+        ("GET", "/inventory?item_id=1&item_id=2", None),
+        ("POST", "/buy_ticket", b"{"),
+        ("POST", "/buy_ticket", b"\xff\xfe"),
+        ("POST", "/buy_ticket", b"[" * 100_000),
+        ("POST", "/buy_ticket", b" " * 1_000_000),
+        ("POST", "/buy_ticket", b'{"quantity": NaN}'),
+        ("POST", "/buy_ticket", b'{"quantity": 1e99}'),
+        ("POST", "/buy_ticket", b'{"buyer_id": "\\ud800"}'),
+        ("POST", "/buy_ticket", '{"buyer_id": "é"}'.encode()),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_a_4xx_and_sells_nothing(api: Api, method: str, path: str, content: bytes | None) -> None:
+    api.reset(1)
+    answer = api.call(method, path, content=content)
+    assert 400 <= answer.status_code < 500, answer.text
+    assert api.call("GET", f"/inventory?item_id={ITEM}").json()["current_stock"] == 1
+
+
+def test_two_keys_in_one_request_are_refused(api: Api) -> None:
+    keys = [("Idempotency-Key", str(uuid.uuid4())), ("Idempotency-Key", str(uuid.uuid4()))]
+    answer = api.client.post(f"{api.url}/buy_ticket", json={"item_id": ITEM}, headers=keys)
+    assert (answer.status_code, answer.json()["field"]) == (400, "Idempotency-Key")
+
+
+def test_the_documentation_stands_behind_the_stage_path(api: Api) -> None:
+    page = api.call("GET", "/docs")
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "SwaggerUIBundle" in page.text
+    document = api.call("GET", "/openapi.json").json()
+    assert document["openapi"] == "3.1.0"
+    assert "/buy_ticket" in document["paths"]

@@ -1,0 +1,301 @@
+"""The local stack: what it promises to a developer (ports, state, tidiness), and how true it is to AWS (roles)."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from botocore.exceptions import ClientError
+
+from local import sam
+from local.api import FIRST_ITEM, call, create_first_item
+from local.ministack import MiniStack
+from local.process import Background, LocalError, free_port, port_is_free
+from local.stack import Stack
+from tests.support import ROOT
+
+ITEM_KEY = {"pk": {"S": "item#1"}}
+
+
+@contextlib.contextmanager
+def variant(change: Any) -> Iterator[Path]:
+    """The built template after `change`, beside the built one, because it names the code relative to itself."""
+    template = yaml.safe_load(sam.BUILT_TEMPLATE.read_text())
+    change(template["Resources"])
+    path = sam.BUILD_DIRECTORY / f"variant-{os.getpid()}.yaml"
+    path.write_text(yaml.safe_dump(template))
+    try:
+        yield path
+    finally:
+        path.unlink()
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack that enforces the policies of the functions' roles."""
+    sam.build()
+    with Stack(tmp_path_factory.mktemp("guarded"), free_port(), auth=True) as running:
+        running.deploy()
+        create_first_item(running.url)
+        yield running
+
+
+class TestRoles:
+    """A function can do what it needs, and nothing else."""
+
+    @staticmethod
+    def as_role_of(stack: Stack, function: str) -> Any:
+        """A DynamoDB client with the credentials that this function has on Lambda."""
+        role = stack.client("iam").get_role(RoleName=stack.resource(f"{function}Role"))["Role"]["Arn"]
+        credentials = stack.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
+        return boto3.client(
+            "dynamodb",
+            endpoint_url=stack.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=credentials["AccessKeyId"],
+            aws_secret_access_key=credentials["SecretAccessKey"],
+            aws_session_token=credentials["SessionToken"],
+        )
+
+    def test_each_function_can_do_its_work(self, guarded: Stack) -> None:
+        assert call("GET", f"{guarded.url}/inventory")[0] == 200
+        assert call("POST", f"{guarded.url}/buy_ticket")[0] == 201
+        assert call("GET", f"{guarded.url}/audit/1", signed=True)[0] == 200
+        assert call("POST", f"{guarded.url}/reset", {"item_id": 2, "stock": 5}, signed=True)[0] == 200
+
+    @pytest.mark.parametrize(
+        ("function", "allowed"),
+        [
+            ("BuyTicketFunction", {"get_item", "put_item", "update_item"}),
+            ("InventoryFunction", {"get_item"}),
+            ("AuditFunction", {"get_item", "scan"}),
+            ("ResetFunction", {"get_item", "put_item"}),
+        ],
+    )
+    def test_a_role_allows_what_its_function_needs_and_nothing_else(
+        self, guarded: Stack, function: str, allowed: set[str]
+    ) -> None:
+        table = guarded.resource("TicketsTable")
+        strangers = {"Key": {"pk": {"S": "nobody"}}}
+        calls: dict[str, dict[str, Any]] = {
+            "get_item": {"Key": ITEM_KEY},
+            "put_item": {"Item": {"pk": {"S": "stranger"}}},
+            "update_item": strangers,
+            "delete_item": strangers,
+            "scan": {},
+            "describe_table": {},
+        }
+        dynamodb = self.as_role_of(guarded, function)
+        carried_out, denied = set(), set()
+        for name, arguments in calls.items():
+            try:
+                getattr(dynamodb, name)(TableName=table, **arguments)
+                carried_out.add(name)
+            except dynamodb.exceptions.ClientError as error:
+                denied |= {name} if error.response["Error"]["Code"] == "AccessDeniedException" else set()
+        assert carried_out == allowed
+        assert denied == calls.keys() - allowed
+
+    def test_a_transaction_needs_the_permission_of_each_action_in_it(self, guarded: Stack) -> None:
+        table = guarded.resource("TicketsTable")
+        put = {"Put": {"TableName": table, "Item": {"pk": {"S": "in a transaction"}}}}
+        delete = {"Delete": {"TableName": table, "Key": {"pk": {"S": "nobody"}}}}
+        dynamodb = self.as_role_of(guarded, "BuyTicketFunction")
+        dynamodb.transact_write_items(TransactItems=[put])
+        with pytest.raises(ClientError, match="AccessDenied"):
+            dynamodb.transact_write_items(TransactItems=[put, delete])
+
+    @pytest.mark.parametrize(("method", "path"), [("POST", "/reset"), ("GET", "/audit/1")])
+    def test_an_unsigned_call_of_the_desk_is_refused(self, guarded: Stack, method: str, path: str) -> None:
+        assert call(method, f"{guarded.url}{path}")[0] == 403
+
+    def test_a_function_without_a_permission_is_denied_and_says_so_in_its_log(self, guarded: Stack) -> None:
+        """The checks above are no empty words: take GetItem away from one function, and it stops working."""
+
+        def take_get_item_away(resources: dict[str, Any]) -> None:
+            policies = resources["InventoryFunction"]["Properties"]["Policies"]
+            policies[0]["Statement"][0]["Action"].remove("dynamodb:GetItem")
+
+        with variant(take_get_item_away) as template:
+            guarded.deploy(template)
+        try:
+            deadline = time.monotonic() + 10  # a worker that is warm still remembers the item for a second
+            while (answer := call("GET", f"{guarded.url}/inventory"))[0] == 200 and time.monotonic() < deadline:
+                time.sleep(0.2)
+            assert answer[0] == 500
+            assert "AccessDenied" not in answer[1], "no internals in an answer"
+            assert "AccessDeniedException" in [line for line in guarded.log_lines() if '"ERROR"' in line][-1]
+        finally:
+            guarded.deploy()
+        assert call("GET", f"{guarded.url}/inventory")[0] == 200
+
+    def test_reset_is_not_even_there_unless_a_parameter_asks_for_it(self, guarded: Stack) -> None:
+        guarded.deploy(AllowReset="false")
+        try:
+            assert call("POST", f"{guarded.url}/reset", FIRST_ITEM, signed=True)[0] == 403
+            with pytest.raises(LocalError, match="ResetFunction"):
+                guarded.resource("ResetFunction")
+            # A changed route makes a new API behind the same URL.
+            assert call("GET", f"{guarded.url}/audit/1", signed=True)[0] == 200
+        finally:
+            guarded.deploy()
+        assert call("POST", f"{guarded.url}/reset", {"item_id": 2}, signed=True)[0] == 200
+
+
+class TestStack:
+    def test_it_listens_on_this_machine_only(self, stack: Stack) -> None:
+        with socket.socket() as outside:
+            # Any address of 127.0.0.0/8 reaches a listener on 0.0.0.0; one on 127.0.0.1 is reached by that alone.
+            if sys.platform == "linux":
+                assert outside.connect_ex(("127.0.0.2", stack.port)) != 0
+        assert call("GET", f"{stack.url}/")[0] == 200
+
+    def test_its_state_survives_and_its_temporary_files_do_not(self, tmp_path: Path) -> None:
+        """Through stop and start on another port: the sale, its records, the API and the functions are there again."""
+        sam.build()
+        stack = Stack(tmp_path, free_port())
+        with stack:
+            stack.deploy()
+            create_first_item(stack.url)
+            status, receipt = call("POST", f"{stack.url}/buy_ticket")
+            assert status == 201
+            assert list(stack.temporary.iterdir()), "workers keep their code there"
+        assert not stack.temporary.exists()
+        assert not stack.is_running
+        assert port_is_free(stack.port)
+        with Stack(tmp_path, free_port()) as again:
+            purchase = json.loads(receipt)["purchase_id"]
+            assert call("GET", f"{again.url}/purchases/{purchase}")[0] == 200
+            create_first_item(again.url)
+            inventory = json.loads(call("GET", f"{again.url}/inventory")[1])
+            assert (inventory["current_stock"], inventory["total_purchases"]) == (99, 1), "the sale goes on, not anew"
+
+    def test_a_second_start_deploys_to_the_one_that_runs(self, stack: Stack) -> None:
+        """The same process serves the change, and is not stopped by the one who only joined it."""
+        process = stack.record()["pid"]
+        second = Stack(stack.directory, stack.port)
+        assert second.start() is False
+
+        def describe(resources: dict[str, Any]) -> None:
+            resources["InventoryFunction"]["Properties"]["Description"] = "changed"
+
+        with variant(describe) as template:
+            second.deploy(template)
+        configuration = stack.client("lambda").get_function_configuration(
+            FunctionName=stack.resource("InventoryFunction")
+        )
+        assert configuration["Description"] == "changed"
+        assert stack.record()["pid"] == process
+        stack.deploy()
+
+    def test_a_second_start_on_another_port_is_refused(self, stack: Stack) -> None:
+        with pytest.raises(LocalError, match=rf"runs on port {stack.port} already"):
+            Stack(stack.directory, free_port()).start()
+
+    def test_a_port_that_is_taken_is_named_and_another_one_suggested(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as somebody:
+            port = somebody.getsockname()[1]
+            stack = Stack(tmp_path, port)
+            with pytest.raises(LocalError, match=rf"Port {port} is not free.*make start PORT=\d+"):
+                stack.start()
+            assert not stack.is_running
+
+    def test_the_log_holds_a_line_per_request(self, stack: Stack) -> None:
+        before = len(list(stack.log_lines()))
+        call("GET", f"{stack.url}/inventory")
+        lines = list(stack.log_lines())
+        assert len(lines) == before + 1
+        assert json.loads(lines[-1])["route"] == "GET /inventory"
+
+    def test_a_failing_deployment_shows_the_cause(self, stack: Stack) -> None:
+        with pytest.raises(LocalError, match=r"(?s)sam deploy failed.*LogLevel"):
+            stack.deploy(LogLevel="LOUD")
+        assert call("GET", f"{stack.url}/inventory")[0] == 200, "what ran goes on"
+
+
+class TestBackground:
+    """The process that outlives its command."""
+
+    SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
+
+    def test_a_process_that_is_not_ours_is_left_alone(self, tmp_path: Path) -> None:
+        """A record that outlived its process may name an id that the system gave to somebody else since."""
+        ours = Background(tmp_path)
+        ours.spawn(self.SLEEPER, os.environ, port=1)
+        record = (tmp_path / "process.json").read_text()
+        assert ours.stop()
+        stranger = subprocess.Popen(self.SLEEPER)
+        try:
+            (tmp_path / "process.json").write_text(json.dumps(json.loads(record) | {"pid": stranger.pid}))
+            assert ours.record() == {}
+            assert not ours.stop()
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+            stranger.wait()
+
+    def test_one_at_a_time(self, tmp_path: Path) -> None:
+        ours = Background(tmp_path)
+        ours.spawn(self.SLEEPER, os.environ)
+        try:
+            with pytest.raises(LocalError, match="at work"):
+                Background(tmp_path).spawn(self.SLEEPER, os.environ)
+        finally:
+            ours.stop()
+
+    def test_a_server_that_dies_at_once_shows_its_log(self, tmp_path: Path) -> None:
+        server = MiniStack(tmp_path, free_port())
+        server.spawn([sys.executable, "-c", "raise SystemExit('no such thing')"], os.environ, port=server.port)
+        with pytest.raises(LocalError, match="no such thing"):
+            server.wait_until_ready()
+        assert not server.stop()
+
+
+class TestCommandLine:
+    """`python -m local`, as the Makefile calls it."""
+
+    @staticmethod
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "local", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    def test_an_error_is_a_sentence(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as somebody:
+            finished = self.run("start", "--port", str(somebody.getsockname()[1]))
+        assert finished.returncode == 1
+        assert "Traceback" not in finished.stderr
+        assert "not free" in finished.stderr or "already" in finished.stderr
+
+    def test_ctrl_c_leaves_nothing_running(self, tmp_path: Path) -> None:
+        port = free_port()
+        command = [sys.executable, "-c", START_IN, str(tmp_path), str(port)]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            deadline = time.monotonic() + 30
+            while port_is_free(port) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130, errors
+        assert "Traceback" not in errors
+        assert not Background(tmp_path).is_running
+        assert port_is_free(port)
+
+
+START_IN = """
+import sys
+from pathlib import Path
+from local import __main__ as command_line
+command_line.STACK_DIRECTORY = Path(sys.argv[1])
+sys.argv = ["local", "start", "--port", sys.argv[2]]
+sys.exit(command_line.main())
+"""

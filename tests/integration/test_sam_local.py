@@ -1,0 +1,61 @@
+"""The functions in real containers, as `sam local` runs them."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local import sam
+from local.api import call
+from local.process import free_port
+from local.sam_local import SamLocal, docker_answers
+from tests.support import ROOT, need
+
+EVENTS = sorted((ROOT / "events").glob("*/*.json"))
+NAMES = [str(event.relative_to(ROOT / "events")) for event in EVENTS]
+
+
+@pytest.fixture(scope="module")
+def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SamLocal]:
+    need([] if docker_answers() else ["a Docker engine that answers"])
+    sam.build()
+    with SamLocal(tmp_path_factory.mktemp("sam-local"), skip_pull=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def answers(containers: SamLocal) -> dict[Path, dict[str, Any]]:
+    """What each event is answered, each in a container of its own, two at a time."""
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(EVENTS, pool.map(containers.invoke, EVENTS), strict=True))
+
+
+def test_there_are_events_of_every_function(containers: SamLocal) -> None:
+    assert {containers.function_of(event) for event in EVENTS} == {
+        "BuyTicketFunction",
+        "InventoryFunction",
+        "AuditFunction",
+        "ResetFunction",
+    }
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=NAMES)
+def test_every_event_has_an_answer_that_is_no_fault_of_ours(answers: dict[Path, Any], event: Path) -> None:
+    assert 200 <= answers[event]["statusCode"] < 500
+
+
+def test_the_api_sells_a_ticket_out_of_a_container(containers: SamLocal, tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with containers.api(port, tmp_path / "log.txt"):
+        assert call("POST", f"{url}/reset", {"item_id": 77, "stock": 3})[0] == 200
+        status, before = call("GET", f"{url}/inventory?item_id=77")
+        assert (status, json.loads(before)["current_stock"]) == (200, 3)
+        status, receipt = call("POST", f"{url}/buy_ticket", {"item_id": 77})
+        assert status == 201
+        assert call("GET", f"{url}/purchases/{json.loads(receipt)['purchase_id']}")[0] == 200
+        after = json.loads(call("GET", f"{url}/inventory?item_id=77")[1])
+        assert (after["current_stock"], after["total_purchases"]) == (2, 1)

@@ -1,0 +1,124 @@
+"""What each outcome costs: store calls, write units and read units. The README's table of costs is this one.
+
+No emulator counts all of it as AWS documents it: DynamoDB Local bills a transaction's writes once instead of twice,
+MiniStack no batch reads. So writes are counted on MiniStack and reads on DynamoDB Local.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.support import ITEM, ROOT, World, create_table
+
+KEY = "0123456789abcdef"
+SHARDS = 4
+BILLED = {"transact_write_items", "transact_get_items", "get_item", "batch_get_item", "put_item", "update_item"}
+
+
+class Metered:
+    """A client that asks for the consumed capacity of every call and adds it up."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.reset()
+
+    def reset(self) -> None:
+        self.calls = 0
+        self.write_units = 0.0
+        self.read_units = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._client, name)
+        if name not in BILLED:
+            return attribute
+
+        def call(**request: Any) -> Any:
+            self.calls += 1
+            answer = attribute(**request, ReturnConsumedCapacity="TOTAL")
+            consumed = answer.get("ConsumedCapacity", [])
+            for one in consumed if isinstance(consumed, list) else [consumed]:
+                units = float(one["CapacityUnits"])
+                if "write" in name or "put" in name or "update" in name:
+                    self.write_units += units
+                else:
+                    self.read_units += units
+            return answer
+
+        return call
+
+
+@pytest.fixture(params=["ministack", "dynamodb_local"])
+def metered(request: pytest.FixtureRequest, table_name: str) -> World:
+    client = Metered(boto3.client("dynamodb", endpoint_url=request.getfixturevalue(request.param).endpoint))
+    create_table(client, table_name)
+    return World(client, table_name)
+
+
+def purchase(world: World) -> None:
+    office = world.box_office()
+    office.buy(office.order(ITEM, 1, None, None))
+    meter(world).reset()
+    office.buy(office.order(ITEM, 1, "buyer-42", KEY))
+
+
+def sold_out(key: str | None) -> Callable[[World], None]:
+    def run(world: World) -> None:
+        office = world.box_office()
+        for _ in range(100):
+            office.buy(office.order(ITEM, 1, None, None))
+        world.clock.now += 10
+        office.buy(office.order(ITEM, 1, None, None))
+        meter(world).reset()
+        office.buy(office.order(ITEM, 1, None, key))
+
+    return run
+
+
+def look(world: World) -> None:
+    office = world.box_office()
+    for _ in range(100):
+        office.buy(office.order(ITEM, 1, None, None))
+    world.clock.now += 10
+    meter(world).reset()
+    office.buy(office.order(ITEM, 1, None, None))
+
+
+def inventory(world: World) -> None:
+    meter(world).reset()
+    world.catalogue.inventory(ITEM)
+
+
+def meter(world: World) -> Metered:
+    inner = world.client._client
+    assert isinstance(inner, Metered)
+    return inner
+
+
+OUTCOMES: dict[str, tuple[Callable[[World], None], int, float, float]] = {
+    "a purchase": (purchase, 1, 4, 0),
+    "sold out, remembered for a second, no key": (sold_out(None), 0, 0, 0),
+    "sold out, remembered for a second, with a key": (sold_out(KEY), 1, 0, 1),
+    "sold out, the first of a second in a process": (look, 3, 0, 1 + SHARDS + 2 * SHARDS),
+    "`GET /inventory`": (inventory, 2, 0, 1 + SHARDS),
+}
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_units(metered: World, outcome: str, request: pytest.FixtureRequest) -> None:
+    metered.open_sale(stock=50, shards=SHARDS)
+    run, calls, write_units, read_units = OUTCOMES[outcome]
+    run(metered)
+    counted = meter(metered)
+    assert counted.calls == calls
+    if "ministack" in request.node.name:
+        assert counted.write_units == write_units
+    else:
+        assert counted.read_units == read_units
+
+
+def test_the_readme_says_the_same() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for outcome, (_, calls, write_units, read_units) in OUTCOMES.items():
+        assert f"| {outcome} | {calls} | {write_units:.0f} | {read_units:.0f} |" in readme

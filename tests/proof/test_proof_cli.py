@@ -1,0 +1,211 @@
+"""The command against the reference service and its broken ones: exit status, counter-example, report."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proof.__main__ import main
+from tests.proof import reference_service as services
+
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    "--tickets",
+    "20",
+    "--buyers",
+    "100",
+    "--processes",
+    "2",
+    "--in-flight",
+    "12",
+    "--memory",
+    "0.1",
+    "--seed",
+    "1",
+]
+
+Proved = tuple[int, str, dict[str, Any]]
+ProveHere = Callable[..., Proved]
+
+
+def command(url: str, *options: str) -> list[str]:
+    """The command as a person types it."""
+    return [sys.executable, "-m", "proof", "--url", url, *SMALL, *options]
+
+
+def prove(service: services.Service, report: Path, *options: str) -> Proved:
+    """Exit status, output and report of the proof of a service, by the command."""
+    with services.Server(service) as server:
+        line = command(server.url, "--report", str(report), *options)
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout + done.stderr, json.loads(report.read_bytes())
+
+
+@pytest.fixture
+def prove_here(report: Path, capsys: pytest.CaptureFixture[str]) -> ProveHere:
+    """The same in this process, with buyers in others: it spares each test a second of imports."""
+
+    def prove(service: services.Service, *options: str) -> Proved:
+        with services.Server(service) as server:
+            status = main(command(server.url, "--report", str(report), *options)[3:])
+        return status, capsys.readouterr().out, json.loads(report.read_bytes())
+
+    return prove
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    """Where the report of machines goes."""
+    return tmp_path / "report.json"
+
+
+def test_a_right_service_passes_all_tests(report: Path) -> None:
+    status, output, document = prove(services.Service(), report)
+    assert status == 0, output
+    assert "TEST 2: OVERSELLING PREVENTION (100 buyers, 20 tickets)" in output
+    assert "✓ Exactly 20 purchases succeeded" in output
+    assert "TEST 2 PASSED! No race conditions detected!" in output
+    assert "The inventory system is CORRECT:" in output
+    assert document["verdict"] == "passed"
+    assert [test["number"] for test in document["tests"]] == [1, 2, 3, 4, 5, 6]
+    assert all(test["figures"]["peak_in_flight"] > 1 for test in document["tests"])
+    assert document["tests"][2]["figures"]["processes"] == 2
+    assert document["tests"][3]["figures"]["replays"] == 20
+
+
+def test_a_right_service_that_is_hard_to_deal_with_is_not_accused(report: Path) -> None:
+    status, output, document = prove(services.Crowded(), report, "--only", "3,4", "--timeout", "0.5")
+    assert status == 0, output
+    assert all(test["figures"]["busy_answers"] > 0 for test in document["tests"])
+    assert sum(test["figures"]["unknown_outcomes"] for test in document["tests"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("service", "test", "guarantee", "rule"),
+    [
+        (services.Oversells, 2, "G1", "oversold"),
+        (services.Undersells, 2, "G2", "undersold"),
+        (services.SellsTwicePerKey, 4, "G3", "sold_twice_for_one_key"),
+    ],
+)
+def test_the_command_catches_a_service_that_oversells_undersells_or_sells_twice(
+    service: type[services.Service], test: int, guarantee: str, rule: str, report: Path
+) -> None:
+    status, output, document = prove(service(), report, "--only", str(test))
+    assert status == 1, output
+    assert f"TEST {test} FAILED!" in output
+    assert f"VIOLATION of {guarantee}" in output
+    assert "The inventory system is NOT CORRECT: " in output
+    assert document["verdict"] == "failed"
+    demand_violation(document, guarantee, rule)
+
+
+@pytest.mark.parametrize(
+    ("service", "test", "guarantee", "rule"),
+    [
+        (services.OversellsInSilence, 3, "G1", "oversold"),
+        (services.DoublesAtReset, 5, "G1", "counters_do_not_add_up"),
+        (services.RefusesTooEarly, 2, "G2", "undersold"),
+        (services.StrandsTickets, 6, "G2", "undersold"),
+        (services.ForgetsTheReceipt, 4, "G3", "refused_although_bought"),
+        (services.ChangesReceipts, 4, "G3", "receipt_differs"),
+        (services.LosesRecords, 1, "G4", "audit_disagrees"),
+        (services.AuditLies, 1, "G5", "record_is_missing"),
+        (services.Fails, 2, "G6", "internal_error"),
+        (services.Hangs, 1, "G6", "left_without_an_answer"),
+        (services.Deaf, 1, "G6", "left_without_an_answer"),
+    ],
+)
+def test_a_broken_service_is_caught(
+    service: type[services.Service], test: int, guarantee: str, rule: str, prove_here: ProveHere
+) -> None:
+    options = ("--only", str(test), "--timeout", "0.5", "--patience", "1.5")
+    status, output, document = prove_here(service(), *options)
+    assert status == 1, output
+    demand_violation(document, guarantee, rule)
+
+
+def demand_violation(document: dict[str, Any], guarantee: str, rule: str) -> None:
+    """A report tells of this violation, with a counter-example."""
+    found = {each["rule"]: each for each in document["tests"][0]["violations"]}
+    assert found[rule]["guarantee"] == guarantee
+    assert found[rule]["evidence"]
+
+
+def test_no_server(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["--url", "http://127.0.0.1:9/live", "--report", str(report)])
+    output = capsys.readouterr().out
+    assert status == 2
+    assert "No server answers" in output
+    assert "make start" in output
+    assert json.loads(report.read_bytes())["verdict"] == "not usable"
+
+
+def test_no_admin_routes(prove_here: ProveHere) -> None:
+    status, output, _ = prove_here(services.WithoutAdmin(), "--only", "1")
+    assert status == 2
+    assert "POST /reset answers 403" in output
+    assert "AllowReset=true" in output
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--url", "https://tickets.example/live"], "--i-know-this-resets-item 1"),
+        (["--url", "https://tickets.example/live", "--i-know-this-resets-item", "2"], "--i-know-this-resets-item 1"),
+        (["--url", "tickets"], "no URL"),
+        (["--only", "7"], "1 to 6"),
+        (["--buyers", "10"], "at least --tickets"),
+        (["--in-flight", "1"], "at least 2"),
+    ],
+)
+def test_usage(options: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(options)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.fixture
+def slow_server() -> Iterator[services.Server]:
+    """A server that leaves time to interrupt a sale."""
+    with services.Server(services.Hangs()) as server:
+        yield server
+
+
+def test_an_interruption_ends_the_processes_too(slow_server: services.Server, report: Path) -> None:
+    line = command(slow_server.url, "--only", "3", "--report", str(report))
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    # In a group of its own, as a terminal would have it, so that the signal reaches the buyers too.
+    process = subprocess.Popen(
+        line, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True, env=environment
+    )
+    assert process.stdout is not None
+    for printed in process.stdout:
+        if "Launching 2 processes" in printed:
+            break
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    rest, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Interrupted in TEST 3, after" in rest
+    assert json.loads(report.read_bytes())["verdict"] == "interrupted"
+    assert _group_is_gone(process.pid)
+
+
+def _group_is_gone(group: int) -> bool:
+    """Whether a group of processes ends within two seconds: Python's own helper process leaves after the others."""
+    for _ in range(20):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False

@@ -1,0 +1,255 @@
+"""What answers mean, when the same key is sent again, and how admin calls are signed."""
+
+import asyncio
+import json
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
+import httpx
+import pytest
+
+from proof.admin import Admin, NotUsable, SigV4, region_of, signer
+from proof.answers import attempt_of, attempt_without_answer
+from proof.client import PAUSE_CAP_SECONDS, Buyers, Order, Target, pause_seconds
+from proof.figures import figures_of, peak_in_flight, percentile
+from proof.history import Attempt, Kind, Lookup, Request
+from tests.proof import reference_service as services
+
+RECEIPT = {
+    "purchase_id": "p",
+    "item_id": 1,
+    "quantity": 1,
+    "status": "confirmed",
+    "buyer_id": None,
+    "purchased_at": "2026-01-15T12:30:27Z",
+    "generation": 1,
+}
+
+
+def answer(status: int, body: object = None, **headers: str) -> Attempt:
+    """An HTTP answer, understood."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return attempt_of(httpx.Response(status, content=content, headers=headers), 1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (201, RECEIPT, Kind.BOUGHT),
+        (201, RECEIPT | {"a_field_of_tomorrow": 1}, Kind.BOUGHT),
+        (409, {"code": "sold_out"}, Kind.SOLD_OUT),
+        (409, {"code": "not_enough_left", "left": 2}, Kind.NOT_ENOUGH_LEFT),
+        (422, {"code": "idempotency_key_reused"}, Kind.KEY_REUSED),
+        (429, {"message": "Too Many Requests"}, Kind.BUSY),
+        (503, {"code": "busy"}, Kind.BUSY),
+        (503, b"<html>", Kind.BUSY),
+        (500, {"code": "internal_error"}, Kind.UNKNOWN),
+        (502, {"message": "Internal server error"}, Kind.UNKNOWN),
+        (504, b"", Kind.UNKNOWN),
+        (200, RECEIPT, Kind.UNEXPECTED),
+        (201, b"", Kind.UNEXPECTED),
+        (201, b"\xff\xfe", Kind.UNEXPECTED),
+        (201, b'{"purchase_id": "\xff"}', Kind.UNEXPECTED),
+        (201, b"[" * 100_000, Kind.UNEXPECTED),
+        (409, b"[" * 100_000, Kind.UNEXPECTED),
+        (201, [], Kind.UNEXPECTED),
+        (201, RECEIPT | {"quantity": "1"}, Kind.UNEXPECTED),
+        (201, {"purchase_id": "p"}, Kind.UNEXPECTED),
+        (204, b"", Kind.UNEXPECTED),
+        (302, b"", Kind.UNEXPECTED),
+        (400, {"code": "invalid_request"}, Kind.UNEXPECTED),
+        (403, {"message": "Forbidden"}, Kind.UNEXPECTED),
+        (409, {"code": "no such code"}, Kind.UNEXPECTED),
+        (409, {"code": 7}, Kind.UNEXPECTED),
+        (409, [], Kind.UNEXPECTED),
+        (422, {"code": "sold_out"}, Kind.UNEXPECTED),
+    ],
+)
+def test_the_meaning_of_an_answer(status: int, body: object, kind: Kind) -> None:
+    attempt = answer(status, body)
+    assert attempt.kind is kind
+    assert attempt.status == status
+    assert (attempt.receipt is not None) == (kind is Kind.BOUGHT)
+
+
+def test_a_replay_says_so_in_its_header() -> None:
+    assert answer(200, RECEIPT, **{"Idempotent-Replayed": "true"}).kind is Kind.REPLAYED
+    assert answer(201, RECEIPT, **{"Idempotent-Replayed": "true"}).kind is Kind.UNEXPECTED
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (httpx.ConnectError("refused"), Kind.BUSY),
+        (httpx.ConnectTimeout("slow"), Kind.BUSY),
+        (httpx.ReadTimeout("slow"), Kind.UNKNOWN),
+        (httpx.WriteError("broken"), Kind.UNKNOWN),
+        (httpx.RemoteProtocolError("gone"), Kind.UNKNOWN),
+    ],
+)
+def test_without_an_answer_a_request_that_was_sent_may_have_bought(error: httpx.TransportError, kind: Kind) -> None:
+    assert attempt_without_answer(error, 1.0, 2.0).kind is kind
+
+
+def test_a_pause_has_full_jitter_on_top_of_what_was_asked_for() -> None:
+    draw = random.Random(1)
+    assert all(0 <= pause_seconds(attempts, None, draw) <= PAUSE_CAP_SECONDS for attempts in range(1, 1000))
+    early = [pause_seconds(1, None, draw) for _ in range(1000)]
+    assert min(early) < 0.01
+    assert 0.19 < max(early) <= 0.2
+    assert all(7 <= pause_seconds(3, 7.0, draw) <= 7.8 for _ in range(1000))
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("3", 3.0), ("0", 0.0), ("soon", None), ("", None), ("-1", None)])
+def test_retry_after(value: str, seconds: float | None) -> None:
+    assert answer(503, {"code": "busy"}, **{"Retry-After": value}).retry_after_seconds == seconds
+
+
+@pytest.fixture
+def server() -> Iterator[services.Server]:
+    """A right service."""
+    with services.Server(services.Service()) as server:
+        yield server
+
+
+def test_a_buyer_keeps_the_key_until_there_is_a_definite_answer() -> None:
+    with services.Server(services.Crowded()) as server:
+
+        async def buy() -> list[Request]:
+            async with Buyers(Target(server.url), 16, random.Random(1), process_id=7) as buyers:
+                orders = [Order(f"key-{number:020}", 1, 1, "ann") for number in range(30)]
+                return await asyncio.gather(*(buyers.buy(order) for order in orders))
+
+        requests = asyncio.run(buy())
+    assert len(server.service.records) == 30
+    assert {request.last.kind for request in requests} <= {Kind.BOUGHT, Kind.REPLAYED}
+    figures = figures_of(requests)
+    assert figures.busy_answers > 0
+    assert figures.unknown_outcomes > 0
+    assert figures.replays > 0
+    assert 1 < figures.peak_in_flight <= 16
+    assert figures.processes == 1
+
+
+def test_a_lookup_finds_the_receipt_or_says_that_there_is_none(server: services.Server) -> None:
+    server.service.buy("p", 1, 1, "ann")
+
+    async def look() -> list[Lookup]:
+        async with Buyers(Target(server.url), 2, random.Random(1)) as buyers:
+            return [await buyers.look_up("p"), await buyers.look_up("q")]
+
+    found, missing = asyncio.run(look())
+    assert found.receipt is not None
+    assert found.receipt.buyer_id == "ann"
+    assert (missing.status, missing.receipt) == (404, None)
+
+
+def test_the_desk(server: services.Server) -> None:
+    target = Target(server.url)
+    with Admin(target, signer(target, None, None), 1, random.Random(1)) as admin:
+        before = admin.inventory_at_start()
+        assert before is not None
+        reset = admin.reset(7)
+        assert (reset.generation, reset.capacity) == (before.generation + 1, 7)
+        assert reset.started_at < reset.ended_at
+        assert admin.inventory().inventory.current_stock == 7
+        assert admin.audit().agrees
+
+
+def test_the_desk_says_what_is_missing() -> None:
+    with services.Server(services.WithoutAdmin()) as server:
+        target = Target(server.url)
+        with Admin(target, signer(target, None, None), 1, random.Random(1)) as admin:
+            with pytest.raises(NotUsable) as refused:
+                admin.reset(7)
+            assert "403" in refused.value.what
+            assert "AllowReset" in refused.value.remedy
+
+
+def test_the_signature_is_the_one_that_aws_computes() -> None:
+    """Signed once by the client, once by botocore for the same instant."""
+    credentials = botocore.credentials.Credentials("AKIDEXAMPLE", "secret", "session")
+    request = httpx.Request("POST", "https://x.execute-api.eu-west-1.amazonaws.com/live/reset", json={"stock": 7})
+    signed = next(SigV4(credentials, "eu-west-1").auth_flow(request))
+    authorization = signed.headers["Authorization"]
+    assert "/eu-west-1/execute-api/aws4_request" in authorization
+    assert "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token" in authorization
+    assert signed.headers["X-Amz-Security-Token"] == "session"
+
+    named = ("content-type", "x-amz-security-token", "x-amz-date")
+    again = botocore.awsrequest.AWSRequest("POST", str(request.url), data=request.content)
+    for name in named:
+        again.headers[name] = signed.headers[name]
+    again.context["timestamp"] = signed.headers["x-amz-date"]
+    other = botocore.auth.SigV4Auth(credentials, "execute-api", "eu-west-1")
+    expected = other.signature(other.string_to_sign(again, other.canonical_request(again)), again)
+    assert authorization.endswith(f"Signature={expected}")
+    now = datetime.now(UTC).strftime("%Y%m%d")
+    assert now in authorization
+
+
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        ("https://abc.execute-api.eu-west-1.amazonaws.com/live", "eu-west-1"),
+        ("https://abc.execute-api.cn-north-1.amazonaws.com.cn/live", "cn-north-1"),
+        ("https://tickets.example/live", None),
+        ("http://127.0.0.1:8000/live", None),
+    ],
+)
+def test_the_region_of_a_url(url: str, region: str | None) -> None:
+    assert region_of(url) == region
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine without any AWS configuration."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.mark.usefixtures("nobody")
+def test_on_this_machine_test_credentials_will_do() -> None:
+    assert signer(Target("http://127.0.0.1:8000/live"), None, None)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_elsewhere_credentials_are_needed() -> None:
+    with pytest.raises(NotUsable, match="credentials"):
+        signer(Target("https://abc.execute-api.eu-west-1.amazonaws.com/live"), None, None)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_profile_that_does_not_exist() -> None:
+    with pytest.raises(NotUsable, match="nowhere"):
+        signer(Target("https://abc.execute-api.eu-west-1.amazonaws.com/live"), None, "nowhere")
+
+
+def test_a_domain_of_ones_own_needs_the_region(nobody: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    with pytest.raises(NotUsable, match="Region"):
+        signer(Target("https://tickets.example/live"), None, None)
+    assert signer(Target("https://tickets.example/live"), "eu-west-1", None)
+
+
+def test_percentiles_are_nearest_ranks() -> None:
+    values = [float(number) for number in range(1, 101)]
+    assert (percentile(values, 50), percentile(values, 99), percentile(values, 100)) == (50.0, 99.0, 100.0)
+    assert percentile([3.0], 99) == 3.0
+
+
+def test_peak_in_flight() -> None:
+    spans = [(0, 1), (1, 2), (1.5, 3), (1.7, 1.8)]
+    assert peak_in_flight([Attempt(start, end, Kind.BUSY) for start, end in spans]) == 3
+    assert peak_in_flight([Attempt(0, 1, Kind.BUSY), Attempt(1, 2, Kind.BUSY)]) == 1
