@@ -285,7 +285,7 @@ class Crowded(Service):
         self.places = threading.Semaphore(4)
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
-        if not self.places.acquire(blocking=False):
+        if self.now_and_then() or not self.places.acquire(blocking=False):
             return 429, {"message": "Too Many Requests"}
         try:
             time.sleep(0.002)
