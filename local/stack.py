@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -17,6 +18,7 @@ STACK_NAME = "ticket-sale"
 DOMAIN = "127.0.0.1"
 STAGE = "live"
 ANSWER_SECONDS = 30.0
+LOG_EVENTS_AT_ONCE = 10_000  # of FilterLogEvents, on AWS too
 LAMBDAS_OWN_LINES = ("INIT_START", "START RequestId:", "END RequestId:", "REPORT RequestId:")
 
 
@@ -60,8 +62,7 @@ class Stack(MiniStack):
         group = self.resource("FunctionLogs")
         since, shown = 0, set[tuple[int, str]]()
         while True:
-            pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since)
-            events = {(event["timestamp"], event["message"].rstrip()) for page in pages for event in page["events"]}
+            events = {(event["timestamp"], event["message"].rstrip()) for event in _log_events(logs, group, since)}
             yield from (message for _, message in sorted(events - shown) if not message.startswith(LAMBDAS_OWN_LINES))
             if not follow:
                 return
@@ -92,3 +93,13 @@ class Stack(MiniStack):
             if time.monotonic() > deadline:
                 raise LocalError(f"GET {self.url}/ answers {answer[0]}: {answer[1]}\n\n{self.log_tail()}")
             time.sleep(0.5)
+
+
+def _log_events(logs: Any, group: str, since: int) -> Iterator[Any]:
+    """The group's events since `since` (ms): the emulator gives the oldest ones and hides that it has more."""
+    while True:
+        events = logs.filter_log_events(logGroupName=group, startTime=since)["events"]
+        yield from events
+        if len(events) < LOG_EVENTS_AT_ONCE:
+            return
+        since = max(events[-1]["timestamp"], since + 1)
