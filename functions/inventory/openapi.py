@@ -57,7 +57,9 @@ def document() -> str:
     references, components = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
     schemas = dict(zip(shapes, references, strict=True))
     schemas_components: dict[str, Any] = dict(components)
-    schemas_components["Problem"]["properties"]["code"]["enum"] = sorted(PROBLEMS)
+    problem_schema = schemas_components["Problem"]
+    problem_schema["properties"]["code"]["enum"] = sorted(PROBLEMS)
+    problem_schema["required"].remove("status")  # the gateway cannot tell its own, where it answers by itself
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",

@@ -10,6 +10,7 @@ from ticketing.rules import Sale, Shard, default_shard_count, timestamp
 from ticketing.store import Store
 
 MAX_ATTEMPTS: Final = 5  # against resets that come at the same time
+BUDGET_SECONDS: Final = 10.0  # no store call starts later, and none takes longer than 3 s (`store.connect`)
 FIRST_ITEM_ID: Final = 1
 FIRST_ITEM_NAME: Final = "Item A - Concert Ticket"
 FIRST_STOCK: Final = 100
@@ -17,7 +18,7 @@ FIRST_STOCK: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """A sale with its shards, each as it stood when it was read."""
+    """A sale with its shards, each as it stood when it was read or opened."""
 
     sale: Sale
     shards: Sequence[Shard]
@@ -37,7 +38,9 @@ class Catalogue:
 
     def inventory(self, item_id: int) -> Inventory:
         """The item's sale and stock. Raises NotFound."""
+        deadline = self._clock() + BUDGET_SECONDS
         for _ in range(MAX_ATTEMPTS):
+            self._check(deadline)
             sale = self._store.read_sale(item_id)
             if sale is None:
                 raise NotFound(f"There is no item {item_id}.")
@@ -48,24 +51,35 @@ class Catalogue:
         raise Contended
 
     def reset(self, item_id: int, *, stock: int | None, item_name: str | None, shard_count: int | None) -> Inventory:
-        """Starts the item's sale anew: the next generation, with all tickets free. None keeps what the sale has.
+        """Starts the item's sale anew: the next generation, with all tickets free.
+
+        None keeps the stock and the name that the sale has, and counts shards by the rule.
 
         The sale's record is the whole truth of a generation, so announcing it is one write; whoever dies after it
         leaves a sale that buyers open shard by shard. When this returns, all shards are closed to older generations.
         """
+        deadline = self._clock() + BUDGET_SECONDS
         for _ in range(MAX_ATTEMPTS):
+            self._check(deadline)
             old = self._store.read_sale(item_id)
             capacity = stock if stock is not None else old.capacity if old else FIRST_STOCK
+            shards = shard_count or default_shard_count(capacity)
             new = Sale(
                 item_id=item_id,
                 item_name=item_name or (old.item_name if old else FIRST_ITEM_NAME),
                 capacity=capacity,
-                shard_count=shard_count or default_shard_count(capacity),
+                shard_count=shards,
+                shards_ever=max(shards, old.shards_ever if old else 0),
                 generation=old.generation + 1 if old else 1,
                 created_at=timestamp(self._clock()),
             )
             if self._store.announce(new):
-                for index in range(max(new.shard_count, old.shard_count if old else 0)):
+                for index in range(new.shards_ever):
+                    self._check(deadline)
                     self._store.open_shard(new, index)
                 return Inventory(new, [Shard.fresh(new, index) for index in range(new.shard_count)])
         raise Contended
+
+    def _check(self, deadline: float) -> None:
+        if self._clock() >= deadline:
+            raise Contended

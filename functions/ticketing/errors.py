@@ -4,7 +4,7 @@
     ├── InvalidRequest      the caller's fault: names the field and the remedy
     ├── NotFound            no such item, purchase or route
     ├── Busy                the budget is spent: the same request with the same key may be sent again
-    └── StoreTrouble        the store's; the domain answers each, none reaches a caller
+    └── StoreTrouble        the store's: a purchase is tried again, any other request is told "busy"
         ├── Contended       another transaction or a throttle was in the way: nothing was written
         ├── StaleSale       planned with an older generation of the sale: nothing was written
         └── OutcomeUnknown  no answer came: the write may stand or not
@@ -41,13 +41,13 @@ class NotFound(TicketingError):
 class Busy(TicketingError):
     """Too much contention, or a store that does not answer.
 
-    outcome_unknown: whether an attempt may have been carried out all the same.
+    purchase_id: the purchase that an attempt without an answer may have made; None where none can have been made.
     retry_after_seconds: when the caller should come back.
     """
 
-    def __init__(self, *, outcome_unknown: bool, retry_after_seconds: int) -> None:
-        super().__init__(f"outcome_unknown={outcome_unknown}")
-        self.outcome_unknown = outcome_unknown
+    def __init__(self, *, purchase_id: str | None, retry_after_seconds: int) -> None:
+        super().__init__("the outcome is unknown" if purchase_id else "nothing was bought")
+        self.purchase_id = purchase_id
         self.retry_after_seconds = retry_after_seconds
 
 

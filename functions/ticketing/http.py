@@ -25,6 +25,7 @@ PROBLEMS: Final[Mapping[str, HTTPStatus]] = {
     "idempotency_key_reused": HTTPStatus.UNPROCESSABLE_ENTITY,
     "invalid_request": HTTPStatus.UNPROCESSABLE_ENTITY,  # 400 where it could not be read at all
     "not_found": HTTPStatus.NOT_FOUND,
+    "forbidden": HTTPStatus.FORBIDDEN,  # the gateway's own (template.yaml): no signature where one is demanded
     "busy": HTTPStatus.SERVICE_UNAVAILABLE,
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -112,7 +113,7 @@ def answer(body: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, 
 
 def problem(
     request: Request, code: str, detail: str, *, status: int | None = None, field: str | None = None,
-    left: int | None = None, retry_after_seconds: int | None = None,
+    left: int | None = None, purchase_id: str | None = None, retry_after_seconds: int | None = None,
 ) -> Response[str]:  # fmt: skip
     """A problem document (RFC 9457) with one of the codes in `PROBLEMS`."""
     status = status or PROBLEMS[code]
@@ -125,6 +126,7 @@ def problem(
         request_id=request.request_id,
         field=field,
         left=left,
+        purchase_id=purchase_id,
     )
     headers = {"Cache-Control": "no-store"}
     if retry_after_seconds is not None:
@@ -143,10 +145,8 @@ def serve(api: APIGatewayRestResolver, event: Mapping[str, Any], context: Any) -
     except Exception as error:
         # The last line of defence: an exception that leaves a handler costs a process and tells the caller its text.
         trouble = _to_problem(request, error)
-        bug = None if trouble else error
+        bug = error if trouble is None or _hides_a_fault(error) else None
         result = _to_result(trouble or _internal_error(request))
-    finally:
-        api.clear_context()  # type: ignore[no-untyped-call]
     request.log |= {
         "route": f"{event.get('httpMethod')} {event.get('resource')}",
         "status": result["statusCode"],
@@ -181,17 +181,29 @@ def _to_problem(request: Request, error: Exception) -> Response[str] | None:
             return problem(request, "not_found", error.detail)
         case Busy():
             count("Busy")
-            detail = (
-                "The purchase may have been made. Send the same request with the same Idempotency-Key to find out."
-                if error.outcome_unknown
-                else "Too many buyers at once. Send the same request with the same Idempotency-Key again."
+            detail = "Too many buyers at once. Send the same request with the same Idempotency-Key again."
+            if error.purchase_id:
+                detail = (
+                    "The purchase may have been made. Send the same request with the same Idempotency-Key to find out, "
+                    "or look it up by its purchase_id."
+                )
+            return problem(
+                request,
+                "busy",
+                detail,
+                purchase_id=error.purchase_id,
+                retry_after_seconds=error.retry_after_seconds,
             )
-            return problem(request, "busy", detail, retry_after_seconds=error.retry_after_seconds)
         case StoreTrouble():
             count("Busy")
             return problem(request, "busy", "The store did not answer. Send the request again.", retry_after_seconds=1)
         case _:
             return None
+
+
+def _hides_a_fault(error: Exception) -> bool:
+    """Whether an operator wants to see what a "busy" stands for: a silent store, or a bug after a lost reply."""
+    return isinstance(error, Busy | StoreTrouble) and error.__cause__ is not None
 
 
 def _internal_error(request: Request) -> Response[str]:
@@ -211,7 +223,5 @@ def _to_result(response: Response[str]) -> dict[str, Any]:
 
 def _values(event: Mapping[str, Any], many: str, one: str, name: str) -> list[str]:
     """All values of a header or a query parameter; API Gateway hands both over in two shapes, names in any case."""
-    for key, values in (event.get(many) or {}).items():
-        if key.lower() == name:
-            return list(values)
-    return [value for key, value in (event.get(one) or {}).items() if key.lower() == name]
+    found = [value for key, values in (event.get(many) or {}).items() if key.lower() == name for value in values]
+    return found or [value for key, value in (event.get(one) or {}).items() if key.lower() == name]

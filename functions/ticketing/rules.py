@@ -30,12 +30,16 @@ class Random(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """One generation of an item's sale. Its record alone says what is for sale; shards are opened from it."""
+    """One generation of an item's sale. Its record alone says what is for sale; shards are opened from it.
+
+    shards_ever: the most shards that any generation had; whoever starts the next one closes as many to the older ones.
+    """
 
     item_id: int
     item_name: str
     capacity: int
     shard_count: int
+    shards_ever: int
     generation: int
     created_at: str
 

@@ -51,8 +51,8 @@ class Reset(Struct, frozen=True, forbid_unknown_fields=True):
             Meta(
                 min_length=1,
                 max_length=100,
-                pattern="^[^\\x00-\\x1f\\x7f]+(?!\n)$",
-                description="What buyers see: no control characters.",
+                pattern="^(?=.*\\S)[^\\x00-\\x1f\\x7f-\\x9f]+(?!\n)$",
+                description="What buyers see: no control characters, and not blanks alone.",
                 examples=["Item A - Concert Ticket"],
             ),
         ]
@@ -180,6 +180,7 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     type: str = field(default="about:blank")
     field: str | None = None
     left: Annotated[int, Meta(description="Tickets that are left, where they are too few.")] | None = None
+    purchase_id: Annotated[str, Meta(description="What may have been bought, where nobody can tell yet.")] | None = None
 
 
 def decode[T](body: bytes, shape: type[T]) -> T:
@@ -189,12 +190,12 @@ def decode[T](body: bytes, shape: type[T]) -> T:
             f"The body has {len(body)} bytes; at most {MAX_BODY_BYTES} are read.", field="body", status=400
         )
     try:
-        return msgspec.json.decode(body.strip() or b"{}", type=shape)
+        return msgspec.json.decode(body.strip(b" \t\r\n") or b"{}", type=shape)
     except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at ")
-        unknown = re.search("unknown field `(.*)`", text, re.DOTALL)
-        where = unknown.group(1) if unknown else path.strip("`").removeprefix("$").lstrip(".")
-        remedy = " Leave it out." if unknown else ""
-        raise InvalidRequest(f"{text}.{remedy}", field=where or "body") from error
+        unknown = re.fullmatch("Object contains unknown field `(.*)`", str(error), re.DOTALL)
+        if unknown:
+            raise InvalidRequest("There is no such field. Leave it out.", field=unknown[1]) from error
+        text, _, path = str(error).partition(" - at `$.")
+        raise InvalidRequest(f"{text}.", field=path.rstrip("`") or "body") from error
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise InvalidRequest(f"The body is not JSON: {error}.", field="body", status=400) from error

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ticketing.errors import Busy, Contended, NotFound, OutcomeUnknown, StaleSale, StoreTrouble
+from ticketing.errors import Busy, Contended, NotFound, OutcomeUnknown, StaleSale, StoreTrouble, TicketingError
 from ticketing.rules import (
     Bought,
     KeyReused,
@@ -23,7 +23,7 @@ from ticketing.rules import (
 )
 from ticketing.store import Refusal, Store
 
-BUDGET_SECONDS: Final = 5.0  # no store call starts later; the last one may take 7 s more (`store.connect`)
+BUDGET_SECONDS: Final = 5.0  # no store call starts later, and none takes longer than 3 s (`store.connect`)
 MAX_ATTEMPTS: Final = 100  # a second bound, for a clock may stand still
 MEMORY_SECONDS: Final = 1.0  # how old the sale's settings and "sold out" may be
 MISSES_BEFORE_LOOKING: Final = 2  # empty shards that a purchase meets before it looks at all of them at once
@@ -61,10 +61,11 @@ class _Request:
 
     order: Order
     effort: Effort
-    deadline: float
+    started_at: float
     unanswered: list[Purchase] = field(default_factory=list)  # tried, and never heard of again: each may stand
     misses: int = 0  # empty shards met since the last look at all of them
-    avoid: int | None = None  # the shard that was contended a moment ago
+    avoid: frozenset[int] = frozenset()  # shards that were contended a moment ago
+    backoffs: int = 0
 
 
 class BoxOffice:
@@ -98,7 +99,7 @@ class BoxOffice:
 
         Raises NotFound for an unknown item and Busy when the budget is spent; then the same order may be sent again.
         """
-        request = _Request(order, effort or Effort(), self._clock() + BUDGET_SECONDS)
+        request = _Request(order, effort or Effort(), self._clock())
         outcome = self._refuse_from_memory(request)
         while outcome is None and request.effort.attempts < MAX_ATTEMPTS:
             request.effort.attempts += 1
@@ -106,8 +107,16 @@ class BoxOffice:
                 outcome = self._attempt(request)
             except StaleSale:
                 self._memories.pop(order.item_id, None)
-            except StoreTrouble:
+            except StoreTrouble as trouble:
+                request.effort.conflicts += isinstance(trouble, Contended)
                 self._back_off(request)
+            except TicketingError:
+                raise
+            except Exception as bug:
+                if request.unanswered:
+                    # Whatever broke, an earlier attempt may have bought: that must not be called a failure.
+                    raise self._busy(request) from bug
+                raise
         if outcome is None:
             raise self._busy(request)
         return outcome
@@ -128,7 +137,7 @@ class BoxOffice:
             stock = self._look(request, memory)
             taken = allocate(stock, order.quantity, self._random)
             if taken is None:
-                return self._refuse(request, sum(stock.values()))
+                return self._refuse(request, memory.sale.generation, sum(stock.values()))
         request.effort.shards = sorted(taken)
         purchase = Purchase(
             purchase_id=order.purchase_id,
@@ -155,7 +164,7 @@ class BoxOffice:
             return self._settle(request, refusal.record)
         self._learn(request, memory, refusal)
         if refusal.contended:
-            request.avoid = min(taken)
+            request.avoid = refusal.contended_shards
             raise Contended
         return None
 
@@ -183,9 +192,8 @@ class BoxOffice:
             return None
         quantity = request.order.quantity
         promising = {index: tickets for index, tickets in memory.stock.items() if tickets >= quantity}
-        if len(promising) > 1 and request.avoid is not None:
-            promising.pop(request.avoid, None)
-        return allocate(promising, quantity, self._random)
+        calm = {index: tickets for index, tickets in promising.items() if index not in request.avoid}
+        return allocate(calm or promising, quantity, self._random)
 
     def _look(self, request: _Request, memory: _Memory) -> dict[int, int]:
         """Where tickets are: in one instant, if they are too few in all shards together, and then it is remembered.
@@ -196,14 +204,16 @@ class BoxOffice:
         request.misses = 0
         self._check_budget(request)
         stock = {shard.index: shard.stock for shard in self._store.read_shards(memory.sale)}
+        memory.stock = dict(stock)
         if sum(stock.values()) < request.order.quantity:
             self._check_budget(request)
             asked_at = self._clock()
             stock = {shard.index: shard.stock for shard in self._store.snapshot(memory.sale)}
+            memory.stock = dict(stock)
             left = sum(stock.values())
             if left < request.order.quantity:
-                memory.shortage = left, asked_at
-        memory.stock = dict(stock)
+                # As old as its older half: since the sale was read, another generation may have been announced.
+                memory.shortage = left, min(asked_at, memory.read_at)
         return stock
 
     def _learn(self, request: _Request, memory: _Memory, refusal: Refusal) -> None:
@@ -228,21 +238,24 @@ class BoxOffice:
         if left >= request.order.quantity or not _fresh(seen_at, self._clock()):
             return None
         try:
-            return self._refuse(request, left)
+            return self._refuse(request, memory.sale.generation, left)
         except StoreTrouble:
             return None
 
-    def _refuse(self, request: _Request, left: int) -> Outcome:
+    def _refuse(self, request: _Request, generation: int, left: int) -> Outcome:
         """Says "sold out", unless the purchase was made before: by an earlier request, or an attempt lost from sight.
 
         The record is read after the snapshot, so a twin that took the last ticket is seen. An attempt still under way
-        cannot succeed later: within a generation free tickets only become fewer.
+        cannot succeed later: within a generation free tickets only become fewer. One of another generation could, as
+        long as a reset has not come to its shard: its outcome stays unknown.
         """
         if request.order.keyed or request.unanswered:
             self._check_budget(request)
             found = self._store.read_purchase(request.order.purchase_id)
             if found is not None:
                 return self._settle(request, found)
+        if any(attempt.generation != generation for attempt in request.unanswered):
+            raise self._busy(request)
         return SoldOut(left)
 
     def _settle(self, request: _Request, found: Purchase) -> Bought | KeyReused:
@@ -251,18 +264,21 @@ class BoxOffice:
 
     def _back_off(self, request: _Request) -> None:
         """Sleeps for a while drawn from zero to twice as long each time ("full jitter"), never past the deadline."""
-        longest = min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2.0**request.effort.conflicts)
-        request.effort.conflicts += 1
-        left = request.deadline - self._clock()
+        longest = min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2.0**request.backoffs)
+        request.backoffs += 1
+        left = request.started_at + BUDGET_SECONDS - self._clock()
         self._sleep(max(0.0, min(left, longest * self._random.random())))
 
     def _check_budget(self, request: _Request) -> None:
-        if self._clock() >= request.deadline:
+        """Ends the request where its time is over, or where the clock was set back and nobody can tell."""
+        if not 0 <= self._clock() - request.started_at < BUDGET_SECONDS:
             raise self._busy(request)
 
     def _busy(self, request: _Request) -> Busy:
-        retry_after_seconds = 1 + self._random.randrange(RETRY_AFTER_SECONDS)
-        return Busy(outcome_unknown=bool(request.unanswered), retry_after_seconds=retry_after_seconds)
+        return Busy(
+            purchase_id=request.order.purchase_id if request.unanswered else None,
+            retry_after_seconds=1 + self._random.randrange(RETRY_AFTER_SECONDS),
+        )
 
 
 def _fresh(then: float, now: float) -> bool:

@@ -1,12 +1,14 @@
 """The table: all key shapes and expressions, and what DynamoDB's answers mean. No other module calls DynamoDB.
 
-Every method is one call of DynamoDB, or one call per page, and raises `StoreTrouble` where it was not carried out.
+Every method is one call of DynamoDB, or one call per page, and raises `StoreTrouble` where the call was refused for a
+reason that passes, or got no answer.
 An answer that means a mistake of ours (a malformed expression, a missing permission) is raised as botocore raised it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
@@ -34,26 +36,31 @@ _OLDER: Final = "generation < :generation"  # each shard opens once per generati
 _CONTENTION_REASONS: Final = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 # The same as errors of a whole call: refused before anything was written.
 _CONTENTION_ERRORS: Final = {
-    "TransactionConflictException",
+    "LimitExceededException",
     "ProvisionedThroughputExceededException",
-    "ThrottlingException",
     "RequestLimitExceeded",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+    "TransactionConflictException",
 }
-_SERVER_ERROR: Final = 500  # from this HTTP status on the fault is the store's, and the outcome is unknown
+# Errors that leave open whether the call was carried out; so does every status of 500 and above.
+_UNKNOWN_ERRORS: Final = {"RequestTimeout", "RequestTimeoutException", "TransactionInProgressException"}
 
 
 def connect() -> "DynamoDBClient":
-    """A DynamoDB client for a sale, where the SDK's defaults are for batch jobs.
+    """A DynamoDB client for a sale; the SDK's defaults are for batch jobs.
 
-    Mode and attempts: "standard" has full jitter; one retry, because it repeats the same request with the same
-    ClientRequestToken and so settles most lost replies cheaply, and no more, because the domain retries better: on
-    another shard, within the buyer's budget. Time-outs: a transaction takes 25 ms (p99 85 ms); the default of 60 s
-    outlives API Gateway's 29 s. Worst case of one call: 2 x (1 s + 2 s) + 1 s of backoff = 7 s.
+    One attempt, because the domain retries better: on another shard, within the buyer's budget. And because a retry
+    inside the SDK hides what happened: a lost reply, followed by a throttle, looks as if nothing had been written.
+    Time-outs: a transaction takes 25 ms (p99 85 ms), and the default of 60 s outlives API Gateway's 29 s. So no call
+    takes longer than 1 s + 2 s.
     """
     return boto3.client(
         "dynamodb",
         config=Config(
-            retries={"mode": "standard", "total_max_attempts": 2},
+            retries={"mode": "standard", "total_max_attempts": 1},
             connect_timeout=1,
             read_timeout=2,
             tcp_keepalive=True,
@@ -68,11 +75,13 @@ class Refusal:
     record: the purchase that stands under this id already.
     shards: the shards whose condition failed, as they were found; None for a shard that was never opened.
     contended: another transaction or a throttle was in the way of at least one action.
+    contended_shards: the shards among these.
     """
 
     record: Purchase | None
     shards: Mapping[int, Shard | None]
     contended: bool
+    contended_shards: frozenset[int]
 
 
 class Store:
@@ -125,15 +134,18 @@ class Store:
                 self._client.transact_write_items(TransactItems=actions)
         except ClientError as error:
             *shard_reasons, record_reason = _reasons(error)
+            reasons = dict(zip(indexes, shard_reasons, strict=True))
             record = _failed(record_reason)
+            contended_shards = frozenset(i for i, reason in reasons.items() if reason["Code"] in _CONTENTION_REASONS)
             return Refusal(
                 record=_to_purchase(record) if record else None,
                 shards={
                     index: _to_shard(reason["Item"]) if reason.get("Item") else None
-                    for index, reason in zip(indexes, shard_reasons, strict=True)
+                    for index, reason in reasons.items()
                     if _failed(reason) is not None
                 },
-                contended=any(reason["Code"] in _CONTENTION_REASONS for reason in (*shard_reasons, record_reason)),
+                contended=bool(contended_shards) or record_reason["Code"] in _CONTENTION_REASONS,
+                contended_shards=contended_shards,
             )
         return None
 
@@ -208,13 +220,16 @@ def _translated() -> Iterator[None]:
     """Turns the failures of a call that may be tried again into `StoreTrouble`."""
     try:
         yield
+    except exceptions.CredentialRetrievalError as error:
+        raise Contended from error  # nothing was sent
     except (exceptions.ConnectionError, exceptions.HTTPClientError, ResponseParserError) as error:
         raise OutcomeUnknown from error
     except ClientError as error:
-        if error.response["Error"]["Code"] in _CONTENTION_ERRORS:
+        code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if code in _CONTENTION_ERRORS or status == HTTPStatus.TOO_MANY_REQUESTS:
             raise Contended from error
-        in_progress = error.response["Error"]["Code"] == "TransactionInProgressException"
-        if in_progress or error.response["ResponseMetadata"]["HTTPStatusCode"] >= _SERVER_ERROR:
+        timed_out = status == HTTPStatus.REQUEST_TIMEOUT or code in _UNKNOWN_ERRORS
+        if timed_out or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise OutcomeUnknown from error
         raise
 
@@ -267,6 +282,7 @@ def _from_sale(sale: Sale) -> Item:
         "item_name": {"S": sale.item_name},
         "capacity": _number(sale.capacity),
         "shard_count": _number(sale.shard_count),
+        "shards_ever": _number(sale.shards_ever),
         "generation": _number(sale.generation),
         "created_at": {"S": sale.created_at},
     }
@@ -278,6 +294,7 @@ def _to_sale(item_id: int, item: Item) -> Sale:
         item_name=item["item_name"]["S"],
         capacity=int(item["capacity"]["N"]),
         shard_count=int(item["shard_count"]["N"]),
+        shards_ever=int(item["shards_ever"]["N"]),
         generation=int(item["generation"]["N"]),
         created_at=item["created_at"]["S"],
     )

@@ -15,7 +15,8 @@ from ticketing.audit import audit
 from ticketing.errors import StaleSale
 from ticketing.rules import MAX_SHARDS, Bought, KeyReused, Purchase, Sale, Shard, SoldOut
 
-SALE = Sale(ITEM, "Concert – ★", capacity=10, shard_count=4, generation=1, created_at="2026-01-15T12:30:27.000Z")  # noqa: RUF001
+CREATED = "2026-01-15T12:30:27.000000Z"
+SALE = Sale(ITEM, "Concert ★", capacity=10, shard_count=4, shards_ever=4, generation=1, created_at=CREATED)
 MOTO_SNAPSHOT_ITEMS = 25  # moto 5.2 refuses more items in TransactGetItems; AWS takes 100
 
 

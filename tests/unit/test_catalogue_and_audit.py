@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import ITEM, TABLE, World
+from tests.support import ITEM, TABLE, World, raises
 from ticketing.audit import audit
 from ticketing.errors import Contended, NotFound
 from ticketing.rules import MAX_SHARDS, Bought
@@ -54,6 +54,26 @@ class TestReset:
         stock = [item for item in items if "#stock#" in item["pk"]["S"]]
         assert {item["generation"]["N"] for item in stock} == {"2"}
         assert sum(int(item["stock"]["N"]) for item in stock) == 300
+
+    def test_a_reset_after_one_that_died_closes_all_shards_that_ever_were(self, world: World) -> None:
+        world.open_sale(stock=100, shards=20)
+        office = world.box_office()
+        office.buy(office.order(ITEM, 1, None, None))
+        world.client.before("put_item", lambda: None, raises(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            world.catalogue.reset(ITEM, stock=4, item_name=None, shard_count=4)
+        world.catalogue.reset(ITEM, stock=4, item_name=None, shard_count=4)
+        bought = [office.buy(office.order(ITEM, 1, None, None)) for _ in range(30)]
+        assert {outcome.purchase.generation for outcome in bought if isinstance(outcome, Bought)} == {3}
+        world.assert_exact(sold=4)
+
+    def test_a_reset_that_has_no_time_left_stops_and_can_be_repeated(self, world: World) -> None:
+        world.client.before("put_item", *[lambda: world.clock.sleep(3)] * 4)
+        with pytest.raises(Contended):
+            world.catalogue.reset(ITEM, stock=100, item_name=None, shard_count=10)
+        assert world.client.count("put_item") == 4, "a call started after the budget was spent"
+        world.open_sale(stock=100, shards=10)
+        world.assert_exact(sold=0)
 
     def test_a_rival_reset_comes_first_and_both_take_effect(self, world: World) -> None:
         world.open_sale(stock=5)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.support import ITEM, ROOT, World, lost_reply, raises, service_error
+from tests.support import ITEM, ROOT, World, lost_reply, raises, service_error, template
 from ticketing import http
 from ticketing.http import PROBLEMS
 from ticketing.schemas import MAX_BODY_BYTES, Audit, Inventory, Problem, Receipt, Service
@@ -217,6 +217,8 @@ def test_sold_out_and_not_enough_left_say_how_many_are_left(functions: Functions
         ({"buyer_id": 1}, "buyer_id"),
         ({"buyer_id": "\u0000"}, "buyer_id"),
         ({"x\ny": 1}, "x\ny"),
+        ({"a - at `$.b": 1}, "a - at `$.b"),
+        ("\x0b", "body"),
         ("null", "body"),
         ('"text"', "body"),
         ("[" * 4000, "body"),
@@ -248,6 +250,21 @@ def test_bad_keys_are_refused_and_touch_nothing(key: str, functions: Functions) 
     assert functions.world.client.calls == []
 
 
+def test_two_keys_in_two_spellings_of_the_header_are_two_keys(functions: Functions) -> None:
+    functions.world.open_sale(stock=5)
+    event = buying(Idempotency_Key=KEY)
+    event["multiValueHeaders"]["idempotency-key"] = ["8" + KEY[1:]]
+    assert functions.call("buy_ticket", event)["statusCode"] == 400
+
+
+@pytest.mark.parametrize("name", [" ", "\u0085", "a\n", "", "x" * 101])
+def test_a_sale_has_a_name_that_can_be_read(name: str, functions: Functions) -> None:
+    event = load("admin/reset.json") | {"body": json.dumps({"item_name": name})}
+    result = functions.call("admin", event)
+    assert (result["statusCode"], json.loads(result["body"])["field"]) == (422, "item_name")
+    assert functions.world.client.calls == []
+
+
 def test_busy_says_when_to_come_back_and_whether_the_outcome_is_known(functions: Functions) -> None:
     functions.world.open_sale(stock=5)
     functions.world.client.before("transact_write_items", *[raises(service_error("ThrottlingException"))] * 200)
@@ -265,7 +282,18 @@ def test_busy_says_when_to_come_back_and_whether_the_outcome_is_known(functions:
 def test_busy_with_an_unknown_outcome_says_so(functions: Functions) -> None:
     functions.world.open_sale(stock=5)
     functions.world.client.before("transact_write_items", *[raises(lost_reply())] * 200)
-    assert "may have been made" in functions.buy(Idempotency_Key=KEY)["body"]
+    problem = json.loads(functions.buy(Idempotency_Key=KEY)["body"])
+    assert "may have been made" in problem["detail"]
+    assert problem["purchase_id"]
+
+
+def test_a_bug_behind_a_lost_reply_is_busy_to_the_buyer_and_an_error_in_the_log(functions: Functions) -> None:
+    functions.world.open_sale(stock=5, shards=1)
+    functions.world.client.after("transact_write_items", raises(lost_reply()))
+    functions.world.client.before("transact_write_items", lambda: None, raises(ZeroDivisionError("ours")))
+    assert functions.buy(Idempotency_Key=KEY)["statusCode"] == 503
+    line = functions.lines()[0]
+    assert (line["level"], "ZeroDivisionError" in line["exception"]) == ("ERROR", True)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +325,11 @@ def test_a_bug_becomes_internal_error_with_the_request_id_and_one_line_with_the_
     (line,) = functions.lines()
     assert line["level"] == "ERROR"
     assert "ZeroDivisionError: a secret of ours" in line["exception"]
-    assert functions.buy()["statusCode"] == 201, "the next request has nothing of the last one"
+    assert functions.buy()["statusCode"] == 201
+    assert "exception" not in functions.lines()[0]
+    assert importlib.import_module("buy_ticket.app").api.context == {}, (
+        "the next request finds something of the last one"
+    )
 
 
 def test_an_event_that_is_none_of_api_gateways_is_an_internal_error(functions: Functions) -> None:
@@ -383,4 +415,6 @@ def test_docs_are_swagger_ui_over_the_document_beside_them(functions: Functions)
 def test_no_outcome_lacks_a_status() -> None:
     source = "".join(path.read_text() for path in Path(ROOT / "functions").glob("*/*.py"))
     used = set(re.findall(r'problem\(\s*request,\s*"(\w+)"', source))
-    assert used == PROBLEMS.keys()
+    assert used | {"forbidden"} == PROBLEMS.keys()
+    gateway = json.dumps(template()["Resources"]["Api"]["Properties"]["GatewayResponses"])
+    assert set(re.findall(r'"code\\\\*":\\\\*"(\w+)', gateway.replace("\\", ""))) <= PROBLEMS.keys()

@@ -12,7 +12,7 @@ CHANCE = random.Random(1)
 
 
 def sale(capacity: int, shard_count: int) -> Sale:
-    return Sale(1, "A", capacity, shard_count, 1, "")
+    return Sale(1, "A", capacity, shard_count, shard_count, 1, "")
 
 
 @given(capacity=st.integers(0, 10_000_000), shard_count=st.integers(1, MAX_SHARDS))

@@ -80,6 +80,7 @@ def test_a_role_may_do_exactly_this_to_the_one_table(role: str) -> None:
 @pytest.mark.parametrize("role", ACTIONS)
 def test_beyond_the_table_a_role_writes_logs_and_traces(role: str) -> None:
     managed = resources()[role]["Properties"]["ManagedPolicyArns"]
+    assert len(managed) == 2
     assert {str(arn).rpartition("/")[2].strip("'}") for arn in managed} <= {
         "AWSLambdaBasicExecutionRole",
         "AWSXrayWriteOnlyAccess",
@@ -112,6 +113,14 @@ def test_reset_is_absent_unless_it_is_asked_for() -> None:
             assert resource.get("Condition") == "ResetAllowed", name
 
 
+def test_asking_for_reset_or_not_makes_a_new_deployment() -> None:
+    """With the same one the route would stay as it was: absent where it is needed, or there where it must not be."""
+    first = [name for name, resource in resources().items() if resource["Type"] == "AWS::ApiGateway::Deployment"]
+    resources.cache_clear()
+    second = [name for name, resource in resources().items() if resource["Type"] == "AWS::ApiGateway::Deployment"]
+    assert first != second
+
+
 def test_what_only_a_test_stage_may_lose_stays() -> None:
     table = resources()["TicketsTable"]
     retained = {"Fn::If": ["IsProduction", "Retain", "Delete"]}
@@ -124,13 +133,14 @@ def test_what_only_a_test_stage_may_lose_stays() -> None:
     assert template()["Parameters"]["Stage"]["Default"] == "production"
 
 
-def test_every_function_is_python_3_13_traced_and_restored_from_a_snapshot() -> None:
+def test_every_function_is_python_3_13_and_traced_and_buyers_ones_are_restored_from_a_snapshot() -> None:
     functions = of_type("AWS::Lambda::Function")
     for function in functions.values():
         properties = function["Properties"]
         assert properties["Runtime"] == "python3.13"
         assert properties["TracingConfig"] == {"Mode": "Active"}
-        assert properties["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+        admin = properties["Handler"].startswith("admin.")
+        assert properties["SnapStart"] == {"ApplyOn": "None" if admin else "PublishedVersions"}
         assert properties["Architectures"] == [{"Ref": "Architecture"}]
         assert properties["LoggingConfig"] == {"LogGroup": {"Ref": "FunctionLogs"}}
     assert len(of_type("AWS::Lambda::Alias")) == len(of_type("AWS::Lambda::Version")) == len(functions)
@@ -140,6 +150,12 @@ def test_no_log_stays_for_ever() -> None:
     groups = of_type("AWS::Logs::LogGroup")
     assert len(groups) == 2
     assert all(group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups.values())
+
+
+def test_the_stage_waits_for_the_role_that_writes_its_access_logs() -> None:
+    (stage,) = of_type("AWS::ApiGateway::Stage").values()
+    waits_for = {"Fn::If": ["CreatesApiGatewayLogsRole", {"Ref": "ApiGatewayAccount"}, "existing"]}
+    assert stage["Properties"]["Variables"] == {"AccessLogsRole": waits_for}
 
 
 def test_access_logs_name_no_caller() -> None:
