@@ -54,8 +54,13 @@ class Crowd:
         return sum(order.copies for order in self.orders)
 
     def __enter__(self) -> Self:
-        for process in self._processes:
-            process.start()
+        # Ctrl-C is for the parent, which ends the others: they inherit that they are deaf to it, imports included.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            for process in self._processes:
+                process.start()
+        finally:
+            signal.signal(signal.SIGINT, before)
         for _ in self._processes:
             self._next(START_SECONDS_MAX)
         return self

@@ -169,7 +169,7 @@ def _paths(schemas: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
             )
         },
         "/openapi.json": {
-            "get": operation("everybody", "openapi", "This document", ok(None) | problems()),
+            "get": operation("everybody", "openapi", "OpenAPI document", ok(None) | problems()),
         },
         "/reset": {
             "post": operation(
@@ -185,7 +185,7 @@ def _paths(schemas: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
             "get": operation(
                 "organisers",
                 "audit",
-                "Hold the purchase records against the counters",
+                "Compare the purchase records with the counters",
                 ok(Audit) | unsigned() | problems(missing, unprocessable),
                 security=signed,
                 parameters=[_parameter("item_id", "path", _ITEM_ID)],

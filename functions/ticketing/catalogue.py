@@ -43,7 +43,7 @@ class Catalogue:
             self._check(deadline)
             sale = self._store.read_sale(item_id)
             if sale is None:
-                raise NotFound(f"There is no item {item_id}.")
+                raise NotFound(f"There is no item {item_id}. Ask for another item_id.")
             try:
                 return Inventory(sale, self._store.read_shards(sale))
             except StaleSale:
@@ -53,7 +53,7 @@ class Catalogue:
     def reset(self, item_id: int, *, stock: int | None, item_name: str | None, shard_count: int | None) -> Inventory:
         """Starts the item's sale anew: the next generation, with all tickets free.
 
-        None keeps the stock and the name that the sale has, and counts shards by the rule.
+        None keeps the stock and the name that the sale has, and takes the default for the shards.
 
         The sale's record is the whole truth of a generation, so announcing it is one write; whoever dies after it
         leaves a sale that buyers open shard by shard. When this returns, all shards are closed to older generations.
@@ -63,10 +63,11 @@ class Catalogue:
             self._check(deadline)
             old = self._store.read_sale(item_id)
             capacity = stock if stock is not None else old.capacity if old else FIRST_STOCK
+            first_name = FIRST_ITEM_NAME if item_id == FIRST_ITEM_ID else f"Item {item_id}"
             shards = shard_count or default_shard_count(capacity)
             new = Sale(
                 item_id=item_id,
-                item_name=item_name or (old.item_name if old else FIRST_ITEM_NAME),
+                item_name=item_name or (old.item_name if old else first_name),
                 capacity=capacity,
                 shard_count=shards,
                 shards_ever=max(shards, old.shards_ever if old else 0),

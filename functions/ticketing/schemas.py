@@ -41,7 +41,7 @@ class BuyTicket(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Reset(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the sale starts anew. What is left out stays as it is."""
+    """How the sale starts anew. Stock and name stay as they are where they are left out."""
 
     item_id: ItemId = FIRST_ITEM_ID
     stock: Annotated[int, Meta(ge=0, le=MAX_STOCK, description="Tickets for sale.", examples=[100])] | None = None

@@ -179,7 +179,7 @@ class BoxOffice:
         sale = self._store.read_sale(item_id)
         if sale is None:
             self._memories.pop(item_id, None)
-            raise NotFound(f"There is no item {item_id}. GET /inventory shows what is for sale.")
+            raise NotFound(f"There is no item {item_id}. Ask for another item_id.")
         if memory is None or memory.sale.generation != sale.generation:
             memory = _Memory.of(sale, now)
         memory.sale, memory.read_at = sale, now
