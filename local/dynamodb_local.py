@@ -34,11 +34,6 @@ def missing_tools() -> list[str]:
     return missing
 
 
-def available() -> bool:
-    """Whether this machine can run it."""
-    return not missing_tools()
-
-
 def java_version() -> int:
     """The major version of the Java on the path; 0 if there is none."""
     try:

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,6 +46,13 @@ def store_addresses() -> tuple[str, str]:
         with contextlib.suppress(OSError), socket.create_server((address, 0)):
             return address, address
     return "127.0.0.1", "host.docker.internal"
+
+
+def table_schema(template: Mapping[str, Any]) -> dict[str, Any]:
+    """What a call of CreateTable takes of the table in a template that was read: keys, indexes, billing."""
+    properties = template["Resources"][TABLE]["Properties"]
+    names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+    return {name: properties[name] for name in names}
 
 
 class SamLocal:
@@ -152,9 +159,7 @@ class SamLocal:
     def _open_sale(self, dynamodb: Any) -> None:
         """Creates the template's table where there is none, and puts the first item on sale."""
         if TABLE not in dynamodb.list_tables()["TableNames"]:
-            properties = self._built["Resources"][TABLE]["Properties"]
-            schema = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
-            dynamodb.create_table(TableName=TABLE, **{name: properties[name] for name in schema})
+            dynamodb.create_table(TableName=TABLE, **table_schema(self._built))
         if not dynamodb.scan(TableName=TABLE, Limit=1)["Items"]:
             answer = self.invoke(RESET_EVENT)
             if answer["statusCode"] != 200:  # noqa: PLR2004

@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from samtranslator.yaml_helper import yaml_parse
 
+from local.sam_local import table_schema
 from ticketing.catalogue import Catalogue
 from ticketing.rules import totals
 from ticketing.selling import BoxOffice
@@ -28,9 +29,7 @@ def template() -> dict[str, Any]:
 
 def create_table(client: Any, name: str = TABLE) -> None:
     """Creates the table with the template's own keys and indexes."""
-    properties = template()["Resources"]["TicketsTable"]["Properties"]
-    names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
-    client.create_table(TableName=name, **{key: properties[key] for key in names})
+    client.create_table(TableName=name, **table_schema(template()))
 
 
 class Clock:

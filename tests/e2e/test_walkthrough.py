@@ -4,20 +4,18 @@ E2E_URL=https://… with AWS credentials in the environment runs it against a de
 the sale of item 987654321 anew, and touches no other.
 """
 
-import json
 import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
 import httpx
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 
 from local.stack import Stack
+from proof.admin import signer
+from proof.client import Target
 
 ITEM = 987654321
 
@@ -33,12 +31,8 @@ class Api:
         return self.client.request(method, self.url + path, **more)
 
     def signed(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
-        """One call as an organiser: signed with SigV4 by the credentials of the environment."""
-        session = boto3.Session()
-        content = b"" if body is None else json.dumps(body).encode()
-        request = AWSRequest(method, self.url + path, {"Content-Type": "application/json"}, content)
-        SigV4Auth(session.get_credentials(), "execute-api", session.region_name).add_auth(request)
-        return self.client.request(method, self.url + path, content=content, headers=dict(request.headers.items()))
+        """One call as an organiser: signed as the proof signs, by the credentials of the environment."""
+        return self.call(method, path, json=body, auth=signer(Target(self.url), None, None))
 
     def reset(self, stock: int, **more: Any) -> dict[str, Any]:
         answer = self.signed("POST", "/reset", {"item_id": ITEM, "stock": stock} | more)
