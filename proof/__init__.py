@@ -6,8 +6,10 @@ history    what was seen: requests with every answer, resets, samples of the inv
 checker    a history in, the violations of the guarantees out; pure
 client     one buyer over HTTP: what each answer means, and when the same key is sent again
 admin      inventory, reset and audit, signed with SigV4
-workers    real processes full of buyers
+crowd      real processes full of buyers, each a `worker`
 scenarios  the six tests
 conductor  runs one test against a service, start to verdict
 report     what a person reads, and the JSON file that a machine reads
 """
+
+EXIT_INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended

@@ -12,10 +12,10 @@ from msgspec import Struct
 from proof.admin import Admin
 from proof.checker import check
 from proof.client import Buyers, Target
+from proof.crowd import Crowd
 from proof.figures import figures_of
 from proof.history import History, Kind, Lookup, Request, Reset, Sample
 from proof.scenarios import Check, Outcome, Scenario, Size, comeback_orders, common_checks
-from proof.workers import Crowd
 
 SAMPLE_INTERVAL_SECONDS = 0.2
 

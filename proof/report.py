@@ -1,6 +1,7 @@
 """What a person reads while the proof runs and after it, and the file that a machine reads."""
 
 import platform
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -41,10 +42,17 @@ class Screen:
         self._scenario: Scenario | None = None
         self._counts: Counter[str] = Counter()
         self._requests = 0
+        self._lock = threading.RLock()
+
+    def take_over(self) -> None:
+        """End the progress, and keep other threads from the screen: what they would say from now on is void."""
+        self._lock.acquire()
+        self.landed()
 
     def say(self, text: str = "", style: str | None = None) -> None:
         """A line, as it is: no markup, no wrapping."""
-        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        with self._lock:
+            self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def headline(self, text: str) -> None:
         """A title between two lines."""
@@ -78,8 +86,10 @@ class Screen:
         """The sale of a test begins."""
         self._requests = requests
         self.say(scenario.launching)
-        if self._console.is_terminal:
-            columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        if not self._console.is_terminal:
+            return
+        columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with self._lock:
             self._progress = Progress(*columns, TextColumn("{task.description}"), console=self._console, transient=True)
             self._task = self._progress.add_task("", total=requests)
             self._progress.start()
@@ -96,7 +106,8 @@ class Screen:
             text = "  ".join(f"{name} {self._counts[name]}" for name in shown)
             if "stock" in self._counts:
                 text += f"  stock {self._counts['stock']}"
-            self._progress.update(self._task, completed=answered, description=text)
+            with self._lock:
+                self._progress.update(self._task, completed=answered, description=text)
         elif self._requests > PROGRESS_STEP and (answered % PROGRESS_STEP == 0 or answered == self._requests):
             self.say(f"Progress: {answered}/{self._requests}")
 
@@ -106,9 +117,15 @@ class Screen:
 
     def landed(self) -> None:
         """The last buyer is through, or nobody waits for it any more."""
-        if self._progress:
-            self._progress.stop()
-            self._progress = None
+        with self._lock:
+            if self._progress:
+                self._progress.stop()
+                self._progress = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a test has begun."""
+        return self._scenario is not None
 
     def how_far(self) -> str:
         """Where the proof stands."""

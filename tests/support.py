@@ -1,8 +1,11 @@
 """What tests share: the template's own table, a clock they hold in their hand, a client that fails on cue."""
 
+import contextlib
 import os
 import random
-from collections.abc import Callable
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from ticketing.store import Store
 ROOT = Path(__file__).parent.parent
 TABLE = "tickets"
 ITEM = 1
+END_SECONDS_MAX = 300.0  # after which a process is taken to hang: no test depends on how fast a machine is
 
 
 def template() -> dict[str, Any]:
@@ -154,3 +158,38 @@ def need(missing: list[str]) -> None:
     """Skips a test that needs tools which this machine lacks; in CI, which installs them, it fails."""
     if missing:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {' and '.join(missing)}")
+
+
+@contextlib.contextmanager
+def running(command: Sequence[object]) -> Iterator[subprocess.Popen[str]]:
+    """A command in a process group of its own, as a terminal would have it, with pipes for what it prints.
+
+    However the test ends, the group is killed and the pipes are closed.
+    """
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def wait_for_end(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What the process and all that it started printed, once the last of them has ended.
+
+    They inherit its standard error output, which is at its end when none of them is left. Whether anybody has reaped
+    those that nobody waits for does not matter.
+    """
+    return process.communicate(timeout=END_SECONDS_MAX)

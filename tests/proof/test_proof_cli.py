@@ -1,21 +1,18 @@
 """The command against the reference service and its broken ones: exit status, counter-example, report."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proof.__main__ import main
+from proof.command import main
 from tests.proof import reference_service as services
+from tests.support import END_SECONDS_MAX, ROOT
 
-ROOT = Path(__file__).parents[2]
 SMALL = [
     "--tickets",
     "20",
@@ -44,7 +41,7 @@ def prove(service: services.Service, report: Path, *options: str) -> Proved:
     """Exit status, output and report of the proof of a service, by the command."""
     with services.Server(service) as server:
         line = command(server.url, "--report", str(report), *options)
-        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=END_SECONDS_MAX, check=False)
     return done.returncode, done.stdout + done.stderr, json.loads(report.read_bytes())
 
 
@@ -171,41 +168,3 @@ def test_usage(options: list[str], words: str, capsys: pytest.CaptureFixture[str
         main(options)
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
-
-
-@pytest.fixture
-def slow_server() -> Iterator[services.Server]:
-    """A server that leaves time to interrupt a sale."""
-    with services.Server(services.Hangs()) as server:
-        yield server
-
-
-def test_an_interruption_ends_the_processes_too(slow_server: services.Server, report: Path) -> None:
-    line = command(slow_server.url, "--only", "3", "--report", str(report))
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    # In a group of its own, as a terminal would have it, so that the signal reaches the buyers too.
-    process = subprocess.Popen(
-        line, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True, env=environment
-    )
-    assert process.stdout is not None
-    for printed in process.stdout:
-        if "Launching 2 processes" in printed:
-            break
-    time.sleep(0.5)
-    os.killpg(process.pid, signal.SIGINT)
-    rest, _ = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert "Interrupted in TEST 3, after" in rest
-    assert json.loads(report.read_bytes())["verdict"] == "interrupted"
-    assert _group_is_gone(process.pid)
-
-
-def _group_is_gone(group: int) -> bool:
-    """Whether a group of processes ends within two seconds: Python's own helper process leaves after the others."""
-    for _ in range(20):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.1)
-    return False

@@ -1,0 +1,270 @@
+"""The command line of the proof: its options, and how it ends."""
+
+import argparse
+import contextlib
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Final
+
+import httpx
+from msgspec import Struct
+from rich.console import Console
+
+from proof import EXIT_INTERRUPTED, report
+from proof.admin import Admin, NotUsable, signer
+from proof.client import Target
+from proof.conductor import Plan, Result, run
+from proof.crowd import WorkerDied
+from proof.history import Inventory
+from proof.scenarios import Scenario, Size, scenarios
+
+LOCAL_URL = "http://127.0.0.1:8000/live"
+EXIT_PASSED, EXIT_FAILED, EXIT_NOT_USABLE = 0, 1, 2
+# On this machine as many as the original's own proof had: its 1,000 requests of 2.05 s took 41 s. The local stack has a
+# process per request under way, four per core, and answers 429 to the rest. Lambda has them by the hundred.
+IN_FLIGHT_LOOPBACK, IN_FLIGHT_ELSEWHERE = 50, 200
+
+DESCRIPTION = """\
+Proves that the ticket sale sells exactly its stock: six tests with processes of buyers, and a check of every answer.
+
+Each test resets the item that it sells, and nobody else may buy it meanwhile. At the end the item gets back the stock
+and the name that it had, as a new sale."""
+
+EPILOG = """\
+exit status:
+  0   all tests passed
+  1   a guarantee is broken; the counter-example is printed
+  2   the proof could not be carried out: usage, no server, no admin routes
+  130 interrupted; the item is left in the middle of a test
+
+examples:
+  python -m proof
+  python -m proof --only 2 --buyers 5000 --tickets 500 --report proof.json
+  python -m proof --url https://abc123.execute-api.eu-west-1.amazonaws.com/live --i-know-this-resets-item 1
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """All options."""
+    parser = argparse.ArgumentParser(
+        "python -m proof", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--url", default=LOCAL_URL, help="the API with its stage (default: %(default)s)")
+    add("--item", type=int, default=1, metavar="ID", help="the item to sell, which is RESET (default: %(default)s)")
+    add("--i-know-this-resets-item", type=int, metavar="ID", help="required for a service that is not on this machine")
+    add("--only", type=_numbers, metavar="1,2", help="only these tests")
+    add("--buyers", type=_at_least(2), default=1000, metavar="N", help="buyers in tests 2 and 3 (default: %(default)s)")
+    add("--tickets", type=_at_least(2), default=100, metavar="N", help="tickets on sale (default: %(default)s)")
+    add("--processes", type=_at_least(2), default=4, metavar="N", help="processes of buyers (default: %(default)s)")
+    add(
+        "--in-flight",
+        type=_at_least(2),
+        metavar="N",
+        help=f"requests under way at once, over all processes (default: {IN_FLIGHT_LOOPBACK} on this machine, "
+        f"{IN_FLIGHT_ELSEWHERE} elsewhere)",
+    )
+    add("--shards", type=_at_least(1), metavar="N", help="stock shards of the sale (default: the service decides)")
+    add(
+        "--timeout",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="for one answer (default: 30; the gateway takes 29)",
+    )
+    add("--patience", type=float, default=120.0, metavar="SECONDS", help="for all attempts of one buyer (default: 120)")
+    add(
+        "--memory",
+        type=float,
+        default=1.5,
+        metavar="SECONDS",
+        help="how long after a reset the service may go by what it knew before (default: 1.5; it promises 1)",
+    )
+    add("--region", help="AWS Region to sign for (default: from the URL, then from your configuration)")
+    add("--profile", help="AWS profile to sign with")
+    add("--report", type=Path, metavar="FILE.json", help="write the report for machines")
+    add("--seed", type=int, metavar="N", help="for quantities and pauses (default: drawn, and printed)")
+    return parser
+
+
+class Verdict(Struct, frozen=True):
+    """How the proof ended. `text` is what the report says."""
+
+    exit_status: int
+    text: str
+
+
+PASSED: Final = Verdict(EXIT_PASSED, "passed")
+FAILED: Final = Verdict(EXIT_FAILED, "failed")
+NOT_USABLE: Final = Verdict(EXIT_NOT_USABLE, "not usable")
+INTERRUPTED: Final = Verdict(EXIT_INTERRUPTED, "interrupted")
+END: Final = b"\0"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the proof; return the exit status."""
+    parsed = parser()
+    options = parsed.parse_args(arguments)
+    _demand_sense(parsed, options)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    screen = report.Screen(Console())
+    started_at = datetime.now(UTC)
+    seed = random.randrange(2**32) if options.seed is None else options.seed
+    results: list[Result] = []
+    verdict = _unless_interrupted(lambda: _carry_out(options, seed, screen, results))
+    if verdict is INTERRUPTED:
+        screen.take_over()
+        screen.say(f"\nInterrupted {screen.how_far()}. {len(results)} tests were complete.", style="bold red")
+        if screen.has_begun:
+            screen.say(f"Item {options.item} is left in the middle of a test: reset it before you sell it.")
+    if options.report:
+        machines = report.document(
+            url=options.url,
+            item_id=options.item,
+            seed=seed,
+            started_at=started_at,
+            results=results,
+            verdict=verdict.text,
+        )
+        report.write(options.report, machines)
+    return verdict.exit_status
+
+
+def _unless_interrupted(work: Callable[[], Verdict]) -> Verdict:
+    """Return what `work` returns or raise what it raises; INTERRUPTED at Ctrl-C, whatever it is doing then.
+
+    It runs in a thread of its own, and this one waits. Ctrl-C as an exception in the midst of the work could come
+    where exceptions are dropped, or interrupt the ending of what it has to end.
+    """
+    outcomes: list[Verdict | BaseException] = []
+    # The system may hand a signal to any thread, and that wakes no other one. A byte in a pipe does.
+    waiting, waking = os.pipe()
+    os.set_blocking(waking, False)
+
+    def carry_out() -> None:
+        try:
+            outcomes.append(work())
+        except BaseException as error:
+            outcomes.append(error)
+        os.write(waking, END)
+
+    handler = signal.signal(signal.SIGINT, lambda *_: None)
+    signal.set_wakeup_fd(waking)
+    try:
+        threading.Thread(target=carry_out, daemon=True).start()
+        interrupted = os.read(waiting, 1) != END
+    finally:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, handler)
+    if interrupted:
+        return INTERRUPTED
+    os.close(waiting)
+    os.close(waking)
+    (outcome,) = outcomes
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def _carry_out(options: argparse.Namespace, seed: int, screen: report.Screen, results: list[Result]) -> Verdict:
+    try:
+        return _prove(options, seed, screen, results)
+    except NotUsable as error:
+        screen.landed()
+        screen.say(f"\nThe proof ended {screen.how_far()}: {error.what}\n{error.remedy}", style="bold red")
+    except WorkerDied as error:
+        screen.landed()
+        screen.say(f"\nThe proof ended {screen.how_far()}: {error}. Its traceback stands above.", style="bold red")
+    return NOT_USABLE
+
+
+def _prove(options: argparse.Namespace, seed: int, screen: report.Screen, results: list[Result]) -> Verdict:
+    target = Target(options.url, options.timeout, options.patience)
+    chosen = _chosen(options)
+    screen.greet()
+    screen.say("🕒 Checking if server is running...")
+    with Admin(target, signer(target, options.region, options.profile), options.item, random.Random(seed)) as admin:
+        before = admin.inventory_at_start()
+        screen.say(f"Server is running!\n\n{options.url}, seed {seed}")
+        named = f" ({before.item_name}, {before.initial_stock} tickets)" if before else ""
+        screen.say(f"Item {options.item}{named} is reset in each test.", style="yellow")
+        in_flight = options.in_flight or (IN_FLIGHT_LOOPBACK if target.is_loopback else IN_FLIGHT_ELSEWHERE)
+        plan = Plan(
+            target=target,
+            item_id=options.item,
+            size=_size(options),
+            in_flight=in_flight,
+            seed=seed,
+            memory_seconds=options.memory,
+            item_name=before.item_name if before else None,
+            shards=options.shards,
+        )
+        try:
+            for scenario in chosen:
+                screen.begin(scenario)
+                results.append(run(scenario, plan, admin, screen))
+                screen.result(results[-1])
+        finally:
+            _give_back(admin, before, results, screen)
+    screen.summary(results, complete=options.only is None)
+    return PASSED if all(result.passed for result in results) else FAILED
+
+
+def _give_back(admin: Admin, before: Inventory | None, results: Sequence[Result], screen: report.Screen) -> None:
+    """The item gets its stock back, unless its state may tell what went wrong."""
+    screen.landed()
+    if not all(result.passed for result in results):
+        screen.say(f"\nItem {admin.item_id} is left as it is, to be looked into.")
+    elif before is not None:
+        with contextlib.suppress(NotUsable):
+            admin.reset(before.initial_stock, before.item_name, before.shard_count)
+            screen.say(f"\nItem {before.item_id} is on sale again with {before.initial_stock} tickets.")
+
+
+def _size(options: argparse.Namespace) -> Size:
+    return Size(options.tickets, options.buyers, options.processes)
+
+
+def _chosen(options: argparse.Namespace) -> list[Scenario]:
+    every = scenarios(_size(options))
+    return [scenario for scenario in every if options.only is None or scenario.number in options.only]
+
+
+def _demand_sense(parsed: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Usage errors that no single option shows; each ends the program with status 2."""
+    url = httpx.URL(options.url)
+    if url.scheme not in ("http", "https") or not url.host:
+        parsed.error(f"--url {options.url} is no URL: https://…/live")
+    if options.buyers < options.tickets or options.buyers % options.processes:
+        parsed.error("--buyers must be at least --tickets, and a multiple of --processes")
+    if options.report and not options.report.absolute().parent.is_dir():
+        parsed.error(f"--report {options.report}: there is no such folder")
+    if options.only is not None and not _chosen(options):
+        parsed.error("--only names no test: there are 1 to 6")
+    if not Target(options.url).is_loopback and options.i_know_this_resets_item != options.item:
+        parsed.error(
+            f"the proof resets item {options.item} of {options.url}, and its sale is over with that. "
+            f"If you mean it, add --i-know-this-resets-item {options.item}"
+        )
+
+
+def _numbers(text: str) -> frozenset[int]:
+    return frozenset(int(number) for number in text.split(","))
+
+
+def _at_least(least: int) -> "type[int]":
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}")
+        return value
+
+    return number  # type: ignore[return-value]
