@@ -14,7 +14,7 @@ from local.process import Background, LocalError, clean_environment, free_port_a
 REGION = "us-east-1"
 # MiniStack's root account: it accepts these, and they open nothing anywhere else.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 
 # No proxy stands between this machine and itself.
 open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open

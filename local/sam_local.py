@@ -18,8 +18,8 @@ from local import sam
 from local.ministack import MiniStack
 from local.process import ROOT, LocalError, end, free_port, free_port_after, port_is_free, program, run, tail
 
-DOCKER_SECONDS = 30.0
-LISTEN_SECONDS = 60.0
+DOCKER_SECONDS = 60.0
+LISTEN_SECONDS = 180.0
 TABLE = "TicketsTable"
 RESET_EVENT = ROOT / "events" / "admin" / "reset.json"
 

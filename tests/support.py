@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ class Client:
         return call
 
 
-def raises(error: Exception) -> Fault:
+def raises(error: BaseException) -> Fault:
     def fault() -> None:
         raise error
 
@@ -193,3 +194,12 @@ def wait_for_end(process: subprocess.Popen[str]) -> tuple[str, str]:
     those that nobody waits for does not matter.
     """
     return process.communicate(timeout=END_SECONDS_MAX)
+
+
+def eventually[Seen](look: Callable[[], Seen], is_there: Callable[[Seen], bool]) -> Seen:
+    """What `look` shows as soon as `is_there` says that it has come."""
+    deadline = time.monotonic() + END_SECONDS_MAX
+    while not is_there(seen := look()):
+        assert time.monotonic() < deadline, f"after {END_SECONDS_MAX:.0f} s it has not come: {seen}"
+        time.sleep(0.05)
+    return seen

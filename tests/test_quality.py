@@ -12,7 +12,7 @@ from tests.support import ROOT
 
 BIN = Path(sys.executable).absolute().parent
 SAM = ROOT / ".venvs" / "deployment" / "bin" / "sam"
-CHECKS = {
+CHECKS: dict[str, list[str | Path]] = {
     "ruff check": [BIN / "ruff", "check", "."],
     "ruff format": [BIN / "ruff", "format", "--check", "."],
     "mypy": [BIN / "mypy"],

@@ -1,5 +1,7 @@
 """Lets schemathesis call the organisers' routes: it signs them with SigV4 by the credentials of the environment."""
 
+from typing import Any
+
 import boto3
 import requests
 import schemathesis
@@ -12,11 +14,14 @@ class SigV4(requests.auth.AuthBase):
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         session = boto3.Session()
+        credentials = session.get_credentials()
+        assert credentials is not None
         headers = {name: value for name, value in request.headers.items() if name.lower() == "content-type"}
         unsigned = AWSRequest(request.method, request.url, headers, request.body or b"")
-        SigV4Auth(session.get_credentials(), "execute-api", session.region_name).add_auth(unsigned)
+        SigV4Auth(credentials, "execute-api", session.region_name).add_auth(unsigned)
         request.headers.update(dict(unsigned.headers.items()))
         return request
 
 
-schemathesis.auth.set_from_requests(SigV4()).apply_to(path=["/reset", "/audit/{item_id}"])
+auth: Any = schemathesis.auth  # typed as the function that it also is
+auth.set_from_requests(SigV4()).apply_to(path=["/reset", "/audit/{item_id}"])

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier, Event
 from typing import Any
 
 import boto3
@@ -15,14 +16,14 @@ import pytest
 from botocore.config import Config
 
 from tests.integration.conftest import Engine
-from tests.support import ITEM, World, create_table
+from tests.support import END_SECONDS_MAX, ITEM, World, create_table, eventually
 from ticketing.catalogue import Catalogue
 from ticketing.errors import Busy
-from ticketing.rules import Bought, SoldOut
+from ticketing.rules import Bought, SoldOut, totals
 from ticketing.selling import BoxOffice
 from ticketing.store import Store
 
-PATIENCE_SECONDS = 90
+SPAWN = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,16 @@ class Answer:
 def connect(endpoint: str) -> Any:
     """A client as patient as two cores under 16 processes demand; the domain's own budget stays."""
     return boto3.client(
-        "dynamodb", endpoint_url=endpoint, config=Config(read_timeout=30, retries={"total_max_attempts": 1})
+        "dynamodb",
+        endpoint_url=endpoint,
+        config=Config(read_timeout=END_SECONDS_MAX, retries={"total_max_attempts": 1}),
     )
 
 
 def buy(office: BoxOffice, key: str, quantity: int) -> Answer:
     """Buys as a client does: when it is busy, it comes back with the same key."""
     started_at = time.time()
-    deadline = started_at + PATIENCE_SECONDS
+    deadline = started_at + END_SECONDS_MAX
     while True:
         try:
             outcome = office.buy(office.order(ITEM, quantity, None, key))
@@ -68,11 +71,27 @@ def buy(office: BoxOffice, key: str, quantity: int) -> Answer:
         )
 
 
-def work(endpoint: str, table: str, requests: Sequence[tuple[str, int]], start_at: float) -> list[Answer]:
+class Gate:
+    """What the processes of one run share: they begin together, and may stop early."""
+
+    start: Barrier
+    stop: Event
+
+    @classmethod
+    def enter(cls, start: Barrier, stop: Event) -> None:
+        cls.start, cls.stop = start, stop
+
+
+def work(endpoint: str, table: str, requests: Sequence[tuple[str, int]]) -> list[Answer]:
     """One process: a function environment with a memory of its own."""
     office = BoxOffice(Store(connect(endpoint), table))
-    time.sleep(max(0.0, start_at - time.time()))
-    return [buy(office, key, quantity) for key, quantity in requests]
+    answers = []
+    Gate.start.wait(END_SECONDS_MAX)
+    for key, quantity in requests:
+        if Gate.stop.is_set():
+            break
+        answers.append(buy(office, key, quantity))
+    return answers
 
 
 def peak(answers: Sequence[Answer]) -> int:
@@ -111,11 +130,25 @@ def world(engine: Engine, table_name: str) -> World:
     return World(client, table_name)
 
 
-def run_processes(world: World, engine: Engine, shares: Sequence[Sequence[tuple[str, int]]]) -> list[Answer]:
-    start_at = time.time() + 3
-    with ProcessPoolExecutor(len(shares), mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(work, engine.endpoint, world.table, share, start_at) for share in shares]
-        return [answer for future in futures for answer in future.result(timeout=300)]
+def run_processes(
+    world: World,
+    engine: Engine,
+    shares: Sequence[Sequence[tuple[str, int]]],
+    meanwhile: Callable[[], None] | None = None,
+) -> list[Answer]:
+    """The answers of one process for each share. They stop when `meanwhile`, which begins with them, has ended."""
+    start, stop = SPAWN.Barrier(len(shares) + 1), SPAWN.Event()
+    with ProcessPoolExecutor(len(shares), SPAWN, Gate.enter, (start, stop)) as pool:
+        try:
+            futures = [pool.submit(work, engine.endpoint, world.table, share) for share in shares]
+            start.wait(END_SECONDS_MAX)
+            if meanwhile:
+                meanwhile()
+                stop.set()
+            return [answer for future in futures for answer in future.result(END_SECONDS_MAX)]
+        finally:
+            stop.set()
+            start.abort()
 
 
 def test_16_processes_2000_buyers_500_tickets_8_shards_every_request_in_duplicate(world: World, engine: Engine) -> None:
@@ -149,43 +182,41 @@ def test_quantities_from_many_processes_leave_nothing_behind(world: World, engin
 
 
 def test_resets_while_buyers_are_at_work_lose_and_double_nothing(world: World, engine: Engine) -> None:
-    world.open_sale(stock=400, shards=8)
-    shares = [[(f"{process:02}-{n:04}-{'k' * 12}", 1) for n in range(150)] for process in range(4)]
+    """They buy until the last reset is done, and each reset waits until some have bought since the one before it."""
+    stock, shard_counts = 100, [1, 30, 4, 12, 2, 8]
+    world.open_sale(stock=stock, shards=8)
+    shares = [[(f"{process:02}-{n:06}-{'k' * 12}", 1) for n in range(100_000)] for process in range(4)]
     catalogue = Catalogue(Store(connect(engine.endpoint), world.table))
-    stopped = threading.Event()
-    shard_counts = iter([1, 30, 4, 12] * 100)
 
-    def reset_until_stopped() -> int:
-        done = 0
-        while not stopped.wait(0.7):
-            catalogue.reset(ITEM, stock=400, item_name=None, shard_count=next(shard_counts))
-            done += 1
-        return done
+    def sold_in_this_generation() -> int:
+        return totals(catalogue.inventory(ITEM).shards)[3]
 
-    with ThreadPoolExecutor(1) as pool:
-        resets = pool.submit(reset_until_stopped)
-        try:
-            answers = run_processes(world, engine, shares)
-        finally:
-            stopped.set()
-        assert resets.result() >= 2, "the sale was over before it was reset"
+    def reset_again_and_again() -> None:
+        for shard_count in shard_counts:
+            eventually(sold_in_this_generation, lambda sold: sold > 10)
+            catalogue.reset(ITEM, stock=stock, item_name=None, shard_count=shard_count)
+        eventually(sold_in_this_generation, lambda sold: sold > 10)
+
+    answers = run_processes(world, engine, shares, meanwhile=reset_again_and_again)
 
     bought = assert_each_key_bought_once(answers)
     records = {record.purchase_id: record.generation for record in world.store.purchases(ITEM)}
     assert records.keys() == bought.keys()
-    present = world.catalogue.inventory(ITEM).sale.generation
-    world.assert_exact(sold=sum(generation == present for generation in records.values()))
-    assert max(Counter(records.values()).values()) <= 400
+    sold = Counter(records.values())
+    assert sold.keys() == set(range(1, len(shard_counts) + 2))
+    assert max(sold.values()) <= stock
+    world.assert_exact(sold=sold[len(shard_counts) + 1])
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["an office each", "one office"])
 def test_threads(world: World, engine: Engine, shared: bool) -> None:
     world.open_sale(stock=100, shards=4)
     one = BoxOffice(world.store)
-    offices: Callable[[], BoxOffice] = lambda: one if shared else BoxOffice(world.store)  # noqa: E731
+    start = threading.Barrier(16)
 
     def run(number: int) -> list[Answer]:
-        office = offices()
+        office = one if shared else BoxOffice(world.store)
+        start.wait(END_SECONDS_MAX)
         return [buy(office, f"{number:02}-{n % 10:04}-{'t' * 12}", 1) for n in range(20)]
 
     with ThreadPoolExecutor(16) as pool:

@@ -5,9 +5,7 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from local.api import FIRST_ITEM, call, create_first_item
 from local.ministack import MiniStack
 from local.process import Background, LocalError, free_port, port_is_free
 from local.stack import Stack
-from tests.support import ROOT
+from tests.support import eventually, running, wait_for_end
 
 ITEM_KEY = {"pk": {"S": "item#1"}}
 
@@ -129,11 +127,10 @@ class TestRoles:
         with variant(take_get_item_away) as template:
             guarded.deploy(template)
         try:
-            deadline = time.monotonic() + 10  # a worker that is warm still remembers the item for a second
-            while (answer := call("GET", f"{guarded.url}/inventory"))[0] == 200 and time.monotonic() < deadline:
-                time.sleep(0.2)
-            assert answer[0] == 500
-            assert "AccessDenied" not in answer[1], "no internals in an answer"
+            # A worker that is warm still remembers the item for a second.
+            status, body = eventually(lambda: call("GET", f"{guarded.url}/inventory"), lambda answer: answer[0] != 200)
+            assert status == 500
+            assert "AccessDenied" not in body, "no internals in an answer"
             assert "AccessDeniedException" in [line for line in guarded.log_lines() if '"ERROR"' in line][-1]
         finally:
             guarded.deploy()
@@ -223,35 +220,35 @@ class TestStack:
         assert call("GET", f"{stack.url}/inventory")[0] == 200, "what ran goes on"
 
 
+@pytest.fixture
+def background(tmp_path: Path) -> Iterator[Background]:
+    """A background process to be, which is over when the test is."""
+    process = Background(tmp_path)
+    yield process
+    process.stop()
+
+
 class TestBackground:
     """The process that outlives its command."""
 
-    SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
+    SLEEPER = (sys.executable, "-c", "import time; time.sleep(3600)")
 
-    def test_a_process_that_is_not_ours_is_left_alone(self, tmp_path: Path) -> None:
+    def test_a_process_that_is_not_ours_is_left_alone(self, background: Background) -> None:
         """A record that outlived its process may name an id that the system gave to somebody else since."""
-        ours = Background(tmp_path)
-        ours.spawn(self.SLEEPER, os.environ, port=1)
-        record = (tmp_path / "process.json").read_text()
-        assert ours.stop()
-        stranger = subprocess.Popen(self.SLEEPER)
-        try:
-            (tmp_path / "process.json").write_text(json.dumps(json.loads(record) | {"pid": stranger.pid}))
-            assert ours.record() == {}
-            assert not ours.stop()
+        background.spawn(self.SLEEPER, os.environ, port=1)
+        path = background.directory / "process.json"
+        record = json.loads(path.read_text())
+        assert background.stop()
+        with running(self.SLEEPER) as stranger:
+            path.write_text(json.dumps(record | {"pid": stranger.pid}))
+            assert background.record() == {}
+            assert not background.stop()
             assert stranger.poll() is None
-        finally:
-            stranger.kill()
-            stranger.wait()
 
-    def test_one_at_a_time(self, tmp_path: Path) -> None:
-        ours = Background(tmp_path)
-        ours.spawn(self.SLEEPER, os.environ)
-        try:
-            with pytest.raises(LocalError, match="at work"):
-                Background(tmp_path).spawn(self.SLEEPER, os.environ)
-        finally:
-            ours.stop()
+    def test_one_at_a_time(self, background: Background) -> None:
+        background.spawn(self.SLEEPER, os.environ)
+        with pytest.raises(LocalError, match="at work"):
+            Background(background.directory).spawn(self.SLEEPER, os.environ)
 
     def test_a_server_that_dies_at_once_shows_its_log(self, tmp_path: Path) -> None:
         server = MiniStack(tmp_path, free_port())
@@ -264,30 +261,25 @@ class TestBackground:
 class TestCommandLine:
     """`python -m local`, as the Makefile calls it."""
 
-    @staticmethod
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "local", *arguments]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-
     def test_an_error_is_a_sentence(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as somebody:
-            finished = self.run("start", "--port", str(somebody.getsockname()[1]))
-        assert finished.returncode == 1
-        assert "Traceback" not in finished.stderr
-        assert "not free" in finished.stderr or "already" in finished.stderr
+        with (
+            socket.create_server(("127.0.0.1", 0)) as somebody,
+            running([sys.executable, "-m", "local", "start", "--port", somebody.getsockname()[1]]) as process,
+        ):
+            _, errors = wait_for_end(process)
+        assert process.returncode == 1
+        assert "Traceback" not in errors
+        assert "not free" in errors or "already" in errors
 
-    def test_ctrl_c_leaves_nothing_running(self, tmp_path: Path) -> None:
+    def test_ctrl_c_leaves_nothing_running(self, background: Background) -> None:
         port = free_port()
-        command = [sys.executable, "-c", START_IN, str(tmp_path), str(port)]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            deadline = time.monotonic() + 30
-            while port_is_free(port) and time.monotonic() < deadline:
-                time.sleep(0.05)
+        with running([sys.executable, "-c", START_IN, background.directory, port]) as process:
+            eventually(lambda: port_is_free(port), lambda free: not free)
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
+            _, errors = wait_for_end(process)
         assert process.returncode == 130, errors
         assert "Traceback" not in errors
-        assert not Background(tmp_path).is_running
+        assert not background.is_running
         assert port_is_free(port)
 
 

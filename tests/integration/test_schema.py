@@ -19,7 +19,7 @@ CHECKS = [
 
 
 def test_the_api_does_what_its_document_says(stack: Stack, tmp_path: Path) -> None:
-    command = [
+    command: list[str | Path] = [
         Path(sys.executable).absolute().parent / "schemathesis", "run", f"{stack.url}/openapi.json", "--url", stack.url,
         "--checks", ",".join(CHECKS), "--max-examples", "25", "--seed", "1",
     ]  # fmt: skip

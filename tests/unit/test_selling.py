@@ -1,6 +1,7 @@
 """The way of a purchase, with everything that a store does to it. One thread, on moto: rivals act on cue."""
 
 import random
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, CredentialRetrievalError, EndpointConnectionError
@@ -8,7 +9,14 @@ from botocore.exceptions import ClientError, CredentialRetrievalError, EndpointC
 from tests.support import ITEM, World, cancelled, lost_reply, raises, service_error
 from ticketing.errors import Busy, NotFound
 from ticketing.rules import Bought, KeyReused, Order, SoldOut
-from ticketing.selling import BUDGET_SECONDS, MAX_ATTEMPTS, BoxOffice, Effort
+from ticketing.selling import (
+    BACKOFF_BASE_SECONDS,
+    BACKOFF_CAP_SECONDS,
+    BUDGET_SECONDS,
+    MAX_ATTEMPTS,
+    BoxOffice,
+    Effort,
+)
 
 KEY = "0123456789abcdef"
 
@@ -65,15 +73,16 @@ class TestIdempotency:
         world.open_sale(stock=1)
         office = world.box_office()
         first = buy(office, key=KEY)
+        assert isinstance(first, Bought)
         assert isinstance(buy(office), SoldOut)
-        assert buy(office, key=KEY) == buy(world.box_office(), key=KEY) == Bought(first.purchase, replayed=True)  # type: ignore[union-attr]
+        assert buy(office, key=KEY) == buy(world.box_office(), key=KEY) == Bought(first.purchase, replayed=True)
         assert buy(office, key=KEY, quantity=2) == KeyReused()
 
     def test_a_twin_that_takes_the_last_ticket_leaves_its_receipt_to_the_other(self, world: World) -> None:
         """The twin's transaction commits after our shard was planned, before our snapshot."""
         world.open_sale(stock=1)
         twin = world.box_office()
-        receipts = []
+        receipts: list[Any] = []
         world.client.before("transact_write_items", lambda: receipts.append(buy(twin, key=KEY)))
         outcome = buy(world.box_office(), key=KEY)
         assert outcome == Bought(receipts[0].purchase, replayed=True)
@@ -82,7 +91,7 @@ class TestIdempotency:
     def test_a_twin_that_commits_just_before_our_look_is_seen(self, world: World) -> None:
         world.open_sale(stock=2, shards=2)
         office, twin = world.box_office(), world.box_office()
-        receipts = []
+        receipts: list[Any] = []
         world.client.before("batch_get_item", lambda: receipts.append(buy(twin, key=KEY, quantity=2)))
         assert buy(office, key=KEY, quantity=2) == Bought(receipts[0].purchase, replayed=True)
         assert world.client.count("transact_get_items") == 1, "the refusal was not decided by a snapshot"
@@ -91,9 +100,9 @@ class TestIdempotency:
     def test_receipts_of_an_older_generation_stay(self, world: World) -> None:
         world.open_sale(stock=5)
         first = buy(world.box_office(), key=KEY)
+        assert isinstance(first, Bought)
         world.open_sale(stock=5)
-        again = buy(world.box_office(), key=KEY)
-        assert again == Bought(first.purchase, replayed=True)  # type: ignore[union-attr]
+        assert buy(world.box_office(), key=KEY) == Bought(first.purchase, replayed=True)
         world.assert_exact(sold=0)
 
     def test_find_answers_the_receipt(self, world: World) -> None:
@@ -281,8 +290,20 @@ class TestTrouble:
             buy(world.box_office())
         assert caught.value.purchase_id is None
         assert world.clock() - start <= BUDGET_SECONDS
-        assert max(world.clock.slept) <= 0.5
-        assert len(set(world.clock.slept)) > 5, "the backoff has no jitter"
+
+    def test_each_pause_is_drawn_up_to_twice_the_longest_one_before(self, world: World) -> None:
+        """Full jitter: buyers who met once and wait equally long would meet again."""
+        world.open_sale(stock=20)
+        shares = []
+        for _ in range(20):
+            world.clock.slept.clear()
+            world.client.before("transact_write_items", *[raises(cancelled("TransactionConflict", "None"))] * 8)
+            assert isinstance(buy(world.box_office()), Bought)
+            for number, pause in enumerate(world.clock.slept):
+                shares.append(pause / min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2**number))
+        assert len(shares) == 20 * 8
+        assert 0 <= min(shares) < 0.1
+        assert 0.9 < max(shares) <= 1
 
     def test_a_clock_that_stands_still_does_not_keep_a_buyer_for_ever(self, world: World) -> None:
         world.open_sale(stock=10)
@@ -358,7 +379,7 @@ class TestTrouble:
     def test_keys_left_unread_by_a_batch_are_read_again(self, world: World) -> None:
         world.open_sale(stock=0)
         real = world.client._client.batch_get_item
-        answers = [{"Responses": {}, "UnprocessedKeys": {world.table: {}}}]
+        answers: list[Any] = [{"Responses": {}, "UnprocessedKeys": {world.table: {}}}]
         world.client._client.batch_get_item = lambda **request: answers.pop() if answers else real(**request)
         assert buy(world.box_office()) == SoldOut(left=0)
         assert world.client.count("batch_get_item") == 2
@@ -402,6 +423,24 @@ class TestMemory:
         world.clock.now += 0.2
         world.open_sale(stock=1)
         assert isinstance(buy(office), Bought)
+
+    def test_the_second_begins_before_the_snapshot_where_the_clock_was_set_back(self, world: World) -> None:
+        """Between reading the sale again, in mid-request, and the snapshot: the time of the reading is too late then."""
+
+        def time_out() -> None:
+            world.clock.sleep(1)
+            raise lost_reply()
+
+        world.open_sale(stock=0)
+        office = world.box_office()
+        world.client.before("batch_get_item", time_out, lambda: world.clock.sleep(-0.5))
+        world.client.before("transact_get_items", lambda: world.clock.sleep(0.9))
+        buy(office)
+        assert world.client.count("get_item") == 2, "the sale was not read again"
+        world.client.calls.clear()
+        world.clock.now += 0.15
+        assert isinstance(buy(office), SoldOut)
+        assert "transact_get_items" in world.client.calls, "a refusal 1.05 s old was given"
 
     def test_sold_out_does_not_outlive_a_new_generation_by_more_than_a_second(self, world: World) -> None:
         world.open_sale(stock=0)

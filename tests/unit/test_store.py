@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from tests.support import ITEM, World, cancelled, raises
+from ticketing.audit import audit
 from ticketing.store import connect
 
 
 def test_the_client_answers_or_gives_up_within_three_seconds() -> None:
-    config = connect().meta.config
+    config: Any = connect().meta.config
     assert config.retries["mode"] == "standard"
     assert config.retries["total_max_attempts"] == 1
     assert (config.connect_timeout, config.read_timeout) == (1, 2)
@@ -50,3 +51,12 @@ def test_every_read_is_consistent_and_every_refusal_shows_the_item(world: World)
                     assert body["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
                     assert body["ConditionExpression"]
     assert {"get_item", "batch_get_item", "transact_write_items"} <= set(world.client.calls)
+
+
+def test_the_audit_reads_records_consistently(world: World) -> None:
+    """A record that a plain scan does not show yet would be missing in a table that is right."""
+    world.open_sale(stock=1)
+    scans: list[Any] = []
+    world.client.meta.events.register("provide-client-params.dynamodb.Scan", lambda params, **_: scans.append(params))
+    audit(world.store, ITEM)
+    assert [scan["ConsistentRead"] for scan in scans] == [True]

@@ -8,7 +8,7 @@ import pytest
 from samtranslator.translator.managed_policy_translator import ManagedPolicyLoader
 from samtranslator.translator.transform import transform
 
-from tests.support import template
+from tests.support import eventually, template
 
 PARTITION_POLICIES = {
     name: f"arn:aws:iam::aws:policy/{name}"
@@ -118,7 +118,9 @@ def test_asking_for_reset_or_not_makes_a_new_deployment() -> None:
     """With the same one the route would stay as it was: absent where it is needed, or there where it must not be."""
     first = [name for name, resource in resources().items() if resource["Type"] == "AWS::ApiGateway::Deployment"]
     resources.cache_clear()
-    time.sleep(1.1)  # the name is made of the second in which SAM looks at the template
+    # The name is made of the second in which SAM looks at the template.
+    began = int(time.time())
+    eventually(lambda: int(time.time()), lambda second: second != began)
     second = [name for name, resource in resources().items() if resource["Type"] == "AWS::ApiGateway::Deployment"]
     assert first != second
 
