@@ -18,7 +18,7 @@ LOCAL_READY := .venvs/local/.ready
 ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop status logs prove test lint format typecheck lock build deploy \
+.PHONY: help setup start stop status logs prove test check lint format typecheck lock build deploy \
 	sam-local sam-invoke dynamodb-local clean
 
 help: ## list these commands
@@ -46,8 +46,12 @@ else
 	@$(DEVELOPMENT)/python -m proof --url "$$($(LOCAL) url)" $(ARGS)
 endif
 
-test: $(ALL_READY) ## run all checks and tests [ARGS=…]
-	@$(DEVELOPMENT)/python -m pytest $(ARGS)
+# Only a run of all tests can cover all code.
+test: $(ALL_READY) ## run all checks and tests [ARGS="tests/unit -k reset"]
+	@$(DEVELOPMENT)/python -m pytest $(or $(ARGS),--cov --durations=15)
+
+check: $(ALL_READY) ## check style, types, import rules and documents, and run the unit tests: about a minute
+	@$(DEVELOPMENT)/python -m pytest tests/test_quality.py tests/unit
 
 lint: $(ALL_READY) ## check style, import rules and the template
 	$(DEVELOPMENT)/ruff check .

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +17,7 @@ os.environ |= {
 }
 
 import boto3
+from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
 from local import sam
@@ -24,12 +26,24 @@ from local.process import free_port
 from local.stack import Stack
 from tests.support import World, create_table
 
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+# The same examples in every run, however long a machine takes to draw them.
+settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def client() -> "DynamoDBClient":
+    """One client for all tests on moto: to make one takes longer than most of them."""
+    return boto3.client("dynamodb")
+
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world(client: "DynamoDBClient") -> Iterator[World]:
     """A fresh table on moto. One thread only: moto takes no lock and oversells."""
     with mock_aws():
-        client = boto3.client("dynamodb")
         create_table(client)
         yield World(client)
 

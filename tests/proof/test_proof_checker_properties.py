@@ -157,7 +157,7 @@ histories = st.builds(
 
 
 @given(histories)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 def test_a_right_service_is_never_accused(history: History) -> None:
     # A buyer who gave up is told of; that is the client's patience here, and no fault of the sale.
     assert [each for each in check(history) if each.rule != "left_without_an_answer"] == []
@@ -174,7 +174,7 @@ quiet = st.builds(
 
 
 @given(quiet)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_record_that_nobody_was_told_of_is_seen(history: History) -> None:
     assert history.audit is not None
     more = structs.replace(history.audit, purchase_records=history.audit.purchase_records + 1)
@@ -182,7 +182,7 @@ def test_a_record_that_nobody_was_told_of_is_seen(history: History) -> None:
 
 
 @given(quiet, st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_receipt_without_a_record_is_seen(history: History, data: st.DataObject) -> None:
     gone = data.draw(st.sampled_from(history.lookups))
     others = tuple(each for each in history.lookups if each is not gone)
@@ -191,7 +191,7 @@ def test_a_receipt_without_a_record_is_seen(history: History, data: st.DataObjec
 
 
 @given(quiet)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_one_ticket_too_many_is_seen(history: History) -> None:
     sold = sum(lookup.receipt.quantity for lookup in history.lookups if lookup.receipt)
     surplus = history.resets[0].capacity - sold + 1
@@ -201,7 +201,7 @@ def test_one_ticket_too_many_is_seen(history: History) -> None:
 
 
 @given(quiet)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_refusal_before_anybody_came_is_seen(history: History) -> None:
     # The first buyers come after the first second.
     early = Request("eve", 1, 1, "eve", (Attempt(0.5, 0.6, Kind.SOLD_OUT, 409, "sold_out"),))
@@ -210,7 +210,7 @@ def test_a_refusal_before_anybody_came_is_seen(history: History) -> None:
 
 
 @given(quiet, st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_second_purchase_for_a_key_is_seen(history: History, data: st.DataObject) -> None:
     first = data.draw(st.sampled_from([each for each in history.requests if each.last.receipt]))
     assert first.last.receipt is not None

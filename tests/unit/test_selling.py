@@ -376,11 +376,12 @@ class TestTrouble:
         assert isinstance(buy(office), Bought)
         world.assert_exact(sold=1)
 
-    def test_keys_left_unread_by_a_batch_are_read_again(self, world: World) -> None:
+    def test_keys_left_unread_by_a_batch_are_read_again(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         world.open_sale(stock=0)
         real = world.client._client.batch_get_item
         answers: list[Any] = [{"Responses": {}, "UnprocessedKeys": {world.table: {}}}]
-        world.client._client.batch_get_item = lambda **request: answers.pop() if answers else real(**request)
+        partly = lambda **request: answers.pop() if answers else real(**request)  # noqa: E731
+        monkeypatch.setattr(world.client._client, "batch_get_item", partly)
         assert buy(world.box_office()) == SoldOut(left=0)
         assert world.client.count("batch_get_item") == 2
 
@@ -425,7 +426,7 @@ class TestMemory:
         assert isinstance(buy(office), Bought)
 
     def test_the_second_begins_before_the_snapshot_where_the_clock_was_set_back(self, world: World) -> None:
-        """Between reading the sale again, in mid-request, and the snapshot: the time of the reading is too late then."""
+        """Between reading the sale again, in mid-request, and the snapshot: that reading's time is too late then."""
 
         def time_out() -> None:
             world.clock.sleep(1)

@@ -57,6 +57,10 @@ def test_the_audit_reads_records_consistently(world: World) -> None:
     """A record that a plain scan does not show yet would be missing in a table that is right."""
     world.open_sale(stock=1)
     scans: list[Any] = []
-    world.client.meta.events.register("provide-client-params.dynamodb.Scan", lambda params, **_: scans.append(params))
-    audit(world.store, ITEM)
+    events = world.client.meta.events
+    events.register("provide-client-params.dynamodb.Scan", lambda params, **_: scans.append(params), "audit")
+    try:
+        audit(world.store, ITEM)
+    finally:
+        events.unregister("provide-client-params.dynamodb.Scan", unique_id="audit")
     assert [scan["ConsistentRead"] for scan in scans] == [True]
