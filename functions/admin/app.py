@@ -24,10 +24,11 @@ def reset() -> Response[str]:
     return answer(Inventory.of(sale))
 
 
-@api.get("/audit/<item_id>")
-def audit_item(item_id: str) -> Response[str]:
-    result = audit(store, to_item_id(item_id))
-    current(api).log |= {"outcome": "drift" if result.problems else "agrees", "item_id": result.sale.item_id}
+@api.get("/audit/{item_id}")
+def audit_item() -> Response[str]:
+    request = current(api)
+    result = audit(store, to_item_id(request.path_parameter("item_id")))
+    request.log |= {"outcome": "drift" if result.problems else "agrees", "item_id": result.sale.item_id}
     return answer(Audit.of(result))
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from aws_lambda_powertools.event_handler.api_gateway import Response
 
-from ticketing.errors import NotFound
+from ticketing.errors import InvalidRequest
 from ticketing.http import Request, answer, count, create_api, current, problem, serve
 from ticketing.rules import Bought, KeyReused, Outcome, SoldOut
 from ticketing.schemas import BuyTicket, Receipt
@@ -37,12 +37,12 @@ def buy_ticket() -> Response[str]:
         count("Conflicts", effort.conflicts)
 
 
-@api.get("/purchases/<purchase_id>")
-def get_purchase(purchase_id: str) -> Response[str]:
+@api.get("/purchases/{purchase_id}")
+def get_purchase() -> Response[str]:
     try:
-        canonical = str(UUID(purchase_id))
+        canonical = str(UUID(current(api).path_parameter("purchase_id")))
     except ValueError as error:
-        raise NotFound("A purchase_id is a UUID, as the receipt shows it.") from error
+        raise InvalidRequest("A purchase_id is a UUID, as the receipt shows it.", field="purchase_id") from error
     return answer(Receipt.of(box_office.find(canonical)))
 
 

@@ -7,7 +7,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Response
 
 from inventory import openapi
 from ticketing.catalogue import FIRST_ITEM_ID, Catalogue
-from ticketing.http import answer, create_api, current, serve
+from ticketing.http import answer, create_api, current, serve, to_item_id
 from ticketing.schemas import Inventory, Service
 from ticketing.settings import Settings
 from ticketing.store import Store, connect
@@ -40,7 +40,8 @@ def service() -> Response[str]:
 @api.get("/inventory")
 def inventory() -> Response[str]:
     request = current(api)
-    item_id = request.query_item_id(default=FIRST_ITEM_ID)
+    asked_for = request.query("item_id")
+    item_id = FIRST_ITEM_ID if asked_for is None else to_item_id(asked_for)
     request.log["item_id"] = item_id
     return answer(Inventory.of(catalogue.inventory(item_id)))
 

@@ -146,7 +146,7 @@ def _paths(schemas: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
                 "buyers",
                 "get_purchase",
                 "Look a receipt up",
-                ok(Receipt) | problems(missing),
+                ok(Receipt) | problems(missing, unprocessable),
                 parameters=[_parameter("purchase_id", "path", {"type": "string", "format": "uuid"})],
             )
         },

@@ -30,13 +30,19 @@ PROBLEMS: Final[Mapping[str, HTTPStatus]] = {
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
+# The query parameters of each route that has some.
+QUERIES: Final[Mapping[str, frozenset[str]]] = {"/inventory": frozenset({"item_id"})}
+
 logger = Logger(location=None, serialize_stacktrace=False)  # what both would add stands in every line already
 metrics = Metrics()
 
 
 @dataclass(slots=True)
 class Request:
-    """One request as API Gateway hands it over, and what its log line will say."""
+    """One request as API Gateway hands it over, and what its log line will say.
+
+    request_id: API Gateway's, which its caller sees in the header x-amzn-RequestId and in its access log.
+    """
 
     event: Mapping[str, Any]
     request_id: str
@@ -69,12 +75,24 @@ class Request:
             )
         return key
 
-    def query_item_id(self, default: int) -> int:
-        """The query's item_id. Raises InvalidRequest."""
-        values = _values(self.event, "multiValueQueryStringParameters", "queryStringParameters", "item_id")
+    def path_parameter(self, name: str) -> str:
+        """The route's own parameter, as it was sent."""
+        value: str = self.event["pathParameters"][name]
+        return value
+
+    def query(self, name: str) -> str | None:
+        """The query parameter's only value; None where there is none. Raises InvalidRequest where it was sent twice."""
+        values = _values(self.event, "multiValueQueryStringParameters", "queryStringParameters", name)
         if len(values) > 1:
-            raise InvalidRequest(f"item_id was given {len(values)} times. Give it once.", field="item_id")
-        return to_item_id(values[0]) if values else default
+            raise InvalidRequest(f"{name} was given {len(values)} times. Give it once.", field=name)
+        return values[0] if values else None
+
+    def refuse_unknown_query(self, known: frozenset[str]) -> None:
+        """Raise InvalidRequest for a query parameter that the route does not have."""
+        given = self.event.get("multiValueQueryStringParameters") or self.event.get("queryStringParameters") or {}
+        for name in given:
+            if name not in known:
+                raise InvalidRequest("There is no such query parameter. Leave it out.", field=name)
 
 
 def to_item_id(text: str) -> int:
@@ -137,11 +155,15 @@ def problem(
 def serve(api: APIGatewayRestResolver, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     """Answers one request of API Gateway, whatever happens, and writes its log line and metrics."""
     started = time.perf_counter()
-    request = Request(event, getattr(context, "aws_request_id", ""))
+    lambda_request_id = getattr(context, "aws_request_id", "")
+    gateway_request_id = (event.get("requestContext") or {}).get("requestId")
+    request = Request(event, gateway_request_id or lambda_request_id)
     bug = None
     try:
         api.append_context(request=request)  # type: ignore[no-untyped-call]  # Powertools leaves it untyped
-        result = api.resolve(_routed(event), context)
+        request.refuse_unknown_query(QUERIES.get(event.get("resource", ""), frozenset()))
+        # Routed by its resource: `path` may begin with a custom domain's base path, and hold whatever was sent.
+        result = api.resolve({**event, "path": event.get("resource") or event.get("path") or ""}, context)
     except Exception as error:
         # The last line of defence: an exception that leaves a handler costs a process and tells the caller its text.
         trouble = _to_problem(request, error)
@@ -151,6 +173,7 @@ def serve(api: APIGatewayRestResolver, event: Mapping[str, Any], context: Any) -
         "route": f"{event.get('httpMethod')} {event.get('resource')}",
         "status": result["statusCode"],
         "request_id": request.request_id,
+        "lambda_request_id": lambda_request_id,
         "duration_ms": round((time.perf_counter() - started) * 1000, 2),
     }
     report = logger.error if bug else logger.info
@@ -164,13 +187,6 @@ def count(name: str, value: int = 1) -> None:
     """Adds to a CloudWatch metric of this request; nothing is no metric."""
     if value:
         metrics.add_metric(name, MetricUnit.Count, value)
-
-
-def _routed(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The event with its route's own path: `path` may begin with a custom domain's base path."""
-    route = event.get("resource") or event.get("path") or ""
-    parameters = event.get("pathParameters") or {}
-    return {**event, "path": re.sub(r"{(\w+)\+?}", lambda name: parameters.get(name[1]) or name[0], route)}
 
 
 def _to_problem(request: Request, error: Exception) -> Response[str] | None:

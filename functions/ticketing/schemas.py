@@ -1,8 +1,9 @@
 """The API's bodies: what a request may say and what an answer says. The OpenAPI document is made from these."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -78,7 +79,7 @@ class Receipt(Struct, frozen=True):
     purchase_id: Annotated[str, Meta(description="UUID; GET /purchases/{purchase_id} answers this receipt.")]
     item_id: int
     quantity: int
-    status: Literal["confirmed"]
+    status: Annotated[str, Meta(description="The record's own: confirmed.", examples=["confirmed"])]
     buyer_id: str | None
     purchased_at: Annotated[str, Meta(description="ISO 8601, UTC.")]
     generation: Annotated[int, Meta(description="Counts the resets of the sale; this purchase belongs to this one.")]
@@ -89,7 +90,7 @@ class Receipt(Struct, frozen=True):
             purchase_id=purchase.purchase_id,
             item_id=purchase.item_id,
             quantity=purchase.quantity,
-            status="confirmed",
+            status=purchase.status,
             buyer_id=purchase.buyer_id,
             purchased_at=purchase.created_at,
             generation=purchase.generation,
@@ -189,8 +190,10 @@ def decode[T](body: bytes, shape: type[T]) -> T:
         raise InvalidRequest(
             f"The body has {len(body)} bytes; at most {MAX_BODY_BYTES} are read.", field="body", status=400
         )
+    content = body.strip(b" \t\r\n") or b"{}"
     try:
-        return msgspec.json.decode(body.strip(b" \t\r\n") or b"{}", type=shape)
+        decoded = msgspec.json.decode(content, type=shape)
+        json.loads(content, object_pairs_hook=_refuse_repeated_fields)
     except msgspec.ValidationError as error:
         unknown = re.fullmatch("Object contains unknown field `(.*)`", str(error), re.DOTALL)
         if unknown:
@@ -199,3 +202,12 @@ def decode[T](body: bytes, shape: type[T]) -> T:
         raise InvalidRequest(f"{text}.", field=path.rstrip("`") or "body") from error
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise InvalidRequest(f"The body is not JSON: {error}.", field="body", status=400) from error
+    return decoded
+
+
+def _refuse_repeated_fields(fields: Sequence[tuple[str, Any]]) -> None:
+    """One reader takes the first of two, another one the last: a body that two readers read differently is refused."""
+    names = [name for name, _ in fields]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidRequest(f"The field was sent {names.count(name)} times. Send it once.", field=name, status=400)

@@ -18,6 +18,7 @@ from ticketing.schemas import MAX_BODY_BYTES, Audit, Inventory, Problem, Receipt
 
 EVENTS = ROOT / "events"
 CONTEXT = SimpleNamespace(aws_request_id="1-2-3")
+GATEWAY_REQUEST_ID = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"  # in every event
 KEY = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 
 # What each event is answered with 100 tickets free and, before it, events/buy_ticket/with_key.json carried out.
@@ -45,7 +46,7 @@ EXPECTED: dict[str, tuple[int, Any]] = {
     "buy_ticket/behind_a_base_path.json": (201, Receipt),
     "buy_ticket/get_purchase.json": (200, Receipt),
     "buy_ticket/get_purchase_unknown.json": (404, "not_found"),
-    "buy_ticket/get_purchase_no_uuid.json": (404, "not_found"),
+    "buy_ticket/get_purchase_no_uuid.json": (422, "invalid_request"),
     "inventory/service.json": (200, Service),
     "inventory/inventory.json": (200, Inventory),
     "inventory/inventory_of_item.json": (200, Inventory),
@@ -142,7 +143,7 @@ def test_event(name: str, functions: Functions) -> None:
     if isinstance(body, str):
         assert header(result, "Content-Type") == "application/problem+json"
         problem = msgspec.json.decode(result["body"], type=Problem)
-        assert (problem.code, problem.status, problem.request_id) == (body, status, "1-2-3")
+        assert (problem.code, problem.status, problem.request_id) == (body, status, GATEWAY_REQUEST_ID)
         assert problem.detail.endswith(".")
         if body == "invalid_request":
             assert problem.field
@@ -152,7 +153,7 @@ def test_event(name: str, functions: Functions) -> None:
     (line,) = [line for line in functions.lines() if "_aws" not in line]
     assert line["status"] == status
     assert line["route"] == f"{load(name)['httpMethod']} {load(name)['resource']}"
-    assert line["request_id"] == "1-2-3"
+    assert (line["request_id"], line["lambda_request_id"]) == (GATEWAY_REQUEST_ID, "1-2-3")
     assert line["duration_ms"] > 0
 
 
@@ -223,6 +224,9 @@ def test_sold_out_and_not_enough_left_say_how_many_are_left(functions: Functions
         ('"text"', "body"),
         ("[" * 4000, "body"),
         ('{"a":' * 800, "a"),
+        ('{"quantity": 1, "quantity": 10}', "quantity"),
+        ('{"quantity": 1, "quantit\\u0079": 1}', "quantity"),
+        ('{"item_id": 1, "buyer_id": "a", "buyer_id": "a"}', "buyer_id"),
         ("\ufeff{}", "body"),
         ("{} {}", "body"),
         ("\ud800", "body"),
@@ -320,7 +324,7 @@ def test_a_bug_becomes_internal_error_with_the_request_id_and_one_line_with_the_
     result = functions.buy({"buyer_id": "somebody"})
     assert result["statusCode"] == 500
     problem = json.loads(result["body"])
-    assert (problem["code"], problem["request_id"]) == ("internal_error", "1-2-3")
+    assert (problem["code"], problem["request_id"]) == ("internal_error", GATEWAY_REQUEST_ID)
     assert "secret" not in result["body"]
     (line,) = functions.lines()
     assert line["level"] == "ERROR"
@@ -330,6 +334,61 @@ def test_a_bug_becomes_internal_error_with_the_request_id_and_one_line_with_the_
     assert importlib.import_module("buy_ticket.app").api.context == {}, (
         "the next request finds something of the last one"
     )
+
+
+@pytest.mark.parametrize("value", ['"1"', "a/b", "a b", "1/", "{item_id}", "<>", "ä", "..", "%2F"])
+@pytest.mark.parametrize(
+    ("function", "event", "field"),
+    [("admin", "admin/audit.json", "item_id"), ("buy_ticket", "buy_ticket/get_purchase.json", "purchase_id")],
+)
+def test_a_path_parameter_that_cannot_be_one_is_named(
+    function: str, event: str, field: str, value: str, functions: Functions
+) -> None:
+    result = functions.call(function, load(event) | {"pathParameters": {field: value}, "path": f"/somewhere/{value}"})
+    assert (result["statusCode"], json.loads(result["body"])["field"]) == (422, field)
+    assert functions.world.client.calls == []
+
+
+@pytest.mark.parametrize(
+    ("function", "event"),
+    [
+        ("buy_ticket", "buy_ticket/with_key.json"),
+        ("buy_ticket", "buy_ticket/get_purchase.json"),
+        ("inventory", "inventory/inventory.json"),
+        ("inventory", "inventory/service.json"),
+        ("admin", "admin/reset.json"),
+    ],
+)
+def test_an_unknown_query_parameter_is_refused_as_an_unknown_field_is(
+    function: str, event: str, functions: Functions
+) -> None:
+    """POST /buy_ticket?quantity=5 would buy one ticket otherwise."""
+    query = {"quantity": "5"}
+    more = {"queryStringParameters": query, "multiValueQueryStringParameters": {"quantity": ["5"]}}
+    for event_with_query in (load(event) | more, load(event) | {"queryStringParameters": query}):
+        result = functions.call(function, event_with_query)
+        assert (result["statusCode"], json.loads(result["body"])["field"]) == (422, "quantity")
+    assert functions.world.client.calls == []
+
+
+def test_without_api_gateways_request_id_lambdas_own_is_told(functions: Functions) -> None:
+    event = load("inventory/inventory_no_number.json") | {"requestContext": {}}
+    assert json.loads(functions.call("inventory", event)["body"])["request_id"] == "1-2-3"
+
+
+def test_the_receipt_shows_the_records_own_status(functions: Functions) -> None:
+    functions.world.open_sale(stock=5)
+    purchase_id = json.loads(functions.buy(Idempotency_Key=KEY)["body"])["purchase_id"]
+    functions.world.client.update_item(
+        TableName=functions.world.table,
+        Key={"pk": {"S": f"purchase#{purchase_id}"}},
+        UpdateExpression="SET #status = :status",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":status": {"S": "refunded"}},
+    )
+    event = load("buy_ticket/get_purchase.json") | {"pathParameters": {"purchase_id": purchase_id}}
+    assert json.loads(functions.call("buy_ticket", event)["body"])["status"] == "refunded"
+    assert json.loads(functions.buy(Idempotency_Key=KEY)["body"])["status"] == "refunded"
 
 
 def test_an_event_that_is_none_of_api_gateways_is_an_internal_error(functions: Functions) -> None:

@@ -1,14 +1,18 @@
 """What the template deploys, on the transformed template: what each role may do, who may call what, what stays."""
 
+import json
 import time
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
+import msgspec
 import pytest
 from samtranslator.translator.managed_policy_translator import ManagedPolicyLoader
 from samtranslator.translator.transform import transform
 
 from tests.support import eventually, template
+from ticketing.schemas import Problem
 
 PARTITION_POLICIES = {
     name: f"arn:aws:iam::aws:policy/{name}"
@@ -169,3 +173,71 @@ def test_access_logs_name_no_caller() -> None:
         assert private not in log_format
     assert "$context.resourcePath" in log_format
     assert stage["Properties"]["StageName"] == "live"
+
+
+# Every response type of the documentation ("Gateway response types for API Gateway") → status and code. The defaults
+# stand for several, and cannot tell their status.
+GATEWAY_RESPONSES = {
+    "ACCESS_DENIED": (403, "forbidden"),
+    "API_CONFIGURATION_ERROR": (500, "internal_error"),
+    "AUTHORIZER_CONFIGURATION_ERROR": (500, "internal_error"),
+    "AUTHORIZER_FAILURE": (500, "internal_error"),
+    "BAD_REQUEST_BODY": (400, "invalid_request"),
+    "BAD_REQUEST_PARAMETERS": (400, "invalid_request"),
+    "DEFAULT_4XX": (None, "invalid_request"),
+    "DEFAULT_5XX": (None, "busy"),
+    "EXPIRED_TOKEN": (403, "forbidden"),
+    "INTEGRATION_FAILURE": (504, "busy"),
+    "INTEGRATION_TIMEOUT": (504, "busy"),
+    "INVALID_API_KEY": (403, "forbidden"),
+    "INVALID_SIGNATURE": (403, "forbidden"),
+    "MISSING_AUTHENTICATION_TOKEN": (403, "forbidden"),
+    "QUOTA_EXCEEDED": (429, "busy"),
+    "REQUEST_TOO_LARGE": (413, "invalid_request"),
+    "RESOURCE_NOT_FOUND": (404, "not_found"),
+    "THROTTLED": (429, "busy"),
+    "UNAUTHORIZED": (401, "forbidden"),
+    "UNSUPPORTED_MEDIA_TYPE": (415, "invalid_request"),
+    "WAF_FILTERED": (403, "forbidden"),
+}
+
+
+def gateway_responses() -> dict[str, Any]:
+    (api,) = of_type("AWS::ApiGateway::RestApi").values()
+    found: dict[str, Any] = api["Properties"]["Body"]["x-amazon-apigateway-gateway-responses"]
+    return found
+
+
+def test_every_kind_of_gateway_response_is_known() -> None:
+    assert gateway_responses().keys() == GATEWAY_RESPONSES.keys()
+
+
+@pytest.mark.parametrize("kind", GATEWAY_RESPONSES)
+def test_a_gateway_response_has_the_shape_of_our_own(kind: str) -> None:
+    status, code = GATEWAY_RESPONSES[kind]
+    response = gateway_responses()[kind]
+    (media_type,) = response["responseTemplates"]
+    text = response["responseTemplates"][media_type].replace("$context.error.messageString", '"Why."')
+    if status is None:
+        problem = json.loads(text)
+        assert problem.keys() == {"title", "code", "request_id", "detail"}
+        assert problem["code"] == code
+    else:
+        full = msgspec.json.decode(text, type=Problem)
+        assert (full.status, full.code, full.title) == (status, code, HTTPStatus(status).phrase)
+        assert response["statusCode"] == str(status)
+    assert '"request_id":"$context.requestId"' in text
+    headers = response["responseParameters"]
+    assert headers["gatewayresponse.header.Content-Type"] == "'application/problem+json'"
+
+
+def test_no_gateway_response_recommends_a_retry_that_is_not_safe() -> None:
+    """A retry without a key is safe only where nothing was carried out."""
+    for kind, response in gateway_responses().items():
+        (text,) = response["responseTemplates"].values()
+        if "again" in text and "sign again" not in text:
+            assert "Nothing was carried out." in text or "If it had an Idempotency-Key" in text, kind
+        if "gatewayresponse.header.Retry-After" in response["responseParameters"]:
+            assert "again" in text, kind
+        if "may have been carried out" in text:
+            assert response["responseParameters"]["gatewayresponse.header.Retry-After"] == "'10'", kind
