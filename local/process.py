@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCAL_DIRECTORY = ROOT / ".local"
 
-STOP_SECONDS = 120.0
+STOP_SECONDS = 60.0
 TAIL_LINES = 25
 
 
