@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-# A shell starts what runs in its background deaf to Ctrl-C, and all that tests start would inherit that.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ |= {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -31,6 +29,9 @@ from tests.support import World, create_table
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+# A shell starts what runs in its background deaf to Ctrl-C, and all that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, however long a machine takes to draw them.
 settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
