@@ -61,7 +61,11 @@ def start(options: argparse.Namespace) -> None:
         with step("Looking for the first item"):
             create_first_item(stack.url)
         undo.pop_all()
-    show(stack.url, "make logs · make prove · make stop")
+    show(
+        stack.url,
+        "Type 127.0.0.1: at http://localhost the emulator's other services answer, with 404.\n"
+        "make logs · make prove · make stop",
+    )
 
 
 def show(url: str, closing: str) -> None:

@@ -15,7 +15,7 @@ from local.ministack import MiniStack
 from local.process import LocalError
 
 STACK_NAME = "ticket-sale"
-DOMAIN = "127.0.0.1"
+DOMAIN = "127.0.0.1"  # the emulator takes no API for "localhost": there its other services answer
 STAGE = "live"
 ANSWER_SECONDS = 120.0
 LOG_EVENTS_AT_ONCE = 10_000  # of FilterLogEvents, on AWS too

@@ -4,6 +4,8 @@ import os
 import random
 import re
 import time
+import urllib.parse
+import uuid
 from collections.abc import Generator
 from typing import Any, Self
 
@@ -130,7 +132,7 @@ class Admin:
         body |= {} if item_name is None else {"item_name": item_name}
         body |= {} if shards is None else {"shards": shards}
         started_at = time.monotonic()
-        response = self._call("POST", "/reset", body)
+        response = self._call("POST", "/reset", body, key=str(uuid.uuid4()))
         self._demand_ok(
             response,
             "POST /reset",
@@ -141,19 +143,27 @@ class Admin:
 
     def audit(self) -> Audit:
         """The counters and the records of the current generation, at rest."""
-        response = self._call("GET", f"/audit/{self.item_id}")
-        self._demand_ok(response, "GET /audit", "Sign with credentials that may call it: --profile, --region.")
-        return _shaped(response, Audit, "GET /audit")
+        path = f"/audit/{self.item_id}"
+        while True:
+            response = self._call("GET", path)
+            self._demand_ok(response, "GET /audit", "Sign with credentials that may call it: --profile, --region.")
+            audit = _shaped(response, Audit, "GET /audit")
+            if not audit.cursor:
+                return audit
+            path = f"/audit/{self.item_id}?{urllib.parse.urlencode({'cursor': audit.cursor})}"
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+    def _call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, key: str | None = None
+    ) -> httpx.Response:
         """A signed call, repeated while the service is busy. No call here does harm when it is made twice."""
         auth = None if path.startswith("/inventory") else self._auth
+        headers = {} if key is None else {"Idempotency-Key": key}
         deadline = time.monotonic() + self._target.patience_seconds
         attempts = 0
         while True:
             attempts += 1
             try:
-                response = self._http.request(method, path, json=body, auth=auth)
+                response = self._http.request(method, path, json=body, auth=auth, headers=headers)
             except httpx.ConnectError as error:
                 raise NotUsable(f"No server answers at {self._target.url} ({error}).", "Check --url.") from error
             except httpx.RequestError as error:

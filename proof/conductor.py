@@ -113,6 +113,7 @@ def run(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Resul
             comers.open_gate(0)
             after = list(comers.requests())
     lookups = asyncio.run(_look_up(plan, [*sale, *after]))
+    time.sleep(plan.memory_seconds)  # the inventory may be so old
     final, audit = admin.inventory(), admin.audit()
     history = History(
         requests=(*sale, *after),

@@ -122,6 +122,7 @@ class Audit(Struct, frozen=True):
     tickets_in_records: int
     agrees: bool
     problems: list[str] = []
+    cursor: str | None = None  # where to go on, if not all records were counted
 
 
 class History(Struct, frozen=True):

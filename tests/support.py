@@ -16,7 +16,8 @@ from samtranslator.yaml_helper import yaml_parse
 
 from local.sam_local import table_schema
 from ticketing.catalogue import Catalogue
-from ticketing.rules import totals
+from ticketing.retry import Surroundings
+from ticketing.rules import Purchase, totals
 from ticketing.selling import BoxOffice
 from ticketing.store import Store
 
@@ -75,6 +76,11 @@ class Client:
     def after(self, call: str, *faults: Fault) -> None:
         self._after.setdefault(call, []).extend(faults)
 
+    def heal(self) -> None:
+        """Forget the faults that are still queued."""
+        self._before.clear()
+        self._after.clear()
+
     def count(self, call: str) -> int:
         return self.calls.count(call)
 
@@ -130,13 +136,28 @@ class World:
         self.table = table
         self.clock = Clock()
         self.store = Store(self.client, table)  # type: ignore[arg-type]
-        self.catalogue = Catalogue(self.store, clock=self.clock)
         self._processes = 0
+        self.catalogue = Catalogue(self.store, self.surroundings())
 
     def box_office(self) -> BoxOffice:
         """A new process's box office: it remembers nothing, and draws unlike the others."""
+        return BoxOffice(self.store, self.surroundings())
+
+    def surroundings(self) -> Surroundings:
+        """The clock of this world, and chances that no other process has."""
         self._processes += 1
-        return BoxOffice(self.store, clock=self.clock, random=random.Random(self._processes), sleep=self.clock.sleep)
+        return Surroundings(self.clock, random.Random(self._processes), self.clock.sleep)
+
+    def records(self) -> list[Purchase]:
+        """All purchase records of the item, of every generation."""
+        found, start = list[Purchase](), None
+        while True:
+            page = self.store.read_purchases(ITEM, start)
+            assert page.problems == []
+            found += page.purchases
+            start = page.end
+            if start is None:
+                return found
 
     def open_sale(self, stock: int, shards: int | None = None) -> None:
         self.catalogue.reset(ITEM, stock=stock, item_name=None, shard_count=shards)
@@ -150,7 +171,7 @@ class World:
             assert shard.held >= 0
             assert shard.stock + shard.held + shard.sold == shard.capacity
         capacity, _, _, counted = totals(inventory.shards)
-        records = [record for record in self.store.purchases(ITEM) if record.generation == inventory.sale.generation]
+        records = [record for record in self.records() if record.generation == inventory.sale.generation]
         assert capacity == inventory.sale.capacity
         assert counted == sum(record.quantity for record in records) == sold
 

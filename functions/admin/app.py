@@ -4,32 +4,51 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler.api_gateway import Response
 
+from ticketing.audit import Audit as AuditResult
 from ticketing.audit import audit
 from ticketing.catalogue import Catalogue
-from ticketing.http import answer, create_api, current, serve, to_item_id
+from ticketing.http import REPLAYED, answer, create_api, current, serve, to_item_id
+from ticketing.retry import Surroundings
 from ticketing.schemas import Audit, Inventory, Reset
 from ticketing.settings import Settings
 from ticketing.store import Store, connect
 
 api = create_api()
 store = Store(connect(), Settings.from_environment().table_name)
+surroundings = Surroundings()
+catalogue = Catalogue(store, surroundings)
 
 
 @api.post("/reset")
 def reset() -> Response[str]:
     request = current(api)
-    wish = request.body(Reset)
-    sale = Catalogue(store).reset(wish.item_id, stock=wish.stock, item_name=wish.item_name, shard_count=wish.shards)
-    request.log |= {"outcome": "reset", "item_id": wish.item_id, "generation": sale.sale.generation}
-    return answer(Inventory.of(sale))
+    wanted = request.body(Reset)
+    done = catalogue.reset(
+        wanted.item_id,
+        stock=wanted.stock,
+        item_name=wanted.item_name,
+        shard_count=wanted.shards,
+        key=request.idempotency_key(),
+        expected_generation=wanted.expected_generation,
+    )
+    outcome = "replayed" if done.replayed else "reset"
+    request.log |= {"outcome": outcome, "item_id": wanted.item_id, "generation": done.sale.generation}
+    return answer(Inventory.of(done.inventory), headers=REPLAYED if done.replayed else None)
 
 
 @api.get("/audit/{item_id}")
 def audit_item() -> Response[str]:
     request = current(api)
-    result = audit(store, to_item_id(request.path_parameter("item_id")))
-    request.log |= {"outcome": "drift" if result.problems else "agrees", "item_id": result.sale.item_id}
+    item_id, cursor = to_item_id(request.path_parameter("item_id")), request.query("cursor")
+    result = audit(store, item_id, surroundings=surroundings, cursor=cursor)
+    request.log |= {"outcome": _outcome(result), "item_id": result.sale.item_id}
     return answer(Audit.of(result))
+
+
+def _outcome(result: AuditResult) -> str:
+    if result.problems:
+        return "drift"
+    return "agrees" if result.cursor is None else "incomplete"
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

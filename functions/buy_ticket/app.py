@@ -7,7 +7,7 @@ from uuid import UUID
 from aws_lambda_powertools.event_handler.api_gateway import Response
 
 from ticketing.errors import InvalidRequest
-from ticketing.http import Request, answer, count, create_api, current, problem, serve
+from ticketing.http import REPLAYED, Request, answer, count, create_api, current, problem, serve
 from ticketing.rules import Bought, KeyReused, Outcome, SoldOut
 from ticketing.schemas import BuyTicket, Receipt
 from ticketing.selling import BoxOffice, Effort
@@ -59,7 +59,7 @@ def _answer(request: Request, outcome: Outcome) -> Response[str]:
         case Bought(purchase):
             request.log["outcome"] = "replayed"
             count("Replays")
-            return answer(Receipt.of(purchase), headers={"Idempotent-Replayed": "true"})
+            return answer(Receipt.of(purchase), headers=REPLAYED)
         case KeyReused():
             detail = "This Idempotency-Key has bought something else. Send a fresh one for another purchase."
             return problem(request, "idempotency_key_reused", detail, field="Idempotency-Key")

@@ -6,8 +6,8 @@ from typing import Any
 from aws_lambda_powertools.event_handler.api_gateway import Response
 
 from inventory import openapi
-from ticketing.catalogue import FIRST_ITEM_ID, Catalogue
-from ticketing.http import answer, create_api, current, serve, to_item_id
+from ticketing.catalogue import CACHE_SECONDS, FIRST_ITEM_ID, Catalogue
+from ticketing.http import answer, cacheable_answer, create_api, current, serve, to_item_id
 from ticketing.schemas import Inventory, Service
 from ticketing.settings import Settings
 from ticketing.store import Store, connect
@@ -43,7 +43,7 @@ def inventory() -> Response[str]:
     asked_for = request.query("item_id")
     item_id = FIRST_ITEM_ID if asked_for is None else to_item_id(asked_for)
     request.log["item_id"] = item_id
-    return answer(Inventory.of(catalogue.inventory(item_id)))
+    return cacheable_answer(request, Inventory.of(catalogue.recent_inventory(item_id)), seconds=int(CACHE_SECONDS))
 
 
 @api.get("/openapi.json")

@@ -156,8 +156,11 @@ def _paths(schemas: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
                 "everybody",
                 "inventory",
                 "Check inventory status",
-                ok(Inventory) | problems(missing, unprocessable),
-                parameters=[_parameter("item_id", "query", _ITEM_ID | {"default": 1}, required=False)],
+                ok(Inventory, headers=_ETAG) | _NOT_MODIFIED | problems(bad, missing, unprocessable),
+                parameters=[
+                    _parameter("item_id", "query", _ITEM_ID | {"default": 1}, required=False),
+                    _parameter("If-None-Match", "header", {"type": "string"}, required=False),
+                ],
             )
         },
         "/docs": {
@@ -176,7 +179,8 @@ def _paths(schemas: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
                 "organisers",
                 "reset",
                 "Reset inventory (testing only)",
-                ok(Inventory) | unsigned() | problems(bad, unprocessable),
+                ok(Inventory, headers=_REPLAYED) | unsigned() | problems(bad, taken, unprocessable),
+                parameters=[_IDEMPOTENCY_KEY],
                 security=signed,
                 requestBody=body(Reset),
             )
@@ -188,7 +192,10 @@ def _paths(schemas: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
                 "Compare the purchase records with the counters",
                 ok(Audit) | unsigned() | problems(missing, unprocessable),
                 security=signed,
-                parameters=[_parameter("item_id", "path", _ITEM_ID)],
+                parameters=[
+                    _parameter("item_id", "path", _ITEM_ID),
+                    _parameter("cursor", "query", {"type": "string"}, required=False),
+                ],
             )
         },
     }
@@ -204,12 +211,14 @@ _IDEMPOTENCY_KEY: Final = _parameter(
     "header",
     {"type": "string", "minLength": 16, "maxLength": 255, "pattern": KEY_PATTERN},
     required=False,
-    description="A fresh UUID for each purchase, and the same one on every retry of it. It buys once.",
+    description="A fresh UUID for each purchase or reset, and the same one on every retry of it. It takes effect once.",
 )
 _RECEIPT: Final = {
     "receipt": {"operationId": "get_purchase", "parameters": {"purchase_id": "$response.body#/purchase_id"}}
 }
 _REPLAYED: Final = {
-    "Idempotent-Replayed": {"description": "An earlier request with this key had bought.", "schema": {"const": "true"}}
+    "Idempotent-Replayed": {"description": "An earlier request with this key took effect.", "schema": {"const": "true"}}
 }
+_ETAG: Final = {"ETag": {"description": "Send it as If-None-Match.", "schema": {"type": "string"}}}
+_NOT_MODIFIED: Final = {"304": {"description": "Not Modified"}}
 _RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}

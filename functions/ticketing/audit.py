@@ -1,18 +1,30 @@
-"""The audit: purchase records against counters, record by record, believing neither."""
+"""The audit: purchase records compared with counters, record by record, believing neither."""
 
-import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+import base64
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from ticketing.catalogue import Catalogue
+import msgspec
+from msgspec import Struct
+
+from ticketing.errors import InvalidRequest, NotFound, OutOfTime
+from ticketing.retry import Again, Attempts, Surroundings
 from ticketing.rules import Purchase, Sale, Shard, timestamp, totals
 from ticketing.store import Store
+
+BUDGET_SECONDS: Final = 20.0  # no store call starts later, and none takes longer than 3 s (`store.connect`)
+RESERVE_SECONDS: Final = 5.0  # of these, for reading the counters again after the last page
+PROBLEMS_MAX: Final = 20  # so many are listed; the rest is counted
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What the counters and the records of one generation say, and where they differ."""
+    """What the counters and the records of one generation say, and where they differ.
+
+    cursor: where to go on, if the time was over before all records were counted; None where they are.
+    """
 
     sale: Sale
     stock: int
@@ -22,34 +34,145 @@ class Audit:
     tickets_in_records: int
     problems: Sequence[str]
     checked_at: str
+    cursor: str | None
 
 
-def audit(store: Store, item_id: int, *, clock: Callable[[], float] = time.time) -> Audit:
-    """Counts the item's purchase records with consistent reads, and holds them against the counters. Raises NotFound.
+class _Progress(Struct):
+    """What an audit has counted so far; its caller carries it from one request to the next as the cursor.
+
+    sold, sold_before: shard → tickets sold in this generation and in all earlier ones, when the audit began.
+    taken, taken_before: shard → tickets in the records of this generation and of all earlier ones.
+    """
+
+    item_id: int
+    generation: int
+    sold: dict[int, int]
+    sold_before: dict[int, int]
+    taken: dict[int, int] = {}
+    taken_before: dict[int, int] = {}
+    records: int = 0
+    tickets: int = 0
+    problems: list[str] = []
+    problems_left_out: int = 0
+    start: str | None = None
+
+    def cursor(self) -> str:
+        return base64.urlsafe_b64encode(zlib.compress(msgspec.json.encode(self), 9)).decode()
+
+    @classmethod
+    def from_cursor(cls, cursor: str, item_id: int) -> "_Progress":
+        try:
+            progress = msgspec.json.decode(zlib.decompress(base64.urlsafe_b64decode(cursor)), type=cls)
+        except (ValueError, zlib.error, msgspec.MsgspecError) as error:
+            raise InvalidRequest("This is no cursor of an audit. Leave it out.", field="cursor") from error
+        if progress.item_id != item_id:
+            raise InvalidRequest(f"This is a cursor of an audit of item {progress.item_id}.", field="cursor")
+        return progress
+
+    def count(self, record: Purchase) -> None:
+        taken = sum(record.taken.values())
+        if taken != record.quantity:
+            self.report(f"Purchase {record.purchase_id}: {taken} of {record.quantity} tickets came from stock.")
+        if record.generation == self.generation:
+            self.records += 1
+            self.tickets += record.quantity
+            _add(self.taken, record.taken)
+        elif record.generation < self.generation:
+            _add(self.taken_before, record.taken)
+
+    def report(self, problem: str) -> None:
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append(problem)
+        else:
+            self.problems_left_out += 1
+
+
+def audit(store: Store, item_id: int, *, surroundings: Surroundings | None = None, cursor: str | None = None) -> Audit:
+    """Count the item's purchase records with consistent reads, and compare them with the counters.
 
     Exact at rest. While tickets are being sold the records are counted between two readings of the counters,
-    and only what lies outside these is a problem.
+    and only what lies outside these is a problem. cursor: of an audit that ran out of time; it goes on there.
+
+    Raises NotFound, InvalidRequest for a cursor that is none, and Busy where not even the counters could be read.
     """
-    catalogue = Catalogue(store)
-    before = catalogue.inventory(item_id)
-    records = [record for record in store.purchases(item_id) if record.generation == before.sale.generation]
-    after = catalogue.inventory(item_id)
-    problems = [*_shard_problems(after.sale, after.shards), *_record_problems(records)]
-    if before.sale.generation == after.sale.generation:
-        problems += _count_problems(records, before.shards, after.shards)
-    else:
-        problems.append("The sale was reset while it was audited. Audit it again.")
-    _, stock, held, sold = totals(after.shards)
+    surroundings = surroundings or Surroundings()
+    attempts = Attempts(surroundings, BUDGET_SECONDS)
+    store = store.within(attempts.deadline)
+    try:
+        sale, shards, _ = attempts.run(lambda: _read_counters(store, item_id))
+        progress = _Progress.from_cursor(cursor, item_id) if cursor else _begin(sale, shards)
+        complete = _count_records(store, progress, attempts)
+        sale, shards, unreadable = attempts.run(lambda: _read_counters(store, item_id))
+    except OutOfTime:
+        raise attempts.busy() from attempts.trouble
+    problems = list(progress.problems)
+    if progress.problems_left_out:
+        problems.append(f"There are {progress.problems_left_out} more such records.")
+    problems += [*unreadable, *_shard_problems(sale, shards)]
+    if sale.generation != progress.generation:
+        problems.append("The sale was reset while it was audited. Audit it again from the beginning.")
+    elif complete:
+        problems += _count_problems(progress, _counts(sale, shards))
+    _, stock, held, sold = totals(_current(sale, shards))
     return Audit(
-        sale=after.sale,
+        sale=sale,
         stock=stock,
         held=held,
         sold=sold,
-        purchase_records=len(records),
-        tickets_in_records=sum(record.quantity for record in records),
+        purchase_records=progress.records,
+        tickets_in_records=progress.tickets,
         problems=problems,
-        checked_at=timestamp(clock()),
+        checked_at=timestamp(surroundings.clock()),
+        cursor=None if complete or sale.generation != progress.generation else progress.cursor(),
     )
+
+
+def _read_counters(store: Store, item_id: int) -> tuple[Sale, Sequence[Shard], Sequence[str]]:
+    sale = store.read_sale(item_id)
+    if sale is None:
+        raise NotFound(f"There is no item {item_id}. Ask for another item_id.")
+    shards, unreadable = store.read_stored_shards(sale)
+    if any(shard.generation > sale.generation for shard in shards):
+        raise Again  # a reset came between the two reads
+    return sale, shards, unreadable
+
+
+def _begin(sale: Sale, shards: Sequence[Shard]) -> _Progress:
+    sold, sold_before = _counts(sale, shards)
+    return _Progress(sale.item_id, sale.generation, sold, sold_before)
+
+
+def _count_records(store: Store, progress: _Progress, attempts: Attempts) -> bool:
+    """Count page after page; True: all of them, False: the time is over."""
+    while True:
+        page = attempts.run(lambda: store.read_purchases(progress.item_id, progress.start))
+        for record in page.purchases:
+            progress.count(record)
+        for problem in page.problems:
+            progress.report(problem)
+        progress.start = page.end
+        if page.end is None:
+            return True
+        if attempts.deadline.left() < RESERVE_SECONDS:
+            return False
+
+
+def _add(total: dict[int, int], more: Mapping[int, int]) -> None:
+    for index, tickets in more.items():
+        total[index] = total.get(index, 0) + tickets
+
+
+def _counts(sale: Sale, shards: Sequence[Shard]) -> tuple[dict[int, int], dict[int, int]]:
+    """Shard → tickets sold in the sale's generation, and in all before it, for which one that is not opened sells."""
+    current = {shard.index: shard.generation == sale.generation for shard in shards}
+    sold = {shard.index: shard.sold if current[shard.index] else 0 for shard in shards}
+    before = {shard.index: shard.sold_before + (0 if current[shard.index] else shard.sold) for shard in shards}
+    return sold, before
+
+
+def _current(sale: Sale, shards: Sequence[Shard]) -> list[Shard]:
+    stored = {shard.index: shard for shard in shards if shard.generation == sale.generation}
+    return [stored.get(index) or Shard.fresh(sale, index) for index in range(sale.shard_count)]
 
 
 def _shard_problems(sale: Sale, shards: Sequence[Shard]) -> list[str]:
@@ -64,29 +187,27 @@ def _shard_problems(sale: Sale, shards: Sequence[Shard]) -> list[str]:
         for name, count in (("stock", shard.stock), ("held", shard.held), ("sold", shard.sold))
         if count < 0
     ]
-    capacity = sum(shard.capacity for shard in shards)
+    capacity = sum(shard.capacity for shard in _current(sale, shards))
     if capacity != sale.capacity:
         problems.append(f"The shards have a capacity of {capacity}, the sale of {sale.capacity}.")
     return problems
 
 
-def _record_problems(records: Sequence[Purchase]) -> list[str]:
+def _count_problems(progress: _Progress, after: tuple[Mapping[int, int], Mapping[int, int]]) -> list[str]:
+    sold, sold_before = after
     return [
-        f"Purchase {record.purchase_id}: {sum(record.taken.values())} of {record.quantity} tickets came from stock."
-        for record in records
-        if sum(record.taken.values()) != record.quantity
+        *_differences("its records hold", progress.taken, progress.sold, sold),
+        *_differences(
+            "its records of earlier generations hold", progress.taken_before, progress.sold_before, sold_before
+        ),
     ]
 
 
-def _count_problems(records: Sequence[Purchase], before: Sequence[Shard], after: Sequence[Shard]) -> list[str]:
-    taken = Counter[int]()
-    for record in records:
-        taken.update(record.taken)
-    sold = {old.index: (old.sold, new.sold) for old, new in zip(before, after, strict=True)}
+def _differences(what: str, taken: Mapping[int, int], before: Mapping[int, int], after: Mapping[int, int]) -> list[str]:
     return [
-        f"Shard {index}: its records hold {taken[index]} tickets, its counter says {least}"
+        f"Shard {index}: {what} {taken.get(index, 0)} tickets, its counter says {least}"
         + (f" to {most}." if most != least else ".")
-        for index in sorted(sold.keys() | taken.keys())
-        for least, most in [sold.get(index, (0, 0))]
-        if not least <= taken[index] <= most
+        for index in sorted(taken.keys() | before.keys() | after.keys())
+        for least, most in [(before.get(index, 0), after.get(index, 0))]
+        if not least <= taken.get(index, 0) <= most
     ]

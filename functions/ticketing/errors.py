@@ -1,16 +1,31 @@
 """What can go wrong.
 
     TicketingError
-    ├── InvalidRequest      the caller's fault: names the field and the remedy
-    ├── NotFound            no such item, purchase or route
-    ├── Busy                the budget is spent: the same request with the same key may be sent again
-    └── StoreTrouble        the store's: a purchase is tried again, any other request is told "busy"
-        ├── Contended       another transaction or a throttle was in the way: nothing was written
-        ├── StaleSale       planned with an older generation of the sale: nothing was written
-        └── OutcomeUnknown  no answer came: the write may stand or not
+    ├── InvalidRequest        the caller's fault: names the field and the remedy
+    ├── NotFound              no such item, purchase or route
+    ├── GenerationChanged     the sale is not the one that the organiser expects: nothing was written
+    ├── KeyReusedForReset     the organiser's key belongs to another reset: nothing was written
+    ├── Busy                  the request's time is over: says why, and when and how it may be sent again
+    ├── UnreadableRecord      the table holds what nothing of ours wrote
+    ├── OutOfTime             the same inside the domain: no store call may start any more
+    └── StoreTrouble          a store call had no success, and may be tried again
+        ├── Contended         another transaction or a throttle was in the way: nothing was written
+        ├── StaleSale         planned with an older generation of the sale: nothing was written
+        ├── Unreachable       there was no connection to the store: nothing was sent
+        └── OutcomeUnknown    no answer came: the write may have been committed
 
 Expected ends of a purchase (bought, sold out, key used before) are results, in `rules`, not errors.
 """
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a request was told "busy"."""
+
+    CONTENTION = "contention"
+    STORE_SILENT = "store_silent"
+    IN_DOUBT = "in_doubt"
 
 
 class TicketingError(Exception):
@@ -38,21 +53,48 @@ class NotFound(TicketingError):
         self.detail = detail
 
 
-class Busy(TicketingError):
-    """Too much contention, or a store that does not answer.
+class GenerationChanged(TicketingError):
+    """The sale's generation is not the expected one."""
 
-    purchase_id: the purchase that an attempt without an answer may have made; None where none can have been made.
-    retry_after_seconds: when the caller should come back.
+    def __init__(self, detail: str, generation: int) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.generation = generation
+
+
+class KeyReusedForReset(TicketingError):
+    """The idempotency key has reset the sale in another way."""
+
+
+class Busy(TicketingError):
+    """A request ended without an outcome.
+
+    reason: why. remedy: how to go on safely, a sentence. retry_after_seconds: when.
+    purchase_id: the purchase that an attempt in doubt may have made; None where there is none.
     """
 
-    def __init__(self, *, purchase_id: str | None, retry_after_seconds: int) -> None:
-        super().__init__("the outcome is unknown" if purchase_id else "nothing was bought")
-        self.purchase_id = purchase_id
+    def __init__(
+        self, reason: Reason, *, remedy: str, retry_after_seconds: int, purchase_id: str | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
         self.retry_after_seconds = retry_after_seconds
+        self.purchase_id = purchase_id
+
+
+class OutOfTime(TicketingError):
+    """The request's deadline has passed, or its attempts are used up."""
+
+
+class UnreadableRecord(TicketingError):
+    """A record lacks an attribute, or has one of another type. The message names both, and the record's key."""
 
 
 class StoreTrouble(TicketingError):
-    """The store did not carry out a call. Worth another try."""
+    """A store call had no success. It may be tried again."""
+
+    reason = Reason.CONTENTION
 
 
 class Contended(StoreTrouble):
@@ -63,5 +105,13 @@ class StaleSale(StoreTrouble):
     """The stock belongs to a newer generation of the sale than the caller knows. Nothing was written."""
 
 
+class Unreachable(StoreTrouble):
+    """No connection, or no credentials to use it. Nothing was sent."""
+
+    reason = Reason.STORE_SILENT
+
+
 class OutcomeUnknown(StoreTrouble):
-    """A time-out, a broken connection or an error on the store's side: a write may stand or not."""
+    """A time-out, a broken connection or an error on the store's side: a write may have been committed or not."""
+
+    reason = Reason.STORE_SILENT

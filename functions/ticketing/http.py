@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hashlib
 import re
 import time
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolver, Response
 from aws_lambda_powertools.metrics import MetricUnit
 
-from ticketing.errors import Busy, InvalidRequest, NotFound, StoreTrouble
+from ticketing.errors import Busy, GenerationChanged, InvalidRequest, KeyReusedForReset, NotFound, Reason
 from ticketing.rules import MAX_ITEM_ID
 from ticketing.schemas import KEY_PATTERN, Problem, decode
 
@@ -22,6 +23,7 @@ from ticketing.schemas import KEY_PATTERN, Problem, decode
 PROBLEMS: Final[Mapping[str, HTTPStatus]] = {
     "sold_out": HTTPStatus.CONFLICT,
     "not_enough_left": HTTPStatus.CONFLICT,
+    "generation_changed": HTTPStatus.CONFLICT,
     "idempotency_key_reused": HTTPStatus.UNPROCESSABLE_ENTITY,
     "invalid_request": HTTPStatus.UNPROCESSABLE_ENTITY,  # 400 where it could not be read at all
     "not_found": HTTPStatus.NOT_FOUND,
@@ -30,8 +32,18 @@ PROBLEMS: Final[Mapping[str, HTTPStatus]] = {
     "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
+REPLAYED: Final[Mapping[str, str]] = {"Idempotent-Replayed": "true"}  # an earlier request with this key did it
+BUSY: Final[Mapping[Reason, str]] = {
+    Reason.CONTENTION: "Too many requests for the same tickets at once. Nothing was carried out.",
+    Reason.STORE_SILENT: "The store cannot be reached, or does not answer. Nothing was carried out.",
+    Reason.IN_DOUBT: "The store did not answer.",
+}
+
 # The query parameters of each route that has some.
-QUERIES: Final[Mapping[str, frozenset[str]]] = {"/inventory": frozenset({"item_id"})}
+QUERIES: Final[Mapping[str, frozenset[str]]] = {
+    "/inventory": frozenset({"item_id"}),
+    "/audit/{item_id}": frozenset({"cursor"}),
+}
 
 logger = Logger(location=None, serialize_stacktrace=False)  # what both would add stands in every line already
 metrics = Metrics()
@@ -120,7 +132,7 @@ def current(api: APIGatewayRestResolver) -> Request:
 
 
 def answer(body: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response[str]:
-    """A JSON answer from one of the `schemas`. No cache keeps it."""
+    """A JSON answer from one of the `schemas`. No cache keeps it, unless the headers say so."""
     return Response(
         status_code=status,
         content_type="application/json",
@@ -129,9 +141,20 @@ def answer(body: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, 
     )
 
 
+def cacheable_answer(request: Request, body: Any, seconds: int) -> Response[str]:
+    """A JSON answer that everybody may keep for so long; 304 without a body where the caller has it already."""
+    content = msgspec.json.encode(body)
+    headers = {"Cache-Control": f"public, max-age={seconds}", "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'}
+    known = {tag.strip().removeprefix("W/") for tag in (request.header("If-None-Match") or "").split(",")}
+    if known & {headers["ETag"], "*"}:
+        return Response(HTTPStatus.NOT_MODIFIED, "application/json", "", headers)
+    return Response(HTTPStatus.OK, "application/json", content.decode(), headers)
+
+
 def problem(
     request: Request, code: str, detail: str, *, status: int | None = None, field: str | None = None,
     left: int | None = None, purchase_id: str | None = None, retry_after_seconds: int | None = None,
+    reason: str | None = None,
 ) -> Response[str]:  # fmt: skip
     """A problem document (RFC 9457) with one of the codes in `PROBLEMS`."""
     status = status or PROBLEMS[code]
@@ -145,6 +168,7 @@ def problem(
         field=field,
         left=left,
         purchase_id=purchase_id,
+        reason=reason,
     )
     headers = {"Cache-Control": "no-store"}
     if retry_after_seconds is not None:
@@ -195,31 +219,28 @@ def _to_problem(request: Request, error: Exception) -> Response[str] | None:
             return problem(request, "invalid_request", error.detail, status=error.status, field=error.field)
         case NotFound():
             return problem(request, "not_found", error.detail)
+        case GenerationChanged():
+            return problem(request, "generation_changed", error.detail)
+        case KeyReusedForReset():
+            detail = "This Idempotency-Key has reset the sale in another way. Send a fresh one for another reset."
+            return problem(request, "idempotency_key_reused", detail, field="Idempotency-Key")
         case Busy():
             count("Busy")
-            detail = "Too many buyers at once. Send the same request with the same Idempotency-Key again."
-            if error.purchase_id:
-                detail = (
-                    "The purchase may have been made. Send the same request with the same Idempotency-Key to find out, "
-                    "or look it up by its purchase_id."
-                )
             return problem(
                 request,
                 "busy",
-                detail,
+                f"{BUSY[error.reason]} {error.remedy}",
                 purchase_id=error.purchase_id,
                 retry_after_seconds=error.retry_after_seconds,
+                reason=error.reason,
             )
-        case StoreTrouble():
-            count("Busy")
-            return problem(request, "busy", "The store did not answer. Send the request again.", retry_after_seconds=1)
         case _:
             return None
 
 
 def _hides_a_fault(error: Exception) -> bool:
     """Whether an operator wants to see what a "busy" stands for: a silent store, or a bug after a lost reply."""
-    return isinstance(error, Busy | StoreTrouble) and error.__cause__ is not None
+    return isinstance(error, Busy) and error.reason is not Reason.CONTENTION and error.__cause__ is not None
 
 
 def _internal_error(request: Request) -> Response[str]:

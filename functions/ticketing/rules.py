@@ -16,6 +16,7 @@ MAX_STOCK: Final = 10_000_000
 MAX_QUANTITY: Final = 10  # per purchase; it may take from as many shards, in a transaction of at most 100 actions (AWS)
 MAX_ITEM_ID: Final = 999_999_999
 TICKETS_PER_SHARD: Final = 25
+RESET_KEYS_MAX: Final = 10  # so many resets of a sale are remembered by their keys
 
 _PURCHASES: Final = UUID("6f1c4a0e-9c5b-5a53-8f7e-2b1d0c9e7a41")  # our namespace for UUIDv5; any constant would do
 
@@ -29,10 +30,23 @@ class Random(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ResetKey:
+    """An idempotency key that has reset a sale. Both digests: a key may be long, and is the organiser's own affair.
+
+    key: of the key. generation: the one that it opened. request: of what was asked for.
+    """
+
+    key: str
+    generation: int
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sale:
     """One generation of an item's sale. Its record alone says what is for sale; shards are opened from it.
 
     shards_ever: the most shards that any generation had; whoever starts the next one closes as many to the older ones.
+    reset_keys: of the last resets, the newest at the end.
     """
 
     item_id: int
@@ -42,6 +56,11 @@ class Sale:
     shards_ever: int
     generation: int
     created_at: str
+    reset_keys: tuple[ResetKey, ...] = ()
+
+    def reset_key(self, key: str) -> ResetKey | None:
+        """The reset that was made with the key of this digest, if it is remembered."""
+        return next((each for each in self.reset_keys if each.key == key), None)
 
     def share(self, index: int) -> int:
         """The tickets that shard `index` opens with; a shard that this generation does not use gets none."""
@@ -52,7 +71,10 @@ class Sale:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A part of a sale's stock. Always: stock >= 0 and stock + held + sold == capacity."""
+    """A part of a sale's stock. Always: stock >= 0 and stock + held + sold == capacity.
+
+    sold_before: the tickets that it sold in all generations before this one.
+    """
 
     index: int
     generation: int
@@ -61,6 +83,7 @@ class Shard:
     held: int
     sold: int
     updated_at: str
+    sold_before: int = 0
 
     @classmethod
     def fresh(cls, sale: Sale, index: int) -> "Shard":
@@ -175,6 +198,11 @@ def totals(shards: Iterable[Shard]) -> tuple[int, int, int, int]:
     rows = [(shard.capacity, shard.stock, shard.held, shard.sold) for shard in shards]
     capacity, stock, held, sold = (sum(column) for column in zip(*rows, strict=True)) if rows else (0, 0, 0, 0)
     return capacity, stock, held, sold
+
+
+def digest(*parts: object) -> str:
+    """128 bits that stand for the parts: for comparing, never for secrets."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 def timestamp(seconds: float) -> str:

@@ -15,6 +15,7 @@ from ticketing.errors import InvalidRequest
 from ticketing.rules import MAX_ITEM_ID, MAX_QUANTITY, MAX_SHARDS, MAX_STOCK, Purchase, totals
 
 MAX_BODY_BYTES: Final = 4096  # the largest body that says anything is some 600 bytes
+MAX_GENERATION: Final = 999_999_999
 KEY_PATTERN: Final = "^[!-~]{16,255}(?!\n)$"  # visible ASCII; Python's $ alone would admit a final line feed
 
 type ItemId = Annotated[int, Meta(ge=1, le=MAX_ITEM_ID, description="The item; 1 is the first sale.", examples=[1])]
@@ -67,6 +68,18 @@ class Reset(Struct, frozen=True, forbid_unknown_fields=True):
                 le=MAX_SHARDS,
                 description="Stock shards; each sells some 140 tickets a second. Left out: one for every 25 tickets.",
                 examples=[4],
+            ),
+        ]
+        | None
+    ) = None
+    expected_generation: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=MAX_GENERATION,
+                description="Reset only a sale of this generation, which GET /inventory shows; 0: only a new item.",
+                examples=[1],
             ),
         ]
         | None
@@ -138,7 +151,11 @@ class Audit(Struct, frozen=True):
     sold: int
     purchase_records: int
     tickets_in_records: int
-    agrees: bool
+    agrees: Annotated[bool, Meta(description="All records were counted, and all adds up.")]
+    complete: Annotated[bool, Meta(description="All records were counted. Otherwise go on with the cursor.")]
+    cursor: Annotated[
+        str | None, Meta(description="GET /audit/{item_id}?cursor=… goes on where the time of this request was over.")
+    ]
     problems: Annotated[Sequence[str], Meta(description="What does not add up, shard by shard and record by record.")]
     checked_at: str
 
@@ -154,7 +171,9 @@ class Audit(Struct, frozen=True):
             sold=result.sold,
             purchase_records=result.purchase_records,
             tickets_in_records=result.tickets_in_records,
-            agrees=not result.problems,
+            agrees=result.cursor is None and not result.problems,
+            complete=result.cursor is None,
+            cursor=result.cursor,
             problems=result.problems,
             checked_at=result.checked_at,
         )
@@ -182,6 +201,7 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     field: str | None = None
     left: Annotated[int, Meta(description="Tickets that are left, where they are too few.")] | None = None
     purchase_id: Annotated[str, Meta(description="What may have been bought, where nobody can tell yet.")] | None = None
+    reason: Annotated[str, Meta(description="Of busy: contention, store_silent or in_doubt.")] | None = None
 
 
 def decode[T](body: bytes, shape: type[T]) -> T:

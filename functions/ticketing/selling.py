@@ -1,19 +1,16 @@
-"""Selling: the way of a purchase from a wish to a receipt, whatever the store does meanwhile."""
+"""Selling: the purchase flow from an order to a receipt, whatever the store does meanwhile."""
 
-import random as random_module
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ticketing.errors import Busy, Contended, NotFound, OutcomeUnknown, StaleSale, StoreTrouble, TicketingError
+from ticketing.errors import Busy, Contended, NotFound, OutcomeUnknown, OutOfTime, Reason, StaleSale, StoreTrouble
+from ticketing.retry import LATE_COMMIT_SECONDS, Again, Attempts, Surroundings
 from ticketing.rules import (
     Bought,
     KeyReused,
     Order,
     Outcome,
     Purchase,
-    Random,
     Sale,
     SoldOut,
     allocate,
@@ -24,12 +21,11 @@ from ticketing.rules import (
 from ticketing.store import Refusal, Store
 
 BUDGET_SECONDS: Final = 5.0  # no store call starts later, and none takes longer than 3 s (`store.connect`)
-MAX_ATTEMPTS: Final = 100  # a second bound, for a clock may stand still
 MEMORY_SECONDS: Final = 1.0  # how old the sale's settings and "sold out" may be
+# How old settings may be where reading them is throttled. They only sell: each shard demands the generation that a
+# purchase was planned with, so an older one buys nothing. A refusal never rests on them.
+STALE_SECONDS: Final = 5.0
 MISSES_BEFORE_LOOKING: Final = 2  # empty shards that a purchase meets before it looks at all of them at once
-BACKOFF_BASE_SECONDS: Final = 0.01  # a transaction is under way for about 6 ms
-BACKOFF_CAP_SECONDS: Final = 0.5
-RETRY_AFTER_SECONDS: Final = 3  # at most; drawn, so that the unlucky do not come back together
 
 
 @dataclass(slots=True)
@@ -57,37 +53,25 @@ class _Memory:
 
 @dataclass(slots=True)
 class _Request:
-    """One order on its way."""
+    """One order in progress. store: bound to its deadline."""
 
     order: Order
     effort: Effort
-    started_at: float
-    unanswered: list[Purchase] = field(default_factory=list)  # tried, and never heard of again: each may stand
+    attempts: Attempts
+    store: Store
+    in_doubt: list[Purchase] = field(default_factory=list)  # tried without an answer: each may have committed
     misses: int = 0  # empty shards met since the last look at all of them
     avoid: frozenset[int] = frozenset()  # shards that were contended a moment ago
-    backoffs: int = 0
 
 
 class BoxOffice:
-    """Sells tickets. One per process; keeps what the process remembers between requests.
+    """Sells tickets. One per process; keeps what the process remembers between requests."""
 
-    store: the table. clock: seconds since the epoch; a wall clock, because it goes on while a process is frozen or
-    stored as a snapshot, and the age of memories is what it is for. random: the operating system's by default, so that
-    processes restored from one snapshot differ. sleep: seconds.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        *,
-        clock: Callable[[], float] = time.time,
-        random: Random | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, store: Store, surroundings: Surroundings | None = None) -> None:
         self._store = store
-        self._clock = clock
-        self._random = random or random_module.SystemRandom()
-        self._sleep = sleep
+        self._surroundings = surroundings or Surroundings()
+        self._clock = self._surroundings.clock
+        self._random = self._surroundings.random
         self._memories: dict[int, _Memory] = {}
 
     def order(self, item_id: int, quantity: int, buyer_id: str | None, key: str | None) -> Order:
@@ -95,48 +79,56 @@ class BoxOffice:
         return make_order(item_id, quantity, buyer_id, key, self._random)
 
     def buy(self, order: Order, effort: Effort | None = None) -> Outcome:
-        """Carries the order out, exactly once for its purchase id.
+        """Carry the order out, exactly once for its purchase id.
 
-        Raises NotFound for an unknown item and Busy when the budget is spent; then the same order may be sent again.
+        Raises NotFound for an unknown item and Busy when the budget is spent.
         """
-        request = _Request(order, effort or Effort(), self._clock())
-        outcome = self._refuse_from_memory(request)
-        while outcome is None and request.effort.attempts < MAX_ATTEMPTS:
-            request.effort.attempts += 1
-            try:
-                outcome = self._attempt(request)
-            except StaleSale:
-                self._memories.pop(order.item_id, None)
-            except StoreTrouble as trouble:
-                request.effort.conflicts += isinstance(trouble, Contended)
-                self._back_off(request)
-            except TicketingError:
-                raise
-            except Exception as bug:
-                if request.unanswered:
-                    # Whatever broke, an earlier attempt may have bought: that must not be called a failure.
-                    raise self._busy(request) from bug
-                raise
-        if outcome is None:
-            raise self._busy(request)
-        return outcome
+        attempts = Attempts(self._surroundings, BUDGET_SECONDS)
+        request = _Request(order, effort or Effort(), attempts, self._store.within(attempts.deadline))
+        try:
+            return self._refuse_from_memory(request) or attempts.run(lambda: self._attempt(request))
+        except OutOfTime:
+            raise self._busy(request) from attempts.trouble
+        except Busy:
+            raise
+        except Exception as error:
+            if request.in_doubt:
+                # Whatever broke, an earlier attempt may have bought: that must not be called a failure.
+                raise self._busy(request) from error
+            raise
+        finally:
+            request.effort.attempts, request.effort.conflicts = attempts.count, attempts.conflicts
 
     def find(self, purchase_id: str) -> Purchase:
-        """The purchase with this id. Raises NotFound."""
-        purchase = self._store.read_purchase(purchase_id)
+        """Return the purchase with this id. Raises NotFound and Busy."""
+        attempts = Attempts(self._surroundings, BUDGET_SECONDS)
+        store = self._store.within(attempts.deadline)
+        try:
+            purchase = attempts.run(lambda: store.read_purchase(purchase_id))
+        except OutOfTime:
+            raise attempts.busy() from attempts.trouble
         if purchase is None:
             raise NotFound("There is no purchase with this id. Send the purchase again with its Idempotency-Key.")
         return purchase
 
-    def _attempt(self, request: _Request) -> Outcome | None:
-        """One try: plan with what is known, one transaction, and what it teaches. None: try again."""
+    def _attempt(self, request: _Request) -> Outcome:
+        try:
+            return self._try(request)
+        except StaleSale:
+            self._memories.pop(request.order.item_id, None)
+            raise Again from None
+
+    def _try(self, request: _Request) -> Outcome:
+        """One attempt: plan with what is known, one transaction, and what it teaches."""
         order = request.order
-        memory = self._recall(request)
+        memory, stale = self._recall(request)
         taken = self._choose(request, memory)
         if taken is None:
             stock = self._look(request, memory)
             taken = allocate(stock, order.quantity, self._random)
             if taken is None:
+                if stale:
+                    raise stale  # a newer generation may have tickets
                 return self._refuse(request, memory.sale.generation, sum(stock.values()))
         request.effort.shards = sorted(taken)
         purchase = Purchase(
@@ -150,11 +142,10 @@ class BoxOffice:
             fingerprint=order.fingerprint,
             created_at=timestamp(self._clock()),
         )
-        self._check_budget(request)
         try:
-            refusal = self._store.sell(memory.sale, purchase)
+            refusal = request.store.sell(memory.sale, purchase)
         except OutcomeUnknown:
-            request.unanswered.append(purchase)
+            request.in_doubt.append(purchase)
             raise
         if refusal is None:
             for index, tickets in taken.items():
@@ -166,17 +157,24 @@ class BoxOffice:
         if refusal.contended:
             request.avoid = refusal.contended_shards
             raise Contended
-        return None
+        raise Again
 
-    def _recall(self, request: _Request) -> _Memory:
-        """What is known of the sale, its settings read again once they are a second old."""
+    def _recall(self, request: _Request) -> tuple[_Memory, Contended | None]:
+        """Return what is known of the sale, its settings read again once they are a second old.
+
+        Where that is throttled, older ones and the throttle are returned.
+        """
         item_id = request.order.item_id
         memory = self._memories.get(item_id)
         now = self._clock()
-        if memory is not None and _fresh(memory.read_at, now):
-            return memory
-        self._check_budget(request)
-        sale = self._store.read_sale(item_id)
+        if memory is not None and _is_younger(memory.read_at, now, MEMORY_SECONDS):
+            return memory, None
+        try:
+            sale = request.store.read_sale(item_id)
+        except Contended as throttle:
+            if memory is not None and _is_younger(memory.read_at, now, STALE_SECONDS):
+                return memory, throttle
+            raise
         if sale is None:
             self._memories.pop(item_id, None)
             raise NotFound(f"There is no item {item_id}. Ask for another item_id.")
@@ -184,7 +182,7 @@ class BoxOffice:
             memory = _Memory.of(sale, now)
         memory.sale, memory.read_at = sale, now
         self._memories[item_id] = memory
-        return memory
+        return memory, None
 
     def _choose(self, request: _Request, memory: _Memory) -> dict[int, int] | None:
         """A shard that may have enough, as far as this process knows; None when it is time to look at all of them."""
@@ -202,13 +200,11 @@ class BoxOffice:
         so "too few" is believed from the snapshot alone.
         """
         request.misses = 0
-        self._check_budget(request)
-        stock = {shard.index: shard.stock for shard in self._store.read_shards(memory.sale)}
+        stock = {shard.index: shard.stock for shard in request.store.read_shards(memory.sale)}
         memory.stock = dict(stock)
         if sum(stock.values()) < request.order.quantity:
-            self._check_budget(request)
             asked_at = self._clock()
-            stock = {shard.index: shard.stock for shard in self._store.snapshot(memory.sale)}
+            stock = {shard.index: shard.stock for shard in request.store.snapshot(memory.sale)}
             memory.stock = dict(stock)
             left = sum(stock.values())
             if left < request.order.quantity:
@@ -221,8 +217,7 @@ class BoxOffice:
         for index, shard in refusal.shards.items():
             if shard is None or shard.generation < memory.sale.generation:
                 # Whoever announced this generation has not come to this shard yet, or died before.
-                self._check_budget(request)
-                self._store.open_shard(memory.sale, index)
+                request.store.open_shard(memory.sale, index)
             elif shard.generation > memory.sale.generation:
                 raise StaleSale
             else:
@@ -235,7 +230,7 @@ class BoxOffice:
         if memory is None or memory.shortage is None:
             return None
         left, seen_at = memory.shortage
-        if left >= request.order.quantity or not _fresh(seen_at, self._clock()):
+        if left >= request.order.quantity or not _is_younger(seen_at, self._clock(), MEMORY_SECONDS):
             return None
         try:
             return self._refuse(request, memory.sale.generation, left)
@@ -249,38 +244,36 @@ class BoxOffice:
         cannot succeed later: within a generation free tickets only become fewer. One of another generation could, as
         long as a reset has not come to its shard: its outcome stays unknown.
         """
-        if request.order.keyed or request.unanswered:
-            self._check_budget(request)
-            found = self._store.read_purchase(request.order.purchase_id)
+        if request.order.keyed or request.in_doubt:
+            found = request.store.read_purchase(request.order.purchase_id)
             if found is not None:
                 return self._settle(request, found)
-        if any(attempt.generation != generation for attempt in request.unanswered):
+        if any(attempt.generation != generation for attempt in request.in_doubt):
             raise self._busy(request)
         return SoldOut(left)
 
     def _settle(self, request: _Request, found: Purchase) -> Bought | KeyReused:
         # An attempt of this very request that went unanswered is no replay; a twin's purchase is.
-        return settle(request.order, found, replayed=found not in request.unanswered)
-
-    def _back_off(self, request: _Request) -> None:
-        """Sleeps for a while drawn from zero to twice as long each time ("full jitter"), never past the deadline."""
-        longest = min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2.0**request.backoffs)
-        request.backoffs += 1
-        left = request.started_at + BUDGET_SECONDS - self._clock()
-        self._sleep(max(0.0, min(left, longest * self._random.random())))
-
-    def _check_budget(self, request: _Request) -> None:
-        """Ends the request where its time is over, or where the clock was set back and nobody can tell."""
-        if not 0 <= self._clock() - request.started_at < BUDGET_SECONDS:
-            raise self._busy(request)
+        return settle(request.order, found, replayed=found not in request.in_doubt)
 
     def _busy(self, request: _Request) -> Busy:
+        if not request.in_doubt:
+            return request.attempts.busy()
+        if request.order.keyed:
+            remedy = "The purchase may have been made. Send the same request with the same Idempotency-Key to find out."
+        else:
+            remedy = (
+                "The purchase may have been made. Look its purchase_id up before you send another request; "
+                f"not found after {LATE_COMMIT_SECONDS} s means that it was not made."
+            )
         return Busy(
-            purchase_id=request.order.purchase_id if request.unanswered else None,
-            retry_after_seconds=1 + self._random.randrange(RETRY_AFTER_SECONDS),
+            Reason.IN_DOUBT,
+            remedy=remedy,
+            retry_after_seconds=LATE_COMMIT_SECONDS,
+            purchase_id=request.order.purchase_id,
         )
 
 
-def _fresh(then: float, now: float) -> bool:
-    """Within the last second; not where the clock was set back."""
-    return 0 <= now - then < MEMORY_SECONDS
+def _is_younger(then: float, now: float, seconds: float) -> bool:
+    """Whether that was less than so many seconds ago; not where the clock was set back."""
+    return 0 <= now - then < seconds

@@ -1,12 +1,11 @@
 """The table: all key shapes and expressions, and what DynamoDB's answers mean. No other module calls DynamoDB.
 
-Every method is one call of DynamoDB, or one call per page, and raises `StoreTrouble` where the call was refused for a
-reason that passes, or got no answer.
-An answer that means a mistake of ours (a malformed expression, a missing permission) is raised as botocore raised it.
+Every method is one call of DynamoDB. It raises `OutOfTime` where the request's time is over, and `StoreTrouble` where
+the call was refused for a reason that passes, or got no answer. An answer that means a bug (a malformed expression, a
+missing permission) is raised as botocore raised it, and a record that nothing of ours wrote as `UnreadableRecord`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -17,8 +16,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
-from ticketing.errors import Contended, OutcomeUnknown, StaleSale
-from ticketing.rules import Purchase, Sale, Shard
+from ticketing.errors import Contended, OutcomeUnknown, StaleSale, StoreTrouble, Unreachable, UnreadableRecord
+from ticketing.retry import Deadline
+from ticketing.rules import Purchase, ResetKey, Sale, Shard
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -84,12 +84,26 @@ class Refusal:
     contended_shards: frozenset[int]
 
 
-class Store:
-    """The table `table_name` behind a boto3 DynamoDB client."""
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Purchase records, and what is wrong with those that cannot be read. end: where the next page starts, if any."""
 
-    def __init__(self, client: "DynamoDBClient", table_name: str) -> None:
+    purchases: Sequence[Purchase]
+    problems: Sequence[str]
+    end: str | None
+
+
+class Store:
+    """The table `table_name` behind a boto3 DynamoDB client. deadline: after it no call starts (OutOfTime)."""
+
+    def __init__(self, client: "DynamoDBClient", table_name: str, deadline: Deadline | None = None) -> None:
         self._client = client
         self._table = table_name
+        self._deadline = deadline
+
+    def within(self, deadline: Deadline) -> "Store":
+        """Return the same store for one request, whose every call checks the request's deadline."""
+        return Store(self._client, self._table, deadline)
 
     def read_sale(self, item_id: int) -> Sale | None:
         """The item's sale as it stands now; None where there is none."""
@@ -103,12 +117,22 @@ class Store:
 
     def read_shards(self, sale: Sale) -> list[Shard]:
         """The sale's shards, each as it stands now, but not all of one instant. Never conflicts with a sale."""
-        keys = [_shard_key(sale.item_id, index) for index in range(sale.shard_count)]
-        with _translated():
-            answer = self._client.batch_get_item(RequestItems={self._table: {"Keys": keys, "ConsistentRead": True}})
+        return _current(sale, self._read_shards(sale.item_id, sale.shard_count))
+
+    def read_stored_shards(self, sale: Sale) -> tuple[list[Shard], list[str]]:
+        """All shards that the item ever had, each as it is in the table, and what is wrong with unreadable ones.
+
+        Those that were never opened are not there.
+        """
+        return _readable(_to_shard, self._read_shards(sale.item_id, sale.shards_ever))
+
+    def _read_shards(self, item_id: int, count: int) -> Sequence[Item]:
+        keys = [_shard_key(item_id, index) for index in range(count)]
+        request: Any = {self._table: {"Keys": keys, "ConsistentRead": True}}
+        answer = self._call(self._client.batch_get_item, RequestItems=request)
         if answer["UnprocessedKeys"]:
             raise Contended
-        return _current(sale, answer["Responses"].get(self._table, []))
+        return answer["Responses"].get(self._table, [])
 
     def snapshot(self, sale: Sale) -> list[Shard]:
         """The sale's shards, all of one instant. Conflicts with sales that are under way."""
@@ -117,8 +141,7 @@ class Store:
             for index in range(sale.shard_count)
         ]
         try:
-            with _translated():
-                answer = self._client.transact_get_items(TransactItems=gets)
+            answer = self._call(self._client.transact_get_items, TransactItems=gets)
         except ClientError as error:
             _reasons(error)  # raises unless all that stood in the way was contention
             raise Contended from error
@@ -130,8 +153,7 @@ class Store:
         actions: Any = [self._take(sale, purchase, index) for index in indexes]
         actions.append({"Put": self._put(_from_purchase(purchase), _NOT_THERE)})
         try:
-            with _translated():
-                self._client.transact_write_items(TransactItems=actions)
+            self._call(self._client.transact_write_items, TransactItems=actions)
         except ClientError as error:
             *shard_reasons, record_reason = _reasons(error)
             reasons = dict(zip(indexes, shard_reasons, strict=True))
@@ -151,7 +173,13 @@ class Store:
 
     def announce(self, sale: Sale) -> bool:
         """Makes `sale` the item's sale, if it is the next generation; shards open from it. False: another was first."""
-        return self._put_unless(_from_sale(sale), f"{_NOT_THERE} OR {_OLDER}", sale.generation)
+        put = self._put(_from_sale(sale), f"{_NOT_THERE} OR {_OLDER}")
+        values = {":generation": _number(sale.generation)}
+        try:
+            self._call(self._client.put_item, **put, ExpressionAttributeValues=values)
+        except self._client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
 
     def open_shard(self, sale: Sale, index: int) -> bool:
         """Opens one shard for the sale's generation with its share, once; False when it was opened before.
@@ -159,24 +187,67 @@ class Store:
         This is also what closes a shard to all older generations, whose sales demand theirs. A shard is never
         deleted: an old generation could open a missing one again.
         """
-        shard = _from_shard(sale.item_id, Shard.fresh(sale, index))
-        return self._put_unless(shard, f"{_NOT_THERE} OR {_OLDER}", sale.generation)
+        update: Any = {
+            "TableName": self._table,
+            "Key": _shard_key(sale.item_id, index),
+            "UpdateExpression": (
+                "SET generation = :generation, #capacity = :share, stock = :share, held = :zero, sold = :zero, "
+                "sold_before = if_not_exists(sold_before, :zero) + if_not_exists(sold, :zero), updated_at = :created_at"
+            ),
+            "ConditionExpression": f"{_NOT_THERE} OR {_OLDER}",
+            "ExpressionAttributeNames": {"#capacity": "capacity"},
+            "ExpressionAttributeValues": {
+                ":generation": _number(sale.generation),
+                ":share": _number(sale.share(index)),
+                ":zero": _number(0),
+                ":created_at": {"S": sale.created_at},
+            },
+        }
+        try:
+            self._call(self._client.update_item, **update)
+        except self._client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
 
-    def purchases(self, item_id: int) -> Iterator[Purchase]:
-        """All purchase records of an item, of every generation: a scan of the whole table, in consistent reads."""
-        pages = self._client.get_paginator("scan").paginate(
-            TableName=self._table,
-            ConsistentRead=True,
-            FilterExpression="begins_with(pk, :purchase) AND item_id = :item_id",
-            ExpressionAttributeValues={":purchase": {"S": _purchase_key("")["pk"]["S"]}, ":item_id": _number(item_id)},
-        )
-        with _translated():
-            for page in pages:
-                yield from map(_to_purchase, page["Items"])
+    def read_purchases(self, item_id: int, start: str | None) -> "Page":
+        """One page of an item's purchase records, of every generation, by a consistent scan of the table.
+
+        start: where the page before ended. Records without a readable item_id belong to every item.
+        """
+        request: Any = {
+            "TableName": self._table,
+            "ConsistentRead": True,
+            "FilterExpression": (
+                "begins_with(pk, :purchase) AND (item_id = :item_id OR NOT attribute_type(item_id, :number))"
+            ),
+            "ExpressionAttributeValues": {
+                ":purchase": _purchase_key("")["pk"],
+                ":item_id": _number(item_id),
+                ":number": {"S": "N"},
+            },
+        }
+        if start is not None:
+            request["ExclusiveStartKey"] = {"pk": {"S": start}}
+        answer = self._call(self._client.scan, **request)
+        purchases, problems = _readable(_to_purchase, answer["Items"])
+        last: Any = answer.get("LastEvaluatedKey")
+        return Page(purchases, problems, last["pk"]["S"] if last else None)
+
+    def _call[**Parameters, Answer](
+        self, operation: Callable[Parameters, Answer], *args: Parameters.args, **request: Parameters.kwargs
+    ) -> Answer:
+        """Every call of DynamoDB goes through here. Raises OutOfTime, StoreTrouble, or what botocore raised."""
+        if self._deadline:
+            self._deadline.check()
+        try:
+            return operation(*args, **request)
+        except Exception as error:
+            if trouble := _trouble(error):
+                raise trouble from error
+            raise
 
     def _get(self, key: Any) -> Item | None:
-        with _translated():
-            return self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
+        return self._call(self._client.get_item, TableName=self._table, Key=key, ConsistentRead=True).get("Item")
 
     def _take(self, sale: Sale, purchase: Purchase, index: int) -> Any:
         quantity = purchase.taken[index]
@@ -205,33 +276,24 @@ class Store:
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 
-    def _put_unless(self, item: Item, condition: str, generation: int) -> bool:
-        values = {":generation": _number(generation)}
-        try:
-            with _translated():
-                self._client.put_item(**self._put(item, condition), ExpressionAttributeValues=values)
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
 
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turns the failures of a call that may be tried again into `StoreTrouble`."""
-    try:
-        yield
-    except exceptions.CredentialRetrievalError as error:
-        raise Contended from error  # nothing was sent
-    except (exceptions.ConnectionError, exceptions.HTTPClientError, ResponseParserError) as error:
-        raise OutcomeUnknown from error
-    except ClientError as error:
-        code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
-        if code in _CONTENTION_ERRORS or status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise Contended from error
-        timed_out = status == HTTPStatus.REQUEST_TIMEOUT or code in _UNKNOWN_ERRORS
-        if timed_out or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise OutcomeUnknown from error
-        raise
+def _trouble(error: Exception) -> StoreTrouble | None:
+    """What a failed call means where it may be tried again; None where it is a bug of ours."""
+    match error:
+        case exceptions.EndpointConnectionError() | exceptions.ConnectTimeoutError():
+            return Unreachable()
+        case exceptions.ProxyConnectionError() | exceptions.CredentialRetrievalError():
+            return Unreachable()
+        case exceptions.ConnectionError() | exceptions.HTTPClientError() | ResponseParserError():
+            return OutcomeUnknown()
+        case ClientError():
+            code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+            if code in _CONTENTION_ERRORS or status == HTTPStatus.TOO_MANY_REQUESTS:
+                return Contended()
+            timed_out = status == HTTPStatus.REQUEST_TIMEOUT or code in _UNKNOWN_ERRORS
+            return OutcomeUnknown() if timed_out or status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
+        case _:
+            return None
 
 
 def _reasons(error: ClientError) -> Sequence[Any]:
@@ -276,6 +338,40 @@ def _number(value: int) -> Any:
     return {"N": str(value)}
 
 
+def _readable[Record](to_record: Callable[[Item], Record], items: Iterable[Item]) -> tuple[list[Record], list[str]]:
+    """The records of these items, and what is wrong with those that cannot be read."""
+    records, problems = [], []
+    for item in items:
+        try:
+            records.append(to_record(item))
+        except UnreadableRecord as error:
+            problems.append(str(error))
+    return records, problems
+
+
+def _value(item: Item, name: str, kind: str) -> Any:
+    """An attribute's value. Raises UnreadableRecord with the record's key where it is not there or of another type."""
+    key = item["pk"]["S"]
+    if name not in item:
+        raise UnreadableRecord(f"Record {key}: attribute {name} is missing.")
+    if kind not in item[name]:
+        raise UnreadableRecord(f"Record {key}: attribute {name} is of type {next(iter(item[name]))}, not {kind}.")
+    return item[name][kind]
+
+
+def _text(item: Item, name: str) -> str:
+    text: str = _value(item, name, "S")
+    return text
+
+
+def _integer(item: Item, name: str) -> int:
+    number = _value(item, name, "N")
+    try:
+        return int(number)
+    except ValueError:
+        raise UnreadableRecord(f"Record {item['pk']['S']}: attribute {name} is no whole number.") from None
+
+
 def _from_sale(sale: Sale) -> Item:
     return {
         **_sale_key(sale.item_id),
@@ -285,42 +381,39 @@ def _from_sale(sale: Sale) -> Item:
         "shards_ever": _number(sale.shards_ever),
         "generation": _number(sale.generation),
         "created_at": {"S": sale.created_at},
+        "reset_keys": {
+            "L": [
+                {"M": {"key": {"S": each.key}, "generation": _number(each.generation), "request": {"S": each.request}}}
+                for each in sale.reset_keys
+            ]
+        },
     }
 
 
 def _to_sale(item_id: int, item: Item) -> Sale:
+    keys = [each["M"] for each in item.get("reset_keys", {"L": []})["L"]]
     return Sale(
         item_id=item_id,
-        item_name=item["item_name"]["S"],
-        capacity=int(item["capacity"]["N"]),
-        shard_count=int(item["shard_count"]["N"]),
-        shards_ever=int(item["shards_ever"]["N"]),
-        generation=int(item["generation"]["N"]),
-        created_at=item["created_at"]["S"],
+        item_name=_text(item, "item_name"),
+        capacity=_integer(item, "capacity"),
+        shard_count=_integer(item, "shard_count"),
+        shards_ever=_integer(item, "shards_ever"),
+        generation=_integer(item, "generation"),
+        created_at=_text(item, "created_at"),
+        reset_keys=tuple(ResetKey(key["key"]["S"], int(key["generation"]["N"]), key["request"]["S"]) for key in keys),
     )
-
-
-def _from_shard(item_id: int, shard: Shard) -> Item:
-    return {
-        **_shard_key(item_id, shard.index),
-        "generation": _number(shard.generation),
-        "capacity": _number(shard.capacity),
-        "stock": _number(shard.stock),
-        "held": _number(shard.held),
-        "sold": _number(shard.sold),
-        "updated_at": {"S": shard.updated_at},
-    }
 
 
 def _to_shard(item: Item) -> Shard:
     return Shard(
         index=int(item["pk"]["S"].rpartition("#")[2]),
-        generation=int(item["generation"]["N"]),
-        capacity=int(item["capacity"]["N"]),
-        stock=int(item["stock"]["N"]),
-        held=int(item["held"]["N"]),
-        sold=int(item["sold"]["N"]),
-        updated_at=item["updated_at"]["S"],
+        generation=_integer(item, "generation"),
+        capacity=_integer(item, "capacity"),
+        stock=_integer(item, "stock"),
+        held=_integer(item, "held"),
+        sold=_integer(item, "sold"),
+        updated_at=_text(item, "updated_at"),
+        sold_before=_integer(item, "sold_before") if "sold_before" in item else 0,
     )
 
 
@@ -341,14 +434,19 @@ def _from_purchase(purchase: Purchase) -> Item:
 
 
 def _to_purchase(item: Item) -> Purchase:
+    taken = _value(item, "taken", "M")
+    try:
+        taken_from = {int(index): int(tickets["N"]) for index, tickets in taken.items()}
+    except (ValueError, KeyError):
+        raise UnreadableRecord(f"Record {item['pk']['S']}: attribute taken does not map shards to tickets.") from None
     return Purchase(
         purchase_id=item["pk"]["S"].partition("#")[2],
-        item_id=int(item["item_id"]["N"]),
-        generation=int(item["generation"]["N"]),
-        buyer_id=item["buyer_id"]["S"] if "buyer_id" in item else None,
-        quantity=int(item["quantity"]["N"]),
-        status=item["status"]["S"],
-        taken={int(index): int(tickets["N"]) for index, tickets in item["taken"]["M"].items()},
-        fingerprint=item["fingerprint"]["S"],
-        created_at=item["created_at"]["S"],
+        item_id=_integer(item, "item_id"),
+        generation=_integer(item, "generation"),
+        buyer_id=_text(item, "buyer_id") if "buyer_id" in item else None,
+        quantity=_integer(item, "quantity"),
+        status=_text(item, "status"),
+        taken=taken_from,
+        fingerprint=_text(item, "fingerprint"),
+        created_at=_text(item, "created_at"),
     )

@@ -200,7 +200,7 @@ def test_resets_while_buyers_are_at_work_lose_and_double_nothing(world: World, e
     answers = run_processes(world, engine, shares, meanwhile=reset_again_and_again)
 
     bought = assert_each_key_bought_once(answers)
-    records = {record.purchase_id: record.generation for record in world.store.purchases(ITEM)}
+    records = {record.purchase_id: record.generation for record in world.records()}
     assert records.keys() == bought.keys()
     sold = Counter(records.values())
     assert sold.keys() == set(range(1, len(shard_counts) + 2))

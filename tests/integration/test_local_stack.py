@@ -77,7 +77,7 @@ class TestRoles:
             ("BuyTicketFunction", {"get_item", "put_item", "update_item"}),
             ("InventoryFunction", {"get_item"}),
             ("AuditFunction", {"get_item", "scan"}),
-            ("ResetFunction", {"get_item", "put_item"}),
+            ("ResetFunction", {"get_item", "put_item", "update_item"}),
         ],
     )
     def test_a_role_allows_what_its_function_needs_and_nothing_else(

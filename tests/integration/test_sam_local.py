@@ -12,7 +12,7 @@ from local import sam
 from local.api import call
 from local.process import free_port
 from local.sam_local import SamLocal, docker_answers
-from tests.support import ROOT, need
+from tests.support import ROOT, eventually, need
 
 EVENTS = sorted((ROOT / "events").glob("*/*.json"))
 NAMES = [str(event.relative_to(ROOT / "events")) for event in EVENTS]
@@ -57,5 +57,7 @@ def test_the_api_sells_a_ticket_out_of_a_container(containers: SamLocal, tmp_pat
         status, receipt = call("POST", f"{url}/buy_ticket", {"item_id": 77})
         assert status == 201
         assert call("GET", f"{url}/purchases/{json.loads(receipt)['purchase_id']}")[0] == 200
-        after = json.loads(call("GET", f"{url}/inventory?item_id=77")[1])
+        after = eventually(  # it may be a second old
+            lambda: json.loads(call("GET", f"{url}/inventory?item_id=77")[1]), lambda seen: seen["current_stock"] != 3
+        )
         assert (after["current_stock"], after["total_purchases"]) == (2, 1)

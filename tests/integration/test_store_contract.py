@@ -196,7 +196,7 @@ def test_the_scan_finds_all_of_an_item_on_every_page_and_nothing_else(world: Wor
     for start in range(0, len(records), 25):
         puts = [{"PutRequest": {"Item": _from_purchase(record)}} for record in records[start : start + 25]]
         world.client.batch_write_item(RequestItems={world.table: puts})
-    found = list(world.store.purchases(ITEM))
+    found = world.records()
     assert {record.purchase_id for record in found} == {r.purchase_id for r in records if r.item_id == ITEM}
     assert len(found) == 3600
 

@@ -87,7 +87,13 @@ def look(world: World) -> None:
 
 def inventory(world: World) -> None:
     meter(world).reset()
-    world.catalogue.inventory(ITEM)
+    world.catalogue.recent_inventory(ITEM)
+
+
+def inventory_again(world: World) -> None:
+    world.catalogue.recent_inventory(ITEM)
+    meter(world).reset()
+    world.catalogue.recent_inventory(ITEM)
 
 
 def meter(world: World) -> Metered:
@@ -101,7 +107,8 @@ OUTCOMES: dict[str, tuple[Callable[[World], None], int, float, float]] = {
     "sold out, remembered for a second, no key": (sold_out(None), 0, 0, 0),
     "sold out, remembered for a second, with a key": (sold_out(KEY), 1, 0, 1),
     "sold out, the first of a second in a process": (look, 3, 0, 1 + SHARDS + 2 * SHARDS),
-    "`GET /inventory`": (inventory, 2, 0, 1 + SHARDS),
+    "`GET /inventory`, the first of a second in a process": (inventory, 2, 0, 1 + SHARDS),
+    "`GET /inventory`, later in that second": (inventory_again, 0, 0, 0),
 }
 
 

@@ -1,13 +1,18 @@
 """Starting sales anew, reading them, and holding records against counters."""
 
+import json
 from typing import Any
 
 import pytest
 
-from tests.support import ITEM, TABLE, World, raises
-from ticketing.audit import audit
-from ticketing.errors import Contended, NotFound
-from ticketing.rules import MAX_SHARDS, Bought
+from tests.support import ITEM, TABLE, World, lost_reply, raises
+from ticketing.audit import BUDGET_SECONDS as AUDIT_BUDGET_SECONDS
+from ticketing.audit import PROBLEMS_MAX, audit
+from ticketing.catalogue import BUDGET_SECONDS as CATALOGUE_BUDGET_SECONDS
+from ticketing.catalogue import ResetDone
+from ticketing.errors import Busy, GenerationChanged, InvalidRequest, KeyReusedForReset, NotFound, Reason
+from ticketing.retry import ATTEMPTS_MAX, LATE_COMMIT_SECONDS
+from ticketing.rules import MAX_SHARDS, RESET_KEYS_MAX, Bought, SoldOut
 
 
 def sell(world: World, count: int, quantity: int = 1) -> list[Bought]:
@@ -32,7 +37,7 @@ class TestReset:
     def test_the_first_one_opens_the_original_item(self, world: World) -> None:
         inventory = world.catalogue.reset(ITEM, stock=None, item_name=None, shard_count=None)
         assert (inventory.sale.item_name, inventory.sale.capacity) == ("Item A - Concert Ticket", 100)
-        assert inventory == world.catalogue.inventory(ITEM)
+        assert inventory.inventory == world.catalogue.inventory(ITEM)
 
     def test_the_next_one_keeps_what_it_is_not_told_and_counts_the_generation(self, world: World) -> None:
         world.catalogue.reset(ITEM, stock=60, item_name="Concert", shard_count=3)
@@ -59,7 +64,7 @@ class TestReset:
         world.open_sale(stock=100, shards=20)
         office = world.box_office()
         office.buy(office.order(ITEM, 1, None, None))
-        world.client.before("put_item", lambda: None, raises(KeyboardInterrupt()))
+        world.client.before("update_item", raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             world.catalogue.reset(ITEM, stock=4, item_name=None, shard_count=4)
         world.catalogue.reset(ITEM, stock=4, item_name=None, shard_count=4)
@@ -68,10 +73,10 @@ class TestReset:
         world.assert_exact(sold=4)
 
     def test_a_reset_that_has_no_time_left_stops_and_can_be_repeated(self, world: World) -> None:
-        world.client.before("put_item", *[lambda: world.clock.sleep(3)] * 4)
-        with pytest.raises(Contended):
+        world.client.before("update_item", *[lambda: world.clock.sleep(3)] * 4)
+        with pytest.raises(Busy):
             world.catalogue.reset(ITEM, stock=100, item_name=None, shard_count=10)
-        assert world.client.count("put_item") == 4, "a call started after the budget was spent"
+        assert world.client.count("update_item") == 4, "a call started after the budget was spent"
         world.open_sale(stock=100, shards=10)
         world.assert_exact(sold=0)
 
@@ -95,11 +100,137 @@ class TestReset:
             )  # fmt: skip
 
         world.client.before("put_item", *[rival] * 100)
-        with pytest.raises(Contended):
+        with pytest.raises(Busy):
             world.catalogue.reset(ITEM, stock=9, item_name=None, shard_count=1)
 
 
+RESET_KEY = "reset-0123456789abcdef"
+
+
+class TestOneResetTakesEffectOnce:
+    """One request of an organiser takes effect once, whatever becomes of its replies."""
+
+    @staticmethod
+    def reset(world: World, key: str | None = RESET_KEY, stock: int = 3, **more: Any) -> ResetDone:
+        return world.catalogue.reset(ITEM, stock=stock, item_name=None, shard_count=1, key=key, **more)
+
+    def test_a_lost_reply_and_a_repeat_do_not_sell_the_seats_again(self, world: World) -> None:
+        """Reset of 3, reply lost; buy 3; the same reset again: it was six receipts for three seats."""
+        self.reset(world)
+        sell(world, 3)
+        again = self.reset(world)
+        assert again.replayed
+        assert (again.sale.generation, again.inventory.shards[0].stock) == (1, 0)
+        office = world.box_office()
+        assert office.buy(office.order(ITEM, 1, None, None)) == SoldOut(left=0)
+        world.assert_exact(sold=3)
+
+    @pytest.mark.parametrize("key", [RESET_KEY, None])
+    @pytest.mark.parametrize("call", ["put_item", "update_item"])
+    def test_a_reply_lost_inside_one_request_opens_one_generation(
+        self, world: World, call: str, key: str | None
+    ) -> None:
+        world.client.after(call, raises(lost_reply()))
+        done = self.reset(world, key)
+        assert (done.sale.generation, done.replayed) == (1, False)
+        world.assert_exact(sold=0)
+
+    def test_a_repeat_opens_what_the_first_one_left_closed(self, world: World) -> None:
+        world.open_sale(stock=40, shards=4)
+        world.client.before("update_item", lambda: None, raises(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            world.catalogue.reset(ITEM, stock=8, item_name=None, shard_count=2, key=RESET_KEY)
+        again = world.catalogue.reset(ITEM, stock=8, item_name=None, shard_count=2, key=RESET_KEY)
+        assert again.replayed
+        assert {shard.generation for shard in world.store.read_stored_shards(again.sale)[0]} == {2}
+        world.assert_exact(sold=0)
+
+    def test_a_repeat_after_another_reset_changes_nothing(self, world: World) -> None:
+        self.reset(world)
+        self.reset(world, key="another-0123456789")
+        with pytest.raises(GenerationChanged, match=r"opened generation 1\. The sale is at generation 2"):
+            self.reset(world)
+        assert world.catalogue.inventory(ITEM).sale.generation == 2
+
+    def test_a_key_belongs_to_what_was_asked_for(self, world: World) -> None:
+        self.reset(world)
+        with pytest.raises(KeyReusedForReset):
+            self.reset(world, stock=4)
+        assert world.catalogue.inventory(ITEM).sale.generation == 1
+
+    def test_the_last_keys_are_remembered_and_the_record_stays_small(self, world: World) -> None:
+        keys = [f"{number:04}-{'k' * 240}" for number in range(RESET_KEYS_MAX + 2)]
+        for key in keys:
+            self.reset(world, key)
+        for key in keys[-RESET_KEYS_MAX:-1]:
+            with pytest.raises(GenerationChanged):
+                self.reset(world, key)
+        last = self.reset(world, keys[-1])
+        assert last.replayed
+        assert len(last.sale.reset_keys) == RESET_KEYS_MAX
+        item = world.client.get_item(TableName=TABLE, Key={"pk": {"S": "item#1"}})["Item"]
+        assert len(json.dumps(item)) < 2500
+
+    @pytest.mark.parametrize(("expected", "takes_effect"), [(1, True), (0, False), (2, False)])
+    def test_the_generation_that_is_expected_must_be_there(
+        self, world: World, expected: int, takes_effect: bool
+    ) -> None:
+        world.open_sale(stock=5)
+        if takes_effect:
+            assert self.reset(world, None, expected_generation=expected).sale.generation == 2
+        else:
+            with pytest.raises(GenerationChanged, match="at generation 1"):
+                self.reset(world, None, expected_generation=expected)
+            assert world.catalogue.inventory(ITEM).sale.generation == 1
+
+    def test_a_new_item_has_generation_0(self, world: World) -> None:
+        assert self.reset(world, None, expected_generation=0).sale.generation == 1
+
+    @pytest.mark.parametrize(
+        ("key", "expected", "words"),
+        [
+            (RESET_KEY, None, "Send the same request again: it takes effect once."),
+            (None, 1, "Send the same request again: it takes effect once."),
+            (None, None, "Look at its generation before you send"),
+        ],
+    )
+    def test_a_repeat_is_recommended_only_where_it_is_safe(
+        self, world: World, key: str | None, expected: int | None, words: str
+    ) -> None:
+        world.open_sale(stock=5)
+        world.client.before("put_item", *[raises(lost_reply())] * ATTEMPTS_MAX)
+        with pytest.raises(Busy) as caught:
+            self.reset(world, key, expected_generation=expected)
+        assert caught.value.reason is Reason.IN_DOUBT
+        assert words in caught.value.remedy
+        assert caught.value.retry_after_seconds == LATE_COMMIT_SECONDS
+
+
 class TestInventory:
+    def test_however_many_look_the_sale_is_read_once_a_second(self, world: World) -> None:
+        world.open_sale(stock=5)
+        for _ in range(100):
+            world.catalogue.recent_inventory(ITEM)
+            world.clock.now += 0.02
+        assert world.client.count("get_item") == world.client.count("batch_get_item") == 2
+
+    @pytest.mark.parametrize(("later", "is_read_again"), [(0.99, False), (1.0, True), (-5.0, True)])
+    def test_what_is_remembered_is_younger_than_a_second(self, world: World, later: float, is_read_again: bool) -> None:
+        world.open_sale(stock=5)
+        world.catalogue.recent_inventory(ITEM)
+        sell(world, 2)
+        world.clock.now += later
+        stock = world.catalogue.recent_inventory(ITEM).shards[0].stock
+        assert stock == (3 if is_read_again else 5)
+
+    def test_its_second_begins_before_it_is_read(self, world: World) -> None:
+        world.open_sale(stock=5)
+        world.client.after("batch_get_item", lambda: world.clock.sleep(0.9))
+        world.catalogue.recent_inventory(ITEM)
+        sell(world, 1)
+        world.clock.now += 0.2
+        assert world.catalogue.recent_inventory(ITEM).shards[0].stock == 4
+
     def test_an_unknown_item(self, world: World) -> None:
         with pytest.raises(NotFound):
             world.catalogue.inventory(ITEM)
@@ -116,7 +247,7 @@ class TestInventory:
         world.open_sale(stock=5)
         again = lambda: world.catalogue.reset(ITEM, stock=8, item_name=None, shard_count=1)  # noqa: E731
         world.client.before("batch_get_item", *[again] * 100)
-        with pytest.raises(Contended):
+        with pytest.raises(Busy):
             world.catalogue.inventory(ITEM)
 
     def test_it_was_updated_when_the_last_ticket_moved(self, world: World) -> None:
@@ -126,13 +257,46 @@ class TestInventory:
         assert world.catalogue.inventory(ITEM).updated_at == bought.purchase.created_at
 
 
+class TestDeadlines:
+    """No store call starts after the request's budget is spent: Lambda would kill the function in the midst of it."""
+
+    @pytest.mark.parametrize("slow", ["get_item", "batch_get_item"])
+    def test_inventory(self, world: World, slow: str) -> None:
+        world.open_sale(stock=5)
+        self.assert_last(world, slow, lambda: world.catalogue.inventory(ITEM), CATALOGUE_BUDGET_SECONDS)
+
+    @pytest.mark.parametrize("slow", ["get_item", "put_item", "update_item"])
+    def test_reset(self, world: World, slow: str) -> None:
+        world.open_sale(stock=5)
+        reset: Any = lambda: world.catalogue.reset(ITEM, stock=5, item_name=None, shard_count=4)  # noqa: E731
+        self.assert_last(world, slow, reset, CATALOGUE_BUDGET_SECONDS)
+
+    @pytest.mark.parametrize("slow", ["get_item", "batch_get_item", "scan"])
+    def test_audit(self, world: World, slow: str) -> None:
+        world.open_sale(stock=5)
+        run: Any = lambda: audit(world.store, ITEM, surroundings=world.surroundings())  # noqa: E731
+        self.assert_last(world, slow, run, AUDIT_BUDGET_SECONDS)
+
+    @staticmethod
+    def assert_last(world: World, slow: str, request: Any, budget: float) -> None:
+        def time_out() -> None:
+            world.clock.sleep(budget)
+            raise lost_reply()
+
+        world.client.before(slow, time_out)
+        with pytest.raises(Busy):
+            request()
+        assert world.client.calls[-1] == slow
+        assert world.client.count(slow) == 1
+
+
 class TestAudit:
     def test_it_agrees_at_rest_with_records_of_older_generations_beside(self, world: World) -> None:
         world.open_sale(stock=20, shards=4)
         sell(world, 3)
         world.open_sale(stock=20, shards=4)
         sell(world, 2, quantity=7)
-        result = audit(world.store, ITEM, clock=world.clock)
+        result = audit(world.store, ITEM)
         assert result.problems == []
         assert (result.purchase_records, result.tickets_in_records, result.sold, result.stock) == (2, 14, 14, 6)
 
@@ -182,3 +346,105 @@ class TestAudit:
         reset: Any = lambda: world.catalogue.reset(ITEM, stock=8, item_name=None, shard_count=1)  # noqa: E731
         world.client.before("batch_get_item", lambda: None, reset)
         assert "was reset" in audit(world.store, ITEM).problems[-1]
+
+    def test_tickets_of_older_generations_are_compared_with_their_records(self, world: World) -> None:
+        """A receipt of the sale before is as good as one of this one, and its record may vanish as well."""
+        world.open_sale(stock=20, shards=2)
+        sell(world, 5)
+        world.open_sale(stock=20, shards=4)
+        first = sell(world, 2, quantity=3)
+        world.open_sale(stock=20, shards=1)
+        assert audit(world.store, ITEM).problems == []
+        purchase = first[0].purchase
+        world.client.delete_item(TableName=TABLE, Key={"pk": {"S": f"purchase#{purchase.purchase_id}"}})
+        (problem,) = audit(world.store, ITEM).problems
+        (shard,) = purchase.taken
+        assert problem.startswith(f"Shard {shard}: its records of earlier generations hold ")
+
+    def test_a_generation_that_is_opened_by_its_buyers_is_compared_too(self, world: World) -> None:
+        world.open_sale(stock=8, shards=4)
+        sell(world, 3)
+        world.client.before("update_item", raises(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            world.catalogue.reset(ITEM, stock=8, item_name=None, shard_count=4)
+        assert audit(world.store, ITEM).problems == []
+        sell(world, 2)
+        result = audit(world.store, ITEM)
+        assert (result.problems, result.sold, result.stock) == ([], 2, 6)
+
+    @pytest.mark.parametrize(
+        ("expression", "problem"),
+        [
+            ("REMOVE quantity", "attribute quantity is missing."),
+            ("REMOVE taken", "attribute taken is missing."),
+            ("REMOVE item_id", "attribute item_id is missing."),
+            ("SET quantity = :text", "attribute quantity is of type S, not N."),
+            ("SET item_id = :text", "attribute item_id is of type S, not N."),
+            ("SET taken = :text", "attribute taken is of type S, not M."),
+            ("SET taken = :map", "attribute taken does not map shards to tickets."),
+            ("SET generation = :fraction", "attribute generation is no whole number."),
+        ],
+    )
+    def test_an_odd_record_is_a_named_problem(self, world: World, expression: str, problem: str) -> None:
+        world.open_sale(stock=5, shards=1)
+        bought = sell(world, 2)[0]
+        key = f"purchase#{bought.purchase.purchase_id}"
+        values = {":text": {"S": "x"}, ":map": {"M": {"x": {"S": "y"}}}, ":fraction": {"N": "1.5"}}
+        used = {name: value for name, value in values.items() if name in expression}
+        world.client.update_item(
+            TableName=TABLE,
+            Key={"pk": {"S": key}},
+            UpdateExpression=expression,
+            **({"ExpressionAttributeValues": used} if used else {}),
+        )
+        result = audit(world.store, ITEM)
+        assert f"Record {key}: {problem}" in result.problems
+        assert (result.purchase_records, result.sold) == (1, 2)
+
+    @pytest.mark.parametrize("attribute", ["stock", "sold", "generation", "updated_at"])
+    def test_an_odd_shard_is_a_named_problem(self, world: World, attribute: str) -> None:
+        world.open_sale(stock=5, shards=2)
+        sell(world, 2)
+        key = "item#1#stock#01"
+        world.client.update_item(TableName=TABLE, Key={"pk": {"S": key}}, UpdateExpression=f"REMOVE {attribute}")
+        result = audit(world.store, ITEM)
+        assert f"Record {key}: attribute {attribute} is missing." in result.problems
+        assert result.purchase_records == 2
+
+    def test_many_odd_records_are_counted(self, world: World) -> None:
+        world.open_sale(stock=100, shards=1)
+        for bought in sell(world, PROBLEMS_MAX + 3):
+            tamper(world, f"purchase#{bought.purchase.purchase_id}", "SET quantity = :n", n=2)
+        problems = audit(world.store, ITEM).problems
+        assert len(problems) == PROBLEMS_MAX + 1
+        assert problems[-1] == "There are 3 more such records."
+
+    def test_an_audit_out_of_time_says_what_it_counted_and_goes_on_there(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Pages of three items, and each takes so long that three of them are all that one request can read."""
+        world.open_sale(stock=40, shards=4)
+        sell(world, 10, quantity=2)
+        scan = world.client._client.scan
+
+        def slow_page(**request: Any) -> Any:
+            world.clock.sleep(6)
+            return scan(**request, Limit=3)
+
+        monkeypatch.setattr(world.client._client, "scan", slow_page)
+        results = [audit(world.store, ITEM, surroundings=world.surroundings())]
+        while results[-1].cursor:
+            began = world.clock()
+            results.append(audit(world.store, ITEM, surroundings=world.surroundings(), cursor=results[-1].cursor))
+            assert world.clock() - began <= AUDIT_BUDGET_SECONDS
+        counted = [result.purchase_records for result in results]
+        assert len(counted) > 1
+        assert counted == sorted(counted)
+        assert (results[-1].purchase_records, results[-1].tickets_in_records) == (10, 20)
+        assert results[-1].problems == []
+
+    def test_a_cursor_that_is_none_is_refused(self, world: World) -> None:
+        world.open_sale(stock=5)
+        for cursor in ("x", "eJwDAAAAAAE=", "ö"):
+            with pytest.raises(InvalidRequest, match="no cursor"):
+                audit(world.store, ITEM, cursor=cursor)

@@ -14,6 +14,7 @@ import pytest
 from tests.support import ITEM, ROOT, World, lost_reply, raises, service_error, template
 from ticketing import http
 from ticketing.http import PROBLEMS
+from ticketing.retry import ATTEMPTS_MAX
 from ticketing.schemas import MAX_BODY_BYTES, Audit, Inventory, Problem, Receipt, Service
 
 EVENTS = ROOT / "events"
@@ -113,6 +114,8 @@ def functions(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         ("buy_ticket", "box_office", world.box_office()),
         ("inventory", "catalogue", world.catalogue),
         ("admin", "store", world.store),
+        ("admin", "surroundings", world.surroundings()),
+        ("admin", "catalogue", world.catalogue),
     ):
         monkeypatch.setattr(importlib.import_module(f"{name}.app"), attribute, part)
     log = io.StringIO()
@@ -286,9 +289,12 @@ def test_busy_says_when_to_come_back_and_whether_the_outcome_is_known(functions:
 def test_busy_with_an_unknown_outcome_says_so(functions: Functions) -> None:
     functions.world.open_sale(stock=5)
     functions.world.client.before("transact_write_items", *[raises(lost_reply())] * 200)
-    problem = json.loads(functions.buy(Idempotency_Key=KEY)["body"])
+    result = functions.buy(Idempotency_Key=KEY)
+    problem = json.loads(result["body"])
     assert "may have been made" in problem["detail"]
     assert problem["purchase_id"]
+    assert problem["reason"] == "in_doubt"
+    assert header(result, "Retry-After") == "10", "when a late attempt has taken effect, or never does"
 
 
 def test_a_bug_behind_a_lost_reply_is_busy_to_the_buyer_and_an_error_in_the_log(functions: Functions) -> None:
@@ -304,17 +310,32 @@ def test_a_bug_behind_a_lost_reply_is_busy_to_the_buyer_and_an_error_in_the_log(
     ("function", "event", "call"),
     [
         ("inventory", "inventory/inventory.json", "get_item"),
+        ("inventory", "inventory/inventory.json", "batch_get_item"),
         ("buy_ticket", "buy_ticket/get_purchase.json", "get_item"),
+        ("admin", "admin/reset.json", "get_item"),
         ("admin", "admin/reset.json", "put_item"),
+        ("admin", "admin/reset.json", "update_item"),
+        ("admin", "admin/audit.json", "get_item"),
+        ("admin", "admin/audit.json", "scan"),
     ],
 )
-def test_a_store_without_an_answer_is_busy_everywhere(
+def test_a_store_without_an_answer_is_asked_again_everywhere(
     function: str, event: str, call: str, functions: Functions
 ) -> None:
+    """One broken connection is nothing: the first call after a freeze meets one. A store that stays silent is busy."""
     functions.world.open_sale(stock=5)
+    functions.buy(Idempotency_Key=KEY)
+    once = load(event)
     functions.world.client.before(call, raises(lost_reply()))
-    result = functions.call(function, load(event))
-    assert (result["statusCode"], header(result, "Retry-After")) == (503, "1")
+    assert functions.call(function, once)["statusCode"] in {200, 404}
+    functions.world.clock.now += 1
+    functions.world.client.before(call, *[raises(lost_reply())] * ATTEMPTS_MAX)
+    result = functions.call(function, once)
+    assert result["statusCode"] == 503
+    assert json.loads(result["body"])["reason"] in {"store_silent", "in_doubt"}
+    assert int(header(result, "Retry-After") or 0) >= 1
+    line = [line for line in functions.lines() if "status" in line][-1]
+    assert (line["level"], "ReadTimeoutError" in line["exception"]) == ("ERROR", True), "why is for the operator to see"
 
 
 def test_a_bug_becomes_internal_error_with_the_request_id_and_one_line_with_the_traceback(functions: Functions) -> None:
@@ -462,6 +483,59 @@ def test_reset_keeps_what_it_is_not_told(functions: Functions) -> None:
     assert (again["initial_stock"], again["current_stock"], again["total_purchases"]) == (50, 50, 0)
     assert again["item_name"] == "Item A – Concert Ticket"  # noqa: RUF001
     assert again["generation"] == 2
+
+
+def resetting(body: Any, **headers: str) -> dict[str, Any]:
+    """events/admin/reset.json with another body and more headers."""
+    event = load("admin/reset.json")
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return event | {"body": json.dumps(body), "headers": names, "multiValueHeaders": None}
+
+
+def test_a_repeated_reset_answers_the_sale_that_the_first_one_opened(functions: Functions) -> None:
+    event = resetting({"stock": 3}, Idempotency_Key=KEY)
+    first = functions.call("admin", event)
+    assert header(first, "Idempotent-Replayed") is None
+    for _ in range(3):
+        assert functions.buy()["statusCode"] == 201
+    again = functions.call("admin", event)
+    assert (again["statusCode"], header(again, "Idempotent-Replayed")) == (200, "true")
+    sale = json.loads(again["body"])
+    assert (sale["generation"], sale["current_stock"], sale["total_purchases"]) == (1, 0, 3)
+    assert functions.buy()["statusCode"] == 409
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "code"),
+    [
+        (resetting({"stock": 4}, Idempotency_Key=KEY), 422, "idempotency_key_reused"),
+        (resetting({"stock": 4, "expected_generation": 7}), 409, "generation_changed"),
+        (resetting({"stock": 4, "expected_generation": -1}), 422, "invalid_request"),
+        (resetting({"stock": 4}, Idempotency_Key="short"), 400, "invalid_request"),
+    ],
+)
+def test_a_reset_that_is_refused_changes_nothing(event: Any, status: int, code: str, functions: Functions) -> None:
+    functions.call("admin", resetting({"stock": 3}, Idempotency_Key=KEY))
+    result = functions.call("admin", event)
+    assert (result["statusCode"], json.loads(result["body"])["code"]) == (status, code)
+    assert functions.world.catalogue.inventory(ITEM).sale.generation == 1
+
+
+def test_the_inventory_may_be_kept_for_a_second_and_has_a_tag(functions: Functions) -> None:
+    functions.world.open_sale(stock=5)
+    event = load("inventory/inventory.json")
+    first = functions.call("inventory", event)
+    assert header(first, "Cache-Control") == "public, max-age=1"
+    tag = header(first, "ETag")
+    assert tag
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        again = functions.call("inventory", event | {"headers": {"If-None-Match": known}, "multiValueHeaders": None})
+        assert (again["statusCode"], again["body"], header(again, "ETag")) == (304, "", tag)
+    functions.buy()
+    functions.world.clock.now += 1
+    changed = functions.call("inventory", event | {"headers": {"If-None-Match": tag}, "multiValueHeaders": None})
+    assert changed["statusCode"] == 200
+    assert header(changed, "ETag") != tag
 
 
 def test_docs_are_swagger_ui_over_the_document_beside_them(functions: Functions) -> None:

@@ -4,19 +4,13 @@ import random
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, CredentialRetrievalError, EndpointConnectionError
+from botocore.exceptions import ClientError, ConnectTimeoutError, CredentialRetrievalError, EndpointConnectionError
 
 from tests.support import ITEM, World, cancelled, lost_reply, raises, service_error
-from ticketing.errors import Busy, NotFound
+from ticketing.errors import Busy, NotFound, Reason
+from ticketing.retry import ATTEMPTS_MAX, BACKOFF_BASE_SECONDS, BACKOFF_CAP_SECONDS, LATE_COMMIT_SECONDS, Surroundings
 from ticketing.rules import Bought, KeyReused, Order, SoldOut
-from ticketing.selling import (
-    BACKOFF_BASE_SECONDS,
-    BACKOFF_CAP_SECONDS,
-    BUDGET_SECONDS,
-    MAX_ATTEMPTS,
-    BoxOffice,
-    Effort,
-)
+from ticketing.selling import BUDGET_SECONDS, STALE_SECONDS, BoxOffice, Effort
 
 KEY = "0123456789abcdef"
 
@@ -263,7 +257,7 @@ class TestTrouble:
 
         def lose_it_and_start_anew() -> None:
             # The reset dies before it comes to the shard: an attempt under way could still commit there.
-            world.client.before("put_item", lambda: None, raises(KeyboardInterrupt()))
+            world.client.before("update_item", raises(KeyboardInterrupt()))
             with pytest.raises(KeyboardInterrupt):
                 world.catalogue.reset(ITEM, stock=0, item_name=None, shard_count=1)
             world.clock.now += 1
@@ -276,11 +270,43 @@ class TestTrouble:
 
     def test_no_answer_at_all_is_busy_and_says_that_the_outcome_is_unknown(self, world: World) -> None:
         world.open_sale(stock=10)
-        world.client.before("transact_write_items", *[raises(lost_reply())] * MAX_ATTEMPTS)
+        world.client.before("transact_write_items", *[raises(lost_reply())] * ATTEMPTS_MAX)
         with pytest.raises(Busy) as caught:
             buy(world.box_office())
         assert caught.value.purchase_id
+        assert caught.value.reason is Reason.IN_DOUBT
+        assert caught.value.retry_after_seconds == LATE_COMMIT_SECONDS
+
+    @pytest.mark.parametrize(
+        "trouble",
+        [
+            EndpointConnectionError(endpoint_url="http://store"),
+            ConnectTimeoutError(endpoint_url="http://store"),
+            CredentialRetrievalError(provider="container", error_msg="none"),
+        ],
+        ids=str,
+    )
+    def test_an_attempt_that_never_got_a_connection_bought_nothing(self, world: World, trouble: Exception) -> None:
+        world.open_sale(stock=10)
+        world.client.before("transact_write_items", *[raises(trouble)] * ATTEMPTS_MAX)
+        with pytest.raises(Busy) as caught:
+            buy(world.box_office())
+        assert (caught.value.reason, caught.value.purchase_id) == (Reason.STORE_SILENT, None)
         assert 1 <= caught.value.retry_after_seconds <= 3
+
+    def test_a_store_that_cannot_be_reached_is_not_called_a_crowd(self, world: World) -> None:
+        world.client.before("get_item", *[raises(EndpointConnectionError(endpoint_url="http://store"))] * ATTEMPTS_MAX)
+        with pytest.raises(Busy) as caught:
+            buy(world.box_office())
+        assert caught.value.reason is Reason.STORE_SILENT
+
+    @pytest.mark.parametrize(("key", "words"), [(KEY, "same Idempotency-Key"), (None, "Look its purchase_id up")])
+    def test_a_retry_is_recommended_only_where_it_is_safe(self, world: World, key: str | None, words: str) -> None:
+        world.open_sale(stock=10)
+        world.client.before("transact_write_items", *[raises(lost_reply())] * ATTEMPTS_MAX)
+        with pytest.raises(Busy) as caught:
+            buy(world.box_office(), key=key)
+        assert words in caught.value.remedy
 
     def test_endless_conflicts_end_with_the_budget(self, world: World) -> None:
         world.open_sale(stock=10)
@@ -288,7 +314,7 @@ class TestTrouble:
         world.client.before("transact_write_items", *[raises(cancelled("TransactionConflict", "None"))] * 1000)
         with pytest.raises(Busy) as caught:
             buy(world.box_office())
-        assert caught.value.purchase_id is None
+        assert (caught.value.purchase_id, caught.value.reason) == (None, Reason.CONTENTION)
         assert world.clock() - start <= BUDGET_SECONDS
 
     def test_each_pause_is_drawn_up_to_twice_the_longest_one_before(self, world: World) -> None:
@@ -308,10 +334,10 @@ class TestTrouble:
     def test_a_clock_that_stands_still_does_not_keep_a_buyer_for_ever(self, world: World) -> None:
         world.open_sale(stock=10)
         world.client.before("transact_write_items", *[raises(cancelled("TransactionConflict", "None"))] * 1000)
-        office = BoxOffice(world.store, clock=lambda: 0.0, random=random.Random(1), sleep=lambda _: None)
+        office = BoxOffice(world.store, Surroundings(lambda: 0.0, random.Random(1), lambda _: None))
         with pytest.raises(Busy):
             buy(office)
-        assert world.client.count("transact_write_items") == MAX_ATTEMPTS
+        assert world.client.count("transact_write_items") == ATTEMPTS_MAX
 
     @pytest.mark.parametrize("slow", ["get_item", "batch_get_item", "transact_get_items", "transact_write_items"])
     def test_no_call_starts_after_the_deadline(self, world: World, slow: str) -> None:
@@ -331,7 +357,7 @@ class TestTrouble:
         assert world.client.calls[-1] == slow
 
     def test_a_shard_is_not_opened_after_the_deadline(self, world: World) -> None:
-        world.client.before("put_item", lambda: None, raises(KeyboardInterrupt()))
+        world.client.before("update_item", raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             world.catalogue.reset(ITEM, stock=5, item_name=None, shard_count=1)
         world.client.before("transact_write_items", lambda: world.clock.sleep(BUDGET_SECONDS))
@@ -460,7 +486,7 @@ class TestMemory:
         world.clock.now += 0.9
         world.client.after("get_item", lambda: world.clock.sleep(0.9))
         buy(office)
-        world.client.before("put_item", lambda: None, raises(KeyboardInterrupt()))
+        world.client.before("update_item", raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             world.catalogue.reset(ITEM, stock=5, item_name=None, shard_count=1)
         world.clock.now += 0.2
@@ -480,6 +506,47 @@ class TestMemory:
             buy(office)
             world.clock.now += 0.1
         assert world.client.count("get_item") == 3
+
+    def test_throttled_settings_a_few_seconds_old_still_sell(self, world: World) -> None:
+        """Whoever looks at the sale reads the same key, and may use its reads up."""
+        world.open_sale(stock=5)
+        office = world.box_office()
+        buy(office)
+        world.clock.now += STALE_SECONDS - 0.1
+        world.client.before("get_item", raises(service_error("ThrottlingException")))
+        assert isinstance(buy(office), Bought)
+        assert world.clock.slept == []
+        world.clock.now += 0.2
+        world.client.before("get_item", *[raises(service_error("ThrottlingException"))] * ATTEMPTS_MAX)
+        with pytest.raises(Busy):
+            buy(office)
+        world.client.heal()
+        world.assert_exact(sold=2)
+
+    def test_throttled_settings_never_sell_out(self, world: World) -> None:
+        """A reset that died after its announcement: the old shards say nothing of the new tickets."""
+        world.open_sale(stock=0, shards=1)
+        office = world.box_office()
+        buy(office)
+        world.client.before("update_item", raises(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            world.catalogue.reset(ITEM, stock=5, item_name=None, shard_count=1)
+        world.clock.now += 2
+        world.client.before("get_item", raises(service_error("ThrottlingException")))
+        assert isinstance(buy(office), Bought)
+        world.assert_exact(sold=1)
+
+    def test_throttled_settings_of_a_generation_that_is_over_sell_nothing_of_it(self, world: World) -> None:
+        world.open_sale(stock=5, shards=1)
+        office = world.box_office()
+        buy(office)
+        world.open_sale(stock=5, shards=1)
+        world.clock.now += 2
+        world.client.before("get_item", raises(service_error("ThrottlingException")))
+        outcome = buy(office)
+        assert isinstance(outcome, Bought)
+        assert outcome.purchase.generation == 2
+        world.assert_exact(sold=1)
 
     def test_an_empty_shard_is_not_asked_twice(self, world: World) -> None:
         world.open_sale(stock=40, shards=4)
@@ -523,7 +590,7 @@ class TestGenerations:
 
     def test_a_reset_that_died_after_the_announcement_is_finished_by_the_buyers(self, world: World) -> None:
         world.open_sale(stock=5, shards=4)
-        world.client.before("put_item", lambda: None, raises(KeyboardInterrupt()))
+        world.client.before("update_item", raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             world.catalogue.reset(ITEM, stock=8, item_name=None, shard_count=4)
         office = world.box_office()
@@ -531,7 +598,7 @@ class TestGenerations:
         world.assert_exact(sold=8)
 
     def test_a_sale_that_was_only_announced_opens_itself(self, world: World) -> None:
-        world.client.before("put_item", lambda: None, raises(KeyboardInterrupt()))
+        world.client.before("update_item", raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             world.catalogue.reset(ITEM, stock=10, item_name=None, shard_count=4)
         office = world.box_office()

@@ -56,11 +56,7 @@ def test_every_read_is_consistent_and_every_refusal_shows_the_item(world: World)
 def test_the_audit_reads_records_consistently(world: World) -> None:
     """A record that a plain scan does not show yet would be missing in a table that is right."""
     world.open_sale(stock=1)
-    scans: list[Any] = []
-    events = world.client.meta.events
-    events.register("provide-client-params.dynamodb.Scan", lambda params, **_: scans.append(params), "audit")
-    try:
-        audit(world.store, ITEM)
-    finally:
-        events.unregister("provide-client-params.dynamodb.Scan", unique_id="audit")
+    world.client.requests.clear()
+    audit(world.store, ITEM)
+    scans = [request for request in world.client.requests if "FilterExpression" in request]
     assert [scan["ConsistentRead"] for scan in scans] == [True]

@@ -12,7 +12,9 @@ from samtranslator.translator.managed_policy_translator import ManagedPolicyLoad
 from samtranslator.translator.transform import transform
 
 from tests.support import eventually, template
+from ticketing import audit, catalogue, selling
 from ticketing.schemas import Problem
+from ticketing.store import connect
 
 PARTITION_POLICIES = {
     name: f"arn:aws:iam::aws:policy/{name}"
@@ -24,7 +26,7 @@ ACTIONS = {
     "BuyTicketFunctionRole": READ | {"dynamodb:PutItem", "dynamodb:UpdateItem"},
     "InventoryFunctionRole": READ,
     "AuditFunctionRole": READ | {"dynamodb:Scan"},
-    "ResetFunctionRole": {"dynamodb:GetItem", "dynamodb:PutItem"},
+    "ResetFunctionRole": READ | {"dynamodb:PutItem", "dynamodb:UpdateItem"},
 }
 
 
@@ -152,6 +154,32 @@ def test_every_function_is_python_3_13_and_traced_and_buyers_ones_are_restored_f
         assert properties["Architectures"] == [{"Ref": "Architecture"}]
         assert properties["LoggingConfig"] == {"LogGroup": {"Ref": "FunctionLogs"}}
     assert len(of_type("AWS::Lambda::Alias")) == len(of_type("AWS::Lambda::Version")) == len(functions)
+
+
+def test_every_request_ends_with_an_answer_of_ours() -> None:
+    """Budget + the slowest store call < Lambda's time-out < the 29 s after which API Gateway gives up."""
+    config: Any = connect().meta.config
+    slowest_call = config.connect_timeout + config.read_timeout
+    budgets = {
+        "BuyTicketFunction": selling.BUDGET_SECONDS,
+        "InventoryFunction": catalogue.BUDGET_SECONDS,
+        "AuditFunction": audit.BUDGET_SECONDS,
+        "ResetFunction": catalogue.BUDGET_SECONDS,
+    }
+    functions = of_type("AWS::Lambda::Function")
+    assert functions.keys() == budgets.keys()
+    for name, function in functions.items():
+        assert budgets[name] + slowest_call < function["Properties"]["Timeout"] < 29, name
+
+
+def test_whoever_looks_is_throttled_before_whoever_buys() -> None:
+    (stage,) = of_type("AWS::ApiGateway::Stage").values()
+    everything, looking = stage["Properties"]["MethodSettings"]
+    assert (everything["ResourcePath"], everything["ThrottlingRateLimit"]) == ("/*", {"Ref": "RateLimit"})
+    assert (looking["ResourcePath"], looking["HttpMethod"]) == ("/inventory", "GET")
+    assert looking["ThrottlingRateLimit"] == {"Ref": "InventoryRateLimit"}
+    parameters = template()["Parameters"]
+    assert parameters["InventoryRateLimit"]["Default"] * 3 <= parameters["RateLimit"]["Default"]
 
 
 def test_no_log_stays_for_ever() -> None:
