@@ -16,11 +16,22 @@ import botocore.exceptions
 import botocore.session
 import httpx
 
-from proof.answers import BUSY_STATUSES, STATUS_OK, NotAsPromised, body_of, excerpt, problem_of, retry_after_seconds
+from proof.answers import (
+    BUSY_STATUSES,
+    STATUS_OK,
+    UNKNOWN_STATUSES,
+    NotAsPromised,
+    body_of,
+    excerpt,
+    problem_of,
+    retry_after_seconds,
+)
 from proof.client import Target, pause_seconds
 from proof.history import Audit, Inventory, Reset, Sample
 
 LOOPBACK_REGION = "us-east-1"
+# Not 500: that is a bug, and would be one again.
+SENT_AGAIN = BUSY_STATUSES | UNKNOWN_STATUSES - {500}
 
 
 class NotUsable(Exception):
@@ -132,14 +143,14 @@ class Admin:
         body |= {} if item_name is None else {"item_name": item_name}
         body |= {} if shards is None else {"shards": shards}
         started_at = time.monotonic()
-        response = self._call("POST", "/reset", body, key=str(uuid.uuid4()))
+        response, attempts = self._send("POST", "/reset", body, key=str(uuid.uuid4()))
         self._demand_ok(
             response,
             "POST /reset",
             "Deploy a test stage with the parameter AllowReset=true, and sign with credentials that may call it.",
         )
         inventory = _shaped(response, Inventory, "POST /reset")
-        return Reset(inventory.generation, stock, started_at, time.monotonic())
+        return Reset(inventory.generation, stock, started_at, time.monotonic(), attempts)
 
     def audit(self) -> Audit:
         """The counters and the records of the current generation, at rest."""
@@ -152,26 +163,37 @@ class Admin:
                 return audit
             path = f"/audit/{self.item_id}?{urllib.parse.urlencode({'cursor': audit.cursor})}"
 
-    def _call(
+    def _call(self, method: str, path: str) -> httpx.Response:
+        return self._send(method, path)[0]
+
+    def _send(
         self, method: str, path: str, body: dict[str, Any] | None = None, key: str | None = None
-    ) -> httpx.Response:
-        """A signed call, repeated while the service is busy. No call here does harm when it is made twice."""
+    ) -> tuple[httpx.Response, int]:
+        """Make a signed call, which has a key or changes nothing; return the answer and the number of attempts.
+
+        It is sent again while the service is busy or does not answer, until patience ends.
+        """
         auth = None if path.startswith("/inventory") else self._auth
         headers = {} if key is None else {"Idempotency-Key": key}
         deadline = time.monotonic() + self._target.patience_seconds
         attempts = 0
         while True:
             attempts += 1
+            response, lost = None, None
             try:
                 response = self._http.request(method, path, json=body, auth=auth, headers=headers)
             except httpx.ConnectError as error:
                 raise NotUsable(f"No server answers at {self._target.url} ({error}).", "Check --url.") from error
             except httpx.RequestError as error:
-                what = f"{method} {path} got no answer: {type(error).__name__} {error}".strip()
-                raise NotUsable(what, "See the service's log; --timeout gives it longer.") from error
-            pause = pause_seconds(attempts, retry_after_seconds(response), self._draw)
-            if response.status_code not in BUSY_STATUSES or time.monotonic() + pause > deadline:
-                return response
+                lost = error
+            asked_for = None if response is None else retry_after_seconds(response)
+            pause = pause_seconds(attempts, asked_for, self._draw)
+            is_over = time.monotonic() + pause > deadline
+            if response is not None and (is_over or response.status_code not in SENT_AGAIN):
+                return response, attempts
+            if is_over:
+                what = f"{method} {path} got no answer: {type(lost).__name__} {lost}".strip()
+                raise NotUsable(what, "See the service's log; --timeout gives it longer.") from lost
             time.sleep(pause)
 
     def _demand_ok(self, response: httpx.Response, call: str, remedy: str) -> None:

@@ -11,12 +11,12 @@ before `t` have bought in the end, and no fewer than the receipts that had arriv
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import inf
 
 from msgspec import Struct, structs
 
-from proof.history import NOT_DEFINITE, RECEIPTS, REFUSALS, Attempt, History, Kind, Receipt, Request, Violation
+from proof.history import NOT_DEFINITE, RECEIPTS, REFUSALS, Attempt, History, Kind, Receipt, Request, Reset, Violation
 
 EVIDENCE_LINES_MAX = 8
 
@@ -239,6 +239,8 @@ def no_sale_in_a_wrong_generation(seen: Seen) -> Iterator[Violation]:
         number = purchase.receipt.generation
         generation = by_number.get(number)
         expected = "a receipt of a generation that was open at some instant between request and answer"
+        if generation is None and number in _opened_twice(seen.history):
+            continue  # told of as that
         if generation is None:
             found = f"generation {number}, which no reset of this sale has opened"
         elif purchase.first_sent_at > generation.closed_at:
@@ -248,6 +250,31 @@ def no_sale_in_a_wrong_generation(seen: Seen) -> Iterator[Violation]:
         else:
             continue
         yield Violation("G1", "sold_in_a_wrong_generation", expected, found, (seen.purchase_line(purchase),))
+
+
+def a_reset_takes_effect_once(seen: Seen) -> Iterator[Violation]:
+    """G3: one reset, sent again with its key because no answer came, opens one generation."""
+    for number, reset in _opened_twice(seen.history).items():
+        yield Violation(
+            "G3",
+            "reset_took_effect_twice",
+            "one generation opened by one reset, however often it is sent with its key",
+            f"generation {number} by an attempt without an answer, and generation {reset.generation} by another one",
+            (f"POST /reset, {reset.attempts} attempts, {reset.started_at:.3f}-{reset.ended_at:.3f} s",),
+        )
+
+
+def _opened_twice(history: History) -> dict[int, Reset]:
+    """Generations between two resets of the history, for which only the second one's earlier attempts can be to blame.
+
+    Of what was before the first reset nothing is known.
+    """
+    return {
+        number: reset
+        for before, reset in pairwise(history.resets)
+        for number in range(before.generation + 1, reset.generation)
+        if reset.attempts > 1
+    }
 
 
 def no_undersell(seen: Seen) -> Iterator[Violation]:
@@ -485,6 +512,7 @@ RULES: tuple[Callable[[Seen], Iterator[Violation]], ...] = (
     no_undersell,
     counters_add_up,
     no_sale_in_a_wrong_generation,
+    a_reset_takes_effect_once,
     a_receipt_is_not_followed_by_a_refusal,
     one_purchase_belongs_to_one_key,
     a_key_belongs_to_one_request,

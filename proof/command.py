@@ -20,13 +20,13 @@ from rich.console import Console
 from proof import EXIT_INTERRUPTED, report
 from proof.admin import Admin, NotUsable, signer
 from proof.client import Target
-from proof.conductor import Plan, Result, run
+from proof.conductor import Plan, Result, run, worst
 from proof.crowd import WorkerDied
 from proof.history import Inventory
-from proof.scenarios import Scenario, Size, scenarios
+from proof.scenarios import Scenario, Size, Verdict, scenarios
 
 LOCAL_URL = "http://127.0.0.1:8000/live"
-EXIT_PASSED, EXIT_FAILED, EXIT_NOT_USABLE = 0, 1, 2
+EXIT_PASSED, EXIT_FAILED, EXIT_NOT_USABLE, EXIT_INCONCLUSIVE = 0, 1, 2, 3
 # On this machine as many as the original's own proof had: its 1,000 requests of 2.05 s took 41 s. The local stack has a
 # process per request under way, four per core, and answers 429 to the rest. Lambda has them by the hundred.
 IN_FLIGHT_LOOPBACK, IN_FLIGHT_ELSEWHERE = 50, 200
@@ -42,6 +42,7 @@ exit status:
   0   all tests passed
   1   a guarantee is broken; the counter-example is printed
   2   the proof could not be carried out: usage, no server, no admin routes
+  3   nothing wrong was found, but a test could not look at what it is there for; it says what
   130 interrupted; the item is left in the middle of a test
 
 examples:
@@ -94,17 +95,20 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-class Verdict(Struct, frozen=True):
+class Ending(Struct, frozen=True):
     """How the proof ended. `text` is what the report says."""
 
     exit_status: int
     text: str
 
 
-PASSED: Final = Verdict(EXIT_PASSED, "passed")
-FAILED: Final = Verdict(EXIT_FAILED, "failed")
-NOT_USABLE: Final = Verdict(EXIT_NOT_USABLE, "not usable")
-INTERRUPTED: Final = Verdict(EXIT_INTERRUPTED, "interrupted")
+ENDINGS: Final = {
+    Verdict.PASSED: Ending(EXIT_PASSED, "passed"),
+    Verdict.FAILED: Ending(EXIT_FAILED, "failed"),
+    Verdict.INCONCLUSIVE: Ending(EXIT_INCONCLUSIVE, "inconclusive"),
+}
+NOT_USABLE: Final = Ending(EXIT_NOT_USABLE, "not usable")
+INTERRUPTED: Final = Ending(EXIT_INTERRUPTED, "interrupted")
 END: Final = b"\0"
 
 
@@ -119,8 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started_at = datetime.now(UTC)
     seed = random.randrange(2**32) if options.seed is None else options.seed
     results: list[Result] = []
-    verdict = _unless_interrupted(lambda: _carry_out(options, seed, screen, results))
-    if verdict is INTERRUPTED:
+    ending = _unless_interrupted(lambda: _carry_out(options, seed, screen, results))
+    if ending is INTERRUPTED:
         screen.take_over()
         screen.say(f"\nInterrupted {screen.how_far()}. {len(results)} tests were complete.", style="bold red")
         if screen.has_begun:
@@ -132,19 +136,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=seed,
             started_at=started_at,
             results=results,
-            verdict=verdict.text,
+            verdict=ending.text,
         )
         report.write(options.report, machines)
-    return verdict.exit_status
+    return ending.exit_status
 
 
-def _unless_interrupted(work: Callable[[], Verdict]) -> Verdict:
+def _unless_interrupted(work: Callable[[], Ending]) -> Ending:
     """Return what `work` returns or raise what it raises; INTERRUPTED at Ctrl-C, whatever it is doing then.
 
     It runs in a thread of its own, and this one waits. Ctrl-C as an exception in the midst of the work could come
     where exceptions are dropped, or interrupt the ending of what it has to end.
     """
-    outcomes: list[Verdict | BaseException] = []
+    outcomes: list[Ending | BaseException] = []
     # The system may hand a signal to any thread, and that wakes no other one. A byte in a pipe does.
     waiting, waking = os.pipe()
     os.set_blocking(waking, False)
@@ -174,7 +178,7 @@ def _unless_interrupted(work: Callable[[], Verdict]) -> Verdict:
     return outcome
 
 
-def _carry_out(options: argparse.Namespace, seed: int, screen: report.Screen, results: list[Result]) -> Verdict:
+def _carry_out(options: argparse.Namespace, seed: int, screen: report.Screen, results: list[Result]) -> Ending:
     try:
         return _prove(options, seed, screen, results)
     except NotUsable as error:
@@ -186,7 +190,7 @@ def _carry_out(options: argparse.Namespace, seed: int, screen: report.Screen, re
     return NOT_USABLE
 
 
-def _prove(options: argparse.Namespace, seed: int, screen: report.Screen, results: list[Result]) -> Verdict:
+def _prove(options: argparse.Namespace, seed: int, screen: report.Screen, results: list[Result]) -> Ending:
     target = Target(options.url, options.timeout, options.patience)
     chosen = _chosen(options)
     screen.greet()
@@ -215,13 +219,13 @@ def _prove(options: argparse.Namespace, seed: int, screen: report.Screen, result
         finally:
             _give_back(admin, before, results, screen)
     screen.summary(results, complete=options.only is None)
-    return PASSED if all(result.passed for result in results) else FAILED
+    return ENDINGS[worst(results)]
 
 
 def _give_back(admin: Admin, before: Inventory | None, results: Sequence[Result], screen: report.Screen) -> None:
     """The item gets its stock back, unless its state may tell what went wrong."""
     screen.landed()
-    if not all(result.passed for result in results):
+    if worst(results) is Verdict.FAILED:
         screen.say(f"\nItem {admin.item_id} is left as it is, to be looked into.")
     elif before is not None:
         with contextlib.suppress(NotUsable):

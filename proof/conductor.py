@@ -15,7 +15,7 @@ from proof.client import Buyers, Target
 from proof.crowd import Crowd
 from proof.figures import figures_of
 from proof.history import History, Kind, Lookup, Request, Reset, Sample
-from proof.scenarios import Check, Outcome, Scenario, Size, comeback_orders, common_checks
+from proof.scenarios import Check, Outcome, Scenario, Size, Verdict, comeback_orders, common_checks
 
 SAMPLE_INTERVAL_SECONDS = 0.2
 
@@ -45,9 +45,18 @@ class Result(Struct, frozen=True):
     checks: list[Check]
 
     @property
-    def passed(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.outcome.violations and all(each.holds for each in self.checks)
+    def verdict(self) -> Verdict:
+        """Failed if anything is wrong, otherwise inconclusive if any check looked at nothing."""
+        verdicts = {check.verdict for check in self.checks}
+        if self.outcome.violations or Verdict.FAILED in verdicts:
+            return Verdict.FAILED
+        return Verdict.INCONCLUSIVE if Verdict.INCONCLUSIVE in verdicts else Verdict.PASSED
+
+
+def worst(results: Sequence[Result]) -> Verdict:
+    """The verdict on all tests together."""
+    verdicts = {result.verdict for result in results}
+    return next((one for one in (Verdict.FAILED, Verdict.INCONCLUSIVE) if one in verdicts), Verdict.PASSED)
 
 
 class Watcher(Protocol):
@@ -88,7 +97,9 @@ class Sampler:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(SAMPLE_INTERVAL_SECONDS if self.samples else 0):
+        pause = 0.0
+        while not self._stop.wait(pause):
+            pause = SAMPLE_INTERVAL_SECONDS
             sample = self._admin.sample()
             if sample is not None:
                 self.samples.append(sample)
@@ -126,7 +137,7 @@ def run(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Resul
     )
     violations = check(history)
     outcome = Outcome(plan.size, history, sale, after, figures_of(sale), final.inventory, audit, violations)
-    checks = [*scenario.checks(outcome), *common_checks(outcome)]
+    checks = [*scenario.checks(outcome), *common_checks(outcome, refuses=scenario.refuses)]
     return Result(scenario, outcome, checks)
 
 

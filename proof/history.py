@@ -72,12 +72,16 @@ class Request(Struct, frozen=True):
 
 
 class Reset(Struct, frozen=True):
-    """A call that opened a new generation of the sale."""
+    """A call that opened a new generation of the sale, at some instant between `started_at` and `ended_at`.
+
+    attempts: how often it was sent, with one key: each attempt without an answer may have taken effect.
+    """
 
     generation: int
     capacity: int
     started_at: float
     ended_at: float
+    attempts: int = 1
 
 
 class Inventory(Struct, frozen=True):

@@ -14,13 +14,15 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from proof.conductor import Result
+from proof.conductor import Result, worst
 from proof.figures import Figures
 from proof.history import RECEIPTS, REFUSALS, Kind, Request, Sample, Violation
-from proof.scenarios import Scenario
+from proof.scenarios import Scenario, Verdict
 
 LINE = "=" * 70
 PROGRESS_STEP = 100
+MARKS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.INCONCLUSIVE: "?"}
+STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.INCONCLUSIVE: "yellow"}
 
 GUARANTEES = {
     "G1": "No oversell",
@@ -145,14 +147,16 @@ class Screen:
         )
         self.say("\nVERIFICATION:")
         for check in result.checks:
-            self.say(f"  {'✓' if check.holds else '✗'} {check.text}", style="green" if check.holds else "red")
+            self.say(f"  {MARKS[check.verdict]} {check.text}", style=STYLES[check.verdict])
         for violation in result.outcome.violations:
             self._violation(violation)
         number = result.scenario.number
-        if result.passed:
-            self.say(f"\nTEST {number} PASSED!{result.scenario.praise}", style="bold green")
-        else:
-            self.say(f"\nTEST {number} FAILED!", style="bold red")
+        words = {
+            Verdict.PASSED: f"PASSED!{result.scenario.praise}",
+            Verdict.FAILED: "FAILED!",
+            Verdict.INCONCLUSIVE: "INCONCLUSIVE: nothing wrong was found, but the lines with ? looked at nothing.",
+        }
+        self.say(f"\nTEST {number} {words[result.verdict]}", style=f"bold {STYLES[result.verdict]}")
 
     def _violation(self, violation: Violation) -> None:
         more = f" ({violation.count} such cases; this is the first)" if violation.count > 1 else ""
@@ -167,13 +171,21 @@ class Screen:
         self.headline("TEST SUMMARY")
         for result in results:
             figures = result.outcome.figures
-            verdict = "PASSED" if result.passed else "FAILED"
+            verdict = result.verdict.upper()
             self.say(
                 f"TEST {result.scenario.number}: {result.scenario.name}: {verdict} "
                 f"({figures.requests} requests in {figures.seconds:.2f}s, {figures.peak_in_flight} in flight at once)",
-                style="green" if result.passed else "red",
+                style=STYLES[result.verdict],
             )
-        if not all(result.passed for result in results):
+        overall = worst(results)
+        if overall is Verdict.INCONCLUSIVE:
+            numbers = [str(result.scenario.number) for result in results if result.verdict is overall]
+            self.say(
+                f"\nThe proof is INCONCLUSIVE: tests {', '.join(numbers)} could not look at what they are there for.\n"
+                "Nothing wrong was found. Run it again, with more buyers or with more requests in flight.",
+                style="bold yellow",
+            )
+        elif overall is Verdict.FAILED:
             broken = sorted({violation.guarantee for result in results for violation in result.outcome.violations})
             named = ", ".join(f"{number} {GUARANTEES[number]}" for number in broken)
             self.say(f"\nThe inventory system is NOT CORRECT{': ' + named if named else '.'}", style="bold red")
@@ -220,7 +232,7 @@ def _results_text(figures: Figures) -> str:
 def document(
     *, url: str, item_id: int, seed: int, started_at: datetime, results: Sequence[Result], verdict: str
 ) -> dict[str, Any]:
-    """The report for machines. `verdict` is "passed", "failed", "interrupted" or "not usable"."""
+    """The report for machines. `verdict` is "passed", "failed", "inconclusive", "interrupted" or "not usable"."""
     return {
         "url": url,
         "item_id": item_id,
@@ -238,7 +250,7 @@ def document(
                 "number": result.scenario.number,
                 "name": result.scenario.name,
                 "title": result.scenario.title,
-                "passed": result.passed,
+                "verdict": result.verdict,
                 "figures": result.outcome.figures,
                 "resets": result.outcome.history.resets,
                 "samples": len(result.outcome.history.samples),

@@ -3,6 +3,7 @@
 import random
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
 
 from msgspec import Struct, structs
 
@@ -22,11 +23,27 @@ class Size(Struct, frozen=True):
     processes: int = 4
 
 
+class Verdict(StrEnum):
+    """What a check or a test found. INCONCLUSIVE: nothing wrong, but it could not look at what it is there for."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+
+
 class Check(Struct, frozen=True):
-    """One line of the verdict."""
+    """One line of the verdict. looked_at: of how much it speaks; a check that looked at nothing shows nothing."""
 
     text: str
     holds: bool
+    looked_at: int = 1
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it found."""
+        if not self.looked_at:
+            return Verdict.INCONCLUSIVE
+        return Verdict.PASSED if self.holds else Verdict.FAILED
 
 
 class Outcome(Struct, frozen=True):
@@ -71,6 +88,7 @@ class Scenario(Struct, frozen=True):
 
     `orders` makes the buyers of an item; those of stage 1 start together with a reset, those of stage 2 well after it.
     `reset_after` says after how many answers that is. `comes_back` sends the keys that bought once more, afterwards.
+    `refuses`: there are more buyers than tickets, so that some must be refused.
     """
 
     number: int
@@ -83,6 +101,7 @@ class Scenario(Struct, frozen=True):
     praise: str = ""
     reset_after: int | None = None
     comes_back: bool = False
+    refuses: bool = True
 
 
 def scenarios(size: Size) -> list[Scenario]:
@@ -119,6 +138,7 @@ def _basic(size: Size) -> Scenario:
         launching=f"Launching {tickets} concurrent purchase attempts...",
         processes=1,
         orders=_single(tickets),
+        refuses=False,
         checks=lambda outcome: [
             Check(f"All {tickets} purchases succeeded", _purchases(outcome) == tickets),
             Check("Final inventory is 0", outcome.stock == 0),
@@ -137,6 +157,7 @@ def _overselling(size: Size) -> Scenario:
         processes=1,
         orders=_single(size.buyers),
         checks=_exactly,
+        refuses=size.buyers > size.tickets,
         praise=" No race conditions detected!",
     )
 
@@ -152,8 +173,13 @@ def _processes(size: Size) -> Scenario:
         orders=_single(attempts * size.processes),
         checks=lambda outcome: [
             *_exactly(outcome),
-            Check(f"{size.processes} separate processes bought", outcome.figures.processes == size.processes),
+            Check(
+                f"{outcome.figures.processes} of {size.processes} separate processes sent requests",
+                True,
+                looked_at=int(outcome.figures.processes == size.processes),
+            ),
         ],
+        refuses=size.buyers > size.tickets,
         praise=" No race conditions between processes!",
     )
 
@@ -168,6 +194,7 @@ def _exactly_once(size: Size) -> Scenario:
         processes=size.processes,
         orders=lambda item_id, _draw: [_order(number, item_id, copies=2) for number in range(1, buyers + 1)],
         checks=_exactly_once_checks,
+        refuses=buyers > tickets,
         praise=" No key bought twice!",
         comes_back=True,
     )
@@ -200,8 +227,9 @@ def _quantities(size: Size) -> Scenario:
 
     def orders(item_id: int, draw: random.Random) -> list[Order]:
         # Those who want a single ticket come last: they leave nothing behind.
-        several = [draw.randint(1, QUANTITY_MAX) for _ in range(buyers - buyers // 10)]
-        quantities = several + [1] * (buyers // 10)
+        singles = max(1, buyers // 10)
+        several = [draw.randint(1, QUANTITY_MAX) for _ in range(buyers - singles)]
+        quantities = several + [1] * singles
         return [_order(number, item_id, quantity) for number, quantity in enumerate(quantities, start=1)]
 
     return Scenario(
@@ -229,7 +257,9 @@ def _accounted(outcome: Outcome) -> Check:
 
 def _no_overselling(outcome: Outcome) -> Check:
     fine = outcome.free_of("oversold", "counter_is_negative", "sold_in_a_wrong_generation")
-    return Check("NO OVERSELLING (inventory never went negative)", fine)
+    receipts, samples = len(outcome.history.lookups), len(outcome.history.samples)
+    text = f"NO OVERSELLING (inventory never went negative): {receipts} receipts, {samples} samples"
+    return Check(text, fine, looked_at=receipts)
 
 
 def _exactly(outcome: Outcome) -> list[Check]:
@@ -254,19 +284,21 @@ def _exactly_once_checks(outcome: Outcome) -> list[Check]:
     refused = sum(request.last.receipt is None for request in other)
     return [
         Check(f"Exactly {tickets} keys bought, each of them once", once and _purchases(outcome) == 2 * tickets),
-        Check(f"Both copies of each got the same receipt ({figures.replays} replays)", same),
+        Check(f"Both copies of each got the same receipt ({figures.replays} replays)", same, figures.replays),
         _accounted(outcome),
         Check("Final inventory is 0 (not negative!)", outcome.stock == 0),
         Check(f"Database has exactly {tickets} purchase records", outcome.records == tickets),
         _no_overselling(outcome),
-        Check(f"Copies were under way together ({figures.pairs_overlapping} pairs)", figures.pairs_overlapping > 0),
+        Check(f"Copies were in flight together ({figures.pairs_overlapping} pairs)", True, figures.pairs_overlapping),
         Check(
             f'{replayed} of {len(again)} keys sent again after the sale got their receipt, not "sold out"',
-            replayed == len(again) > 0,
+            replayed == len(again),
+            looked_at=len(again),
         ),
         Check(
             f"{refused} of {len(other)} keys sent with another request were refused",
             refused == len(other) >= probes and outcome.free_of("key_and_request"),
+            looked_at=len(other),
         ),
     ]
 
@@ -276,8 +308,8 @@ def _reset_checks(outcome: Outcome) -> list[Check]:
     old, new = (reset.generation for reset in outcome.history.resets)
     sold_before, sold_after = outcome.tickets_of(old), outcome.tickets_of(new)
     return [
-        Check("The reset opened a new generation", new != old),
-        Check(f"Generation {old} sold {sold_before} of its {tickets} tickets", 0 < sold_before <= tickets),
+        Check(f"The reset opened a new generation ({new} after {old})", new != old),
+        Check(f"Generation {old} sold {sold_before} of its {tickets} tickets", sold_before <= tickets, sold_before),
         Check(f"Generation {new} sold exactly {tickets}", sold_after == tickets),
         _accounted(outcome),
         Check("Final inventory is 0 (not negative!)", outcome.stock == 0),
@@ -294,8 +326,10 @@ def _quantity_checks(outcome: Outcome) -> list[Check]:
     return [
         Check(f"{sold} tickets sold and {outcome.stock} free add up to {tickets}", sold + outcome.stock == tickets),
         Check(
-            f"Nothing stranded: {outcome.stock} free, and the smallest purchase refused was of {smallest}",
-            bool(refused) and outcome.stock < smallest,
+            f"Nothing stranded: {outcome.stock} free, and the smallest of {len(refused)} purchases refused was of "
+            f"{smallest}",
+            outcome.stock < smallest,
+            looked_at=len(refused),
         ),
         _accounted(outcome),
         Check(
@@ -306,20 +340,31 @@ def _quantity_checks(outcome: Outcome) -> list[Check]:
     ]
 
 
-def common_checks(outcome: Outcome) -> list[Check]:
-    """What holds in every test, beyond the words of the system before this one."""
+def common_checks(outcome: Outcome, *, refuses: bool) -> list[Check]:
+    """What holds in every test, beyond the words of the system before this one. refuses: somebody must be refused."""
     history, figures = outcome.history, outcome.figures
+    lookups, samples, refusals = len(history.lookups), len(history.samples), figures.sold_out + figures.not_enough_left
     found = outcome.free_of("record_is_missing", "record_differs", "record_not_readable")
+    truly_refused = Check(
+        f"Every refusal was true: too few tickets were free ({refusals} refusals)",
+        outcome.free_of("undersold", "untrue_figure_in_a_refusal"),
+        looked_at=refusals,
+    )
     return [
-        Check(f"Every receipt was found again, unchanged ({len(history.lookups)} lookups)", found),
+        Check(f"Every receipt was found again, unchanged ({lookups} lookups)", found, lookups),
+        *([truly_refused] if refuses or refusals else []),
         Check(
-            "Every refusal was true: too few tickets were free",
-            outcome.free_of("undersold", "untrue_figure_in_a_refusal"),
-        ),
-        Check(
-            f"Stock, held and sold added up in all {len(history.samples)} samples taken during the sale",
+            f"Stock, held and sold added up in all {samples} samples taken during the sale",
             outcome.free_of("counter_is_negative", "counters_do_not_add_up"),
+            looked_at=samples,
         ),
-        Check("The audit agrees with the receipts", outcome.free_of("audit_disagrees", "figures_disagree")),
-        Check(f"Requests really overlapped ({figures.peak_in_flight} in flight at once)", figures.peak_in_flight > 1),
+        Check(
+            f"The audit agrees with the receipts ({outcome.records} records)",
+            outcome.free_of("audit_disagrees", "figures_disagree"),
+        ),
+        Check(
+            f"Requests really overlapped ({figures.peak_in_flight} in flight at once)",
+            True,
+            looked_at=int(figures.peak_in_flight > 1),
+        ),
     ]

@@ -71,7 +71,7 @@ class Attempts:
 
         Raises OutOfTime at the deadline or after ATTEMPTS_MAX attempts, and whatever else `attempt` raises.
         """
-        while self.count < ATTEMPTS_MAX:
+        for _ in range(ATTEMPTS_MAX):
             self.count += 1
             try:
                 return attempt()

@@ -47,6 +47,7 @@ class Service:
         self.sold = 0
         self.item_name = "Item A - Concert Ticket"
         self.records: dict[str, Record] = {}
+        self.reset_keys: set[str | None] = set()
         self._calls = itertools.count(1)
 
     def now_and_then(self) -> bool:
@@ -84,13 +85,19 @@ class Service:
         record = self.records.get(purchase_id)
         return (200, asdict(record)) if record else problem(404, "not_found")
 
-    def reset(self, stock: int) -> Answer:
-        """POST /reset."""
+    def reset(self, stock: int, key: str | None) -> Answer:
+        """POST /reset, which takes effect once per key."""
         with self.lock:
-            self.generation += 1
-            self.capacity = self.stock = stock
-            self.sold = 0
+            if key is None or key not in self.reset_keys:
+                self.open_generation(stock)
+                self.reset_keys.add(key)
         return self.inventory()
+
+    def open_generation(self, stock: int) -> None:
+        """Start the sale again."""
+        self.generation += 1
+        self.capacity = self.stock = stock
+        self.sold = 0
 
     def inventory(self) -> Answer:
         """GET /inventory."""
@@ -227,7 +234,7 @@ class AuditLies(LosesRecords):
 class DoublesAtReset(Service):
     """Sells from the old generation what it has already opened as the new one: the reset is not one step."""
 
-    def reset(self, stock: int) -> Answer:
+    def reset(self, stock: int, key: str | None) -> Answer:
         with self.lock:
             self.capacity = self.stock = stock
         time.sleep(0.05)
@@ -295,6 +302,46 @@ class Crowded(Service):
         return (502, {"message": "Internal server error"}) if self.now_and_then() else answer
 
 
+class LosesResetReplies(Service):
+    """Right: the first reply to each reset is lost after it took effect, and its key tells the second one."""
+
+    def reset(self, stock: int, key: str | None) -> Answer:
+        is_first = key not in self.reset_keys
+        answer = super().reset(stock, key)
+        return problem(503, "busy") if is_first else answer
+
+
+class ResetsTwice(LosesResetReplies):
+    """Loses the first reply as well, and forgets the key."""
+
+    def reset(self, stock: int, key: str | None) -> Answer:
+        answer = super().reset(stock, key)
+        if answer[0] == 200:
+            with self.lock:
+                self.open_generation(stock)
+            return self.inventory()
+        return answer
+
+
+class ShowsNothing(Service):
+    """Right, but it shows its inventory to nobody from a reset until the first receipt is looked up."""
+
+    shows = True
+
+    def reset(self, stock: int, key: str | None) -> Answer:
+        self.shows = True
+        answer = super().reset(stock, key)
+        self.shows = False
+        return answer
+
+    def look_up(self, purchase_id: str) -> Answer:
+        self.shows = True
+        return super().look_up(purchase_id)
+
+    def inventory(self) -> Answer:
+        return super().inventory() if self.shows else problem(503, "busy")
+
+
 class WithoutAdmin(Service):
     """Deployed for real: no reset."""
 
@@ -313,7 +360,7 @@ def answer_to(service: Service, method: str, path: str, headers: Message, body: 
         case ["GET", "inventory"]:
             return service.inventory()
         case ["POST", "reset"] if signed:
-            return service.reset(body["stock"])
+            return service.reset(body["stock"], headers["Idempotency-Key"])
         case ["GET", "audit", _] if signed:
             return service.audit()
     return 403, {"message": "Missing Authentication Token"}

@@ -57,6 +57,24 @@ def sample(stock: int, sold: int, generation: int = 1) -> Sample:
     return Sample(50.0, 50.1, inventory(stock, sold, generation))
 
 
+def test_a_generation_between_two_resets_is_the_second_ones_lost_attempt() -> None:
+    """Only where it was sent again: otherwise somebody else has reset the sale, and that is another matter."""
+    third = structs.replace(SECOND, generation=3, attempts=2)
+    purchase = buyer("a", bought(10.1, 10.2, "p", generation=2))
+    found = {each.rule for each in check(History((purchase,), (FIRST, third)))}
+    assert "reset_took_effect_twice" in found
+    assert "sold_in_a_wrong_generation" not in found
+    once = structs.replace(third, attempts=1)
+    found = {each.rule for each in check(History((purchase,), (FIRST, once)))}
+    assert "reset_took_effect_twice" not in found
+    assert "sold_in_a_wrong_generation" in found
+
+
+def test_a_reset_that_was_sent_twice_and_took_effect_once_is_no_fault() -> None:
+    second = structs.replace(SECOND, attempts=5)
+    assert not check(History((buyer("a", bought(11, 12, "p", generation=2)),), (FIRST, second)))
+
+
 def audit(records: int, tickets: int, sold: int | None = None, generation: int = 1, agrees: bool = True) -> Audit:
     """An audit of two tickets."""
     sold = tickets if sold is None else sold

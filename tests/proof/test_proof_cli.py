@@ -142,6 +142,57 @@ def demand_violation(document: dict[str, Any], guarantee: str, rule: str) -> Non
     assert found[rule]["evidence"]
 
 
+def test_a_reset_whose_reply_is_lost_is_sent_again_with_its_key_and_accuses_nobody(prove_here: ProveHere) -> None:
+    status, output, document = prove_here(services.LosesResetReplies(), "--only", "1,5")
+    assert status == 0, output
+    assert [reset["attempts"] for test in document["tests"] for reset in test["resets"]] == [2, 2, 2]
+
+
+def test_a_reset_that_takes_effect_twice_is_caught(prove_here: ProveHere) -> None:
+    status, output, document = prove_here(services.ResetsTwice(), "--only", "5")
+    assert status == 1, output
+    demand_violation(document, "G3", "reset_took_effect_twice")
+    assert "which no reset of this sale has opened" not in output
+
+
+def test_a_test_that_could_not_look_is_inconclusive(prove_here: ProveHere) -> None:
+    status, output, document = prove_here(services.ShowsNothing(), "--only", "2")
+    assert status == 3, output
+    assert "? Stock, held and sold added up in all 0 samples" in output
+    assert "TEST 2 INCONCLUSIVE" in output
+    assert "The proof is INCONCLUSIVE: tests 2 could not look" in output
+    assert "PASSED" not in output
+    assert "is CORRECT" not in output
+    assert "NOT CORRECT" not in output
+    assert document["verdict"] == document["tests"][0]["verdict"] == "inconclusive"
+
+
+def test_what_is_wrong_is_no_less_wrong_where_a_test_could_not_look(prove_here: ProveHere) -> None:
+    class Both(services.ShowsNothing, services.Oversells):
+        """Two faults."""
+
+    status, output, document = prove_here(Both(), "--only", "2")
+    assert status == 1, output
+    assert document["verdict"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("tickets", "buyers", "processes", "shards"),
+    [(2, 200, 4, 1), (2, 2, 2, 1), (3, 4, 4, 100), (7, 9, 3, 2), (20, 20, 2, 1)],
+)
+def test_every_test_works_at_odd_sizes_or_says_why_not(
+    tickets: int, buyers: int, processes: int, shards: int, prove_here: ProveHere
+) -> None:
+    size = ("--tickets", tickets, "--buyers", buyers, "--processes", processes, "--shards", shards)
+    status, output, document = prove_here(services.Service(), *map(str, size))
+    assert status in {0, 3}, output
+    for test in document["tests"]:
+        unseen = [check for check in test["checks"] if not check["looked_at"]]
+        assert test["verdict"] == ("inconclusive" if unseen else "passed")
+        assert not test["violations"]
+    assert (status == 3) == ("INCONCLUSIVE" in output)
+
+
 def test_no_server(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["--url", "http://127.0.0.1:9/live", "--report", str(report)])
     output = capsys.readouterr().out

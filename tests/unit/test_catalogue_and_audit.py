@@ -443,6 +443,16 @@ class TestAudit:
         assert (results[-1].purchase_records, results[-1].tickets_in_records) == (10, 20)
         assert results[-1].problems == []
 
+    def test_an_audit_has_as_many_pages_as_it_has_time_for(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """More than a request has attempts at one call: those are for calls that fail."""
+        pages = ATTEMPTS_MAX + 20
+        world.open_sale(stock=pages, shards=1)
+        sell(world, pages)
+        scan = world.client._client.scan
+        monkeypatch.setattr(world.client._client, "scan", lambda **request: scan(**request, Limit=1))
+        result = audit(world.store, ITEM, surroundings=world.surroundings())
+        assert (result.cursor, result.problems, result.purchase_records) == (None, [], pages)
+
     def test_a_cursor_that_is_none_is_refused(self, world: World) -> None:
         world.open_sale(stock=5)
         for cursor in ("x", "eJwDAAAAAAE=", "ö"):

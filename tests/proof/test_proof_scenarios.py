@@ -1,0 +1,99 @@
+"""The verdicts: what a check says that looked at nothing, and what a test says whose experiment failed."""
+
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from proof.checker import check
+from proof.conductor import Result, worst
+from proof.figures import figures_of
+from proof.history import Attempt, Audit, History, Inventory, Kind, Lookup, Receipt, Request, Reset, Sample
+from proof.scenarios import Check, Outcome, Size, Verdict, common_checks, scenarios
+
+SIZE = Size(tickets=2, buyers=4, processes=2)
+
+
+def outcome(**figures: Any) -> Outcome:
+    """Two of four buyers bought both tickets: a sale in which all is right, and its figures but for those given."""
+    receipts = [Receipt(f"p{n}", 1, 1, "confirmed", "now", 1, f"buyer-{n}") for n in (1, 2)]
+    bought = [
+        Request(f"key-{n}", 1, 1, f"buyer-{n}", (Attempt(n, n + 5.0, Kind.BOUGHT, 201, receipt=receipts[n - 1]),))
+        for n in (1, 2)
+    ]
+    refused = [
+        Request(f"key-{n}", 1, 1, f"buyer-{n}", (Attempt(n + 5.0, n + 6.0, Kind.SOLD_OUT, 409, "sold_out"),), 1, 7)
+        for n in (3, 4)
+    ]
+    inventory = Inventory(1, "Item A", 0, 2, 2, 0, 1)
+    audit = Audit(1, 1, 2, 0, 0, 2, 2, 2, agrees=True)
+    history = History(
+        requests=(*bought, *refused),
+        resets=(Reset(1, 2, -9.0, -8.0),),
+        samples=(Sample(5.0, 5.1, inventory),),
+        lookups=tuple(Lookup(receipt.purchase_id, 200, receipt) for receipt in receipts),
+        final=Sample(50.0, 50.1, inventory),
+        audit=audit,
+    )
+    seen = structs.replace(figures_of(history.requests), **figures)
+    return Outcome(SIZE, history, history.requests, [], seen, inventory, audit, check(history))
+
+
+def result(number: int, what: Outcome) -> Result:
+    """The verdict on one test."""
+    scenario = scenarios(SIZE)[number - 1]
+    return Result(scenario, what, [*scenario.checks(what), *common_checks(what, refuses=scenario.refuses)])
+
+
+def test_what_looked_and_found_nothing_wrong_has_passed() -> None:
+    assert result(2, outcome()).verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        ({"peak_in_flight": 1}, "Requests really overlapped"),
+        ({"sold_out": 0}, "Every refusal was true"),
+    ],
+)
+def test_an_experiment_that_failed_is_inconclusive(figures: dict[str, int], words: str) -> None:
+    found = [one for one in result(2, outcome(**figures)).checks if one.verdict is Verdict.INCONCLUSIVE]
+    assert any(one.text.startswith(words) for one in found), found
+
+
+def test_processes_that_sent_nothing_are_no_fault_of_the_service() -> None:
+    (line,) = [one for one in result(3, outcome(processes=1)).checks if "separate processes" in one.text]
+    assert line.verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"), [({"replays": 0}, "Both copies"), ({"pairs_overlapping": 0}, "Copies were in flight")]
+)
+def test_copies_that_did_not_meet_show_nothing(figures: dict[str, int], words: str) -> None:
+    (line,) = [one for one in result(4, outcome(**figures)).checks if one.text.startswith(words)]
+    assert line.verdict is Verdict.INCONCLUSIVE
+
+
+def test_where_nobody_can_be_refused_no_line_speaks_of_refusals() -> None:
+    what = outcome(sold_out=0)
+    assert not [one for one in common_checks(what, refuses=False) if "refusal" in one.text]
+    assert [one for one in common_checks(what, refuses=True) if "refusal" in one.text]
+
+
+def test_the_worst_verdict_counts() -> None:
+    passed, inconclusive = result(2, outcome()), result(2, outcome(peak_in_flight=1))
+    failed = Result(passed.scenario, passed.outcome, [Check("wrong", False), Check("unseen", True, 0)])
+    assert failed.verdict is Verdict.FAILED
+    assert worst([passed]) is Verdict.PASSED
+    assert worst([passed, inconclusive]) is Verdict.INCONCLUSIVE
+    assert worst([inconclusive, failed, passed]) is Verdict.FAILED
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_every_check_says_how_much_it_looked_at(number: int) -> None:
+    what = outcome()
+    if number == 5:  # it has a second reset
+        resets = (*what.history.resets, Reset(2, 2, 3.0, 3.1))
+        what = structs.replace(what, history=structs.replace(what.history, resets=resets))
+    for line in result(number, what).checks:
+        assert any(character.isdigit() for character in line.text), line.text
