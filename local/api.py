@@ -41,5 +41,5 @@ def create_first_item(url: str) -> None:
     status, answer = call("GET", f"{url}/inventory")
     if status == HTTPStatus.NOT_FOUND:
         status, answer = call("POST", f"{url}/reset", FIRST_ITEM | {"expected_generation": 0}, signed=True)
-    if status not in {HTTPStatus.OK, HTTPStatus.CONFLICT}:  # a conflict: somebody else was first
+    if status not in {HTTPStatus.OK, HTTPStatus.CONFLICT}:  # a conflict: another process was first
         raise LocalError(f"The first item is not on sale: status {status}, {answer}")

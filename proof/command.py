@@ -28,13 +28,13 @@ from proof.scenarios import Scenario, Size, Verdict, scenarios
 LOCAL_URL = "http://127.0.0.1:8000/live"
 EXIT_PASSED, EXIT_FAILED, EXIT_NOT_USABLE, EXIT_INCONCLUSIVE = 0, 1, 2, 3
 # On this machine as many as the original's own proof had: its 1,000 requests of 2.05 s took 41 s. The local stack has a
-# process per request under way, four per core, and answers 429 to the rest. Lambda has them by the hundred.
+# process per request in flight, four per core, and answers 429 to the rest. Lambda has them by the hundred.
 IN_FLIGHT_LOOPBACK, IN_FLIGHT_ELSEWHERE = 50, 200
 
 DESCRIPTION = """\
 Proves that the ticket sale sells exactly its stock: six tests with processes of buyers, and a check of every answer.
 
-Each test resets the item that it sells, and nobody else may buy it meanwhile. At the end the item gets back the stock
+Each test resets the item that it sells, and no one else may buy it meanwhile. At the end the item gets back the stock
 and the name that it had, as a new sale."""
 
 EPILOG = """\
@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         "--in-flight",
         type=_at_least(2),
         metavar="N",
-        help=f"requests under way at once, over all processes (default: {IN_FLIGHT_LOOPBACK} on this machine, "
+        help=f"requests in flight at once, over all processes (default: {IN_FLIGHT_LOOPBACK} on this machine, "
         f"{IN_FLIGHT_ELSEWHERE} elsewhere)",
     )
     add("--shards", type=_at_least(1), metavar="N", help="stock shards of the sale (default: the service decides)")
@@ -186,7 +186,7 @@ def _carry_out(options: argparse.Namespace, seed: int, screen: report.Screen, re
         screen.say(f"\nThe proof ended {screen.how_far()}: {error.what}\n{error.remedy}", style="bold red")
     except WorkerDied as error:
         screen.landed()
-        screen.say(f"\nThe proof ended {screen.how_far()}: {error}. Its traceback stands above.", style="bold red")
+        screen.say(f"\nThe proof ended {screen.how_far()}: {error}. See its traceback above.", style="bold red")
     return NOT_USABLE
 
 

@@ -341,7 +341,7 @@ def _quantity_checks(outcome: Outcome) -> list[Check]:
 
 
 def common_checks(outcome: Outcome, *, refuses: bool) -> list[Check]:
-    """What holds in every test, beyond the words of the system before this one. refuses: somebody must be refused."""
+    """The checks of every test, beyond those of the system before this one. refuses: some buyers must be refused."""
     history, figures = outcome.history, outcome.figures
     lookups, samples, refusals = len(history.lookups), len(history.samples), figures.sold_out + figures.not_enough_left
     found = outcome.free_of("record_is_missing", "record_differs", "record_not_readable")

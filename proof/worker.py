@@ -80,7 +80,7 @@ def _report(message: Message) -> None:
         sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        os._exit(1)  # nobody reads any more: the same end as that of the standard input
+        os._exit(1)  # the reader has ended: as when the standard input ends
 
 
 if __name__ == "__main__":

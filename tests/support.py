@@ -211,8 +211,8 @@ def running(command: Sequence[object]) -> Iterator[subprocess.Popen[str]]:
 def wait_for_end(process: subprocess.Popen[str]) -> tuple[str, str]:
     """What the process and all that it started printed, once the last of them has ended.
 
-    They inherit its standard error output, which is at its end when none of them is left. Whether anybody has reaped
-    those that nobody waits for does not matter.
+    They inherit its standard error output, which ends with the last of them. It does not matter who reaps them, or
+    when.
     """
     return process.communicate(timeout=END_SECONDS_MAX)
 

@@ -78,7 +78,7 @@ class Catalogue:
     def recent_inventory(self, item_id: int) -> Inventory:
         """Return an inventory that is at most CACHE_SECONDS old. Raises NotFound and Busy.
 
-        However many look at a sale, a process reads its record once a second: it is the key that buying needs.
+        However many readers there are, a process reads the sale's record once a second: buying needs the same key.
         """
         now = self._surroundings.clock()
         if item_id in self._recent:
@@ -106,9 +106,9 @@ class Catalogue:
         stock, item_name: None keeps what the sale has. shard_count: None takes the default for the stock.
         key: the idempotency key. expected_generation: the one that the sale must have (0: there is none yet).
 
-        Raises GenerationChanged, KeyReusedForReset and Busy. The sale's record is the whole truth of a generation, so
-        announcing it is one write; whoever dies after it leaves a sale that buyers open shard by shard. When this
-        returns, all shards are closed to older generations.
+        Raises GenerationChanged, KeyReusedForReset and Busy. The sale's record alone defines a generation, so it is
+        announced by one write. If the process dies after that, buyers open the sale shard by shard. When this returns,
+        all shards are closed to older generations.
         """
         # Without a key the attempts of this request have one of their own: its own lost reply is no other reset.
         own_key = key or str(UUID(int=self._surroundings.random.getrandbits(128), version=4))

@@ -24,7 +24,7 @@ class Reason(StrEnum):
     """Why a request was told "busy"."""
 
     CONTENTION = "contention"
-    STORE_SILENT = "store_silent"
+    STORE_UNAVAILABLE = "store_unavailable"
     IN_DOUBT = "in_doubt"
 
 
@@ -108,10 +108,10 @@ class StaleSale(StoreTrouble):
 class Unreachable(StoreTrouble):
     """No connection, or no credentials to use it. Nothing was sent."""
 
-    reason = Reason.STORE_SILENT
+    reason = Reason.STORE_UNAVAILABLE
 
 
 class OutcomeUnknown(StoreTrouble):
     """A time-out, a broken connection or an error on the store's side: a write may have been committed or not."""
 
-    reason = Reason.STORE_SILENT
+    reason = Reason.STORE_UNAVAILABLE

@@ -35,8 +35,8 @@ PROBLEMS: Final[Mapping[str, HTTPStatus]] = {
 REPLAYED: Final[Mapping[str, str]] = {"Idempotent-Replayed": "true"}  # an earlier request with this key did it
 BUSY: Final[Mapping[Reason, str]] = {
     Reason.CONTENTION: "Too many requests for the same tickets at once. Nothing was carried out.",
-    Reason.STORE_SILENT: "The store cannot be reached, or does not answer. Nothing was carried out.",
-    Reason.IN_DOUBT: "The store did not answer.",
+    Reason.STORE_UNAVAILABLE: "The store cannot be reached, or did not respond. Nothing was carried out.",
+    Reason.IN_DOUBT: "The store did not respond.",
 }
 
 # The query parameters of each route that has some.

@@ -1,4 +1,4 @@
-"""One request's attempts at a store that may be busy or silent: how long, how often, with which pauses between them."""
+"""One request's attempts at a store that may be busy or not respond: deadline, number and pauses."""
 
 import random as random_module
 import time
@@ -42,7 +42,7 @@ class Deadline:
         self._began_at = clock()
 
     def left(self) -> float:
-        """Seconds that are left; none where the clock was set back, for then nobody can tell."""
+        """Seconds that are left; none where the clock was set back, for then it cannot be known."""
         passed = self._clock() - self._began_at
         return max(0.0, self._seconds - passed) if passed >= 0 else 0.0
 

@@ -201,7 +201,7 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     field: str | None = None
     left: Annotated[int, Meta(description="Tickets that are left, where they are too few.")] | None = None
     purchase_id: Annotated[str, Meta(description="What may have been bought, where nobody can tell yet.")] | None = None
-    reason: Annotated[str, Meta(description="Of busy: contention, store_silent or in_doubt.")] | None = None
+    reason: Annotated[str, Meta(description="Of busy: contention, store_unavailable or in_doubt.")] | None = None
 
 
 def decode[T](body: bytes, shape: type[T]) -> T:

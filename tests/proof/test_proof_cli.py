@@ -142,7 +142,7 @@ def demand_violation(document: dict[str, Any], guarantee: str, rule: str) -> Non
     assert found[rule]["evidence"]
 
 
-def test_a_reset_whose_reply_is_lost_is_sent_again_with_its_key_and_accuses_nobody(prove_here: ProveHere) -> None:
+def test_a_reset_whose_reply_is_lost_is_sent_again_with_its_key_and_is_no_fault(prove_here: ProveHere) -> None:
     status, output, document = prove_here(services.LosesResetReplies(), "--only", "1,5")
     assert status == 0, output
     assert [reset["attempts"] for test in document["tests"] for reset in test["resets"]] == [2, 2, 2]

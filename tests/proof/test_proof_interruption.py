@@ -59,11 +59,11 @@ class Waits(services.Service):
 
     def __init__(self) -> None:
         super().__init__()
-        self.somebody_waits = threading.Event()
+        self.a_buyer_waits = threading.Event()
         self.over = threading.Event()
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> services.Answer:
-        self.somebody_waits.set()
+        self.a_buyer_waits.set()
         self.over.wait()
         return super().buy(purchase_id, item_id, quantity, buyer_id)
 
@@ -72,13 +72,13 @@ class Waits(services.Service):
     ("how", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)], ids=["Ctrl-C", "kill"]
 )
 def test_in_the_midst_of_a_sale(how: signal.Signals, status: int, tmp_path: Path) -> None:
-    """Killed, the first process can end nobody: the others notice."""
+    """A killed process cannot end the others: they notice."""
     report = tmp_path / "report.json"
     service = Waits()
     with services.Server(service) as server:
         options = ["--url", server.url, *SMALL, "--only", "3", "--report", report]
         with running([sys.executable, "-m", "proof", *options]) as process:
-            assert service.somebody_waits.wait(END_SECONDS_MAX)
+            assert service.a_buyer_waits.wait(END_SECONDS_MAX)
             os.killpg(process.pid, how)
             output, errors = wait_for_end(process)
         service.over.set()

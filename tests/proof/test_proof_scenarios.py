@@ -74,7 +74,7 @@ def test_copies_that_did_not_meet_show_nothing(figures: dict[str, int], words: s
     assert line.verdict is Verdict.INCONCLUSIVE
 
 
-def test_where_nobody_can_be_refused_no_line_speaks_of_refusals() -> None:
+def test_without_refusals_to_expect_no_check_is_about_refusals() -> None:
     what = outcome(sold_out=0)
     assert not [one for one in common_checks(what, refuses=False) if "refusal" in one.text]
     assert [one for one in common_checks(what, refuses=True) if "refusal" in one.text]

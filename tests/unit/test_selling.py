@@ -291,14 +291,14 @@ class TestTrouble:
         world.client.before("transact_write_items", *[raises(trouble)] * ATTEMPTS_MAX)
         with pytest.raises(Busy) as caught:
             buy(world.box_office())
-        assert (caught.value.reason, caught.value.purchase_id) == (Reason.STORE_SILENT, None)
+        assert (caught.value.reason, caught.value.purchase_id) == (Reason.STORE_UNAVAILABLE, None)
         assert 1 <= caught.value.retry_after_seconds <= 3
 
     def test_a_store_that_cannot_be_reached_is_not_called_a_crowd(self, world: World) -> None:
         world.client.before("get_item", *[raises(EndpointConnectionError(endpoint_url="http://store"))] * ATTEMPTS_MAX)
         with pytest.raises(Busy) as caught:
             buy(world.box_office())
-        assert caught.value.reason is Reason.STORE_SILENT
+        assert caught.value.reason is Reason.STORE_UNAVAILABLE
 
     @pytest.mark.parametrize(("key", "words"), [(KEY, "same Idempotency-Key"), (None, "Look its purchase_id up")])
     def test_a_retry_is_recommended_only_where_it_is_safe(self, world: World, key: str | None, words: str) -> None:
@@ -508,7 +508,7 @@ class TestMemory:
         assert world.client.count("get_item") == 3
 
     def test_throttled_settings_a_few_seconds_old_still_sell(self, world: World) -> None:
-        """Whoever looks at the sale reads the same key, and may use its reads up."""
+        """Readers of the inventory read the same key, and may use its reads up."""
         world.open_sale(stock=5)
         office = world.box_office()
         buy(office)

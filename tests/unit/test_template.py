@@ -172,7 +172,7 @@ def test_every_request_ends_with_an_answer_of_ours() -> None:
         assert budgets[name] + slowest_call < function["Properties"]["Timeout"] < 29, name
 
 
-def test_whoever_looks_is_throttled_before_whoever_buys() -> None:
+def test_readers_are_throttled_before_buyers() -> None:
     (stage,) = of_type("AWS::ApiGateway::Stage").values()
     everything, looking = stage["Properties"]["MethodSettings"]
     assert (everything["ResourcePath"], everything["ThrottlingRateLimit"]) == ("/*", {"Ref": "RateLimit"})
