@@ -240,7 +240,7 @@ def no_sale_in_a_wrong_generation(seen: Seen) -> Iterator[Violation]:
         generation = by_number.get(number)
         expected = "a receipt of a generation that was open at some instant between request and answer"
         if generation is None and number in _opened_twice(seen.history):
-            continue  # told of as that
+            continue  # `a_reset_takes_effect_once` reports it
         if generation is None:
             found = f"generation {number}, which no reset of this sale has opened"
         elif purchase.first_sent_at > generation.closed_at:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from ticketing.errors import InvalidRequest, NotFound, OutOfTime
 from ticketing.retry import Again, Attempts, Surroundings
-from ticketing.rules import Purchase, Sale, Shard, timestamp, totals
+from ticketing.rules import Purchase, Sale, Shard, current_shards, timestamp, totals
 from ticketing.store import Store
 
 BUDGET_SECONDS: Final = 20.0  # no store call starts later, and none takes longer than 3 s (`store.connect`)
@@ -113,7 +113,7 @@ def audit(store: Store, item_id: int, *, surroundings: Surroundings | None = Non
         problems.append("The sale was reset while it was audited. Audit it again from the beginning.")
     elif complete:
         problems += _count_problems(progress, _counts(sale, shards))
-    _, stock, held, sold = totals(_current(sale, shards))
+    _, stock, held, sold = totals(current_shards(sale, shards))
     return Audit(
         sale=sale,
         stock=stock,
@@ -163,16 +163,11 @@ def _add(total: dict[int, int], more: Mapping[int, int]) -> None:
 
 
 def _counts(sale: Sale, shards: Sequence[Shard]) -> tuple[dict[int, int], dict[int, int]]:
-    """Shard → tickets sold in the sale's generation, and in all before it, for which one that is not opened sells."""
+    """Shard → tickets sold in the sale's generation, and in all before it. A shard not opened yet sells for those."""
     current = {shard.index: shard.generation == sale.generation for shard in shards}
     sold = {shard.index: shard.sold if current[shard.index] else 0 for shard in shards}
     before = {shard.index: shard.sold_before + (0 if current[shard.index] else shard.sold) for shard in shards}
     return sold, before
-
-
-def _current(sale: Sale, shards: Sequence[Shard]) -> list[Shard]:
-    stored = {shard.index: shard for shard in shards if shard.generation == sale.generation}
-    return [stored.get(index) or Shard.fresh(sale, index) for index in range(sale.shard_count)]
 
 
 def _shard_problems(sale: Sale, shards: Sequence[Shard]) -> list[str]:
@@ -187,7 +182,7 @@ def _shard_problems(sale: Sale, shards: Sequence[Shard]) -> list[str]:
         for name, count in (("stock", shard.stock), ("held", shard.held), ("sold", shard.sold))
         if count < 0
     ]
-    capacity = sum(shard.capacity for shard in _current(sale, shards))
+    capacity = sum(shard.capacity for shard in current_shards(sale, shards))
     if capacity != sale.capacity:
         problems.append(f"The shards have a capacity of {capacity}, the sale of {sale.capacity}.")
     return problems

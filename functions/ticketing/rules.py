@@ -31,9 +31,10 @@ class Random(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ResetKey:
-    """An idempotency key that has reset a sale. Both digests: a key may be long, and is the organiser's own affair.
+    """An idempotency key that has reset a sale.
 
-    key: of the key. generation: the one that it opened. request: of what was asked for.
+    key: a digest of the key, which may be long. generation: the one that it opened. request: a digest of what was
+    asked for.
     """
 
     key: str
@@ -191,6 +192,12 @@ def default_shard_count(stock: int) -> int:
     few, and a shard of fewer tickets is empty before it was of use.
     """
     return max(1, min(MAX_SHARDS, stock // TICKETS_PER_SHARD))
+
+
+def current_shards(sale: Sale, stored: Iterable[Shard]) -> list[Shard]:
+    """The sale's shards, given those in the table: one that is not opened for its generation has its whole share."""
+    opened = {shard.index: shard for shard in stored if shard.generation == sale.generation}
+    return [opened.get(index) or Shard.fresh(sale, index) for index in range(sale.shard_count)]
 
 
 def totals(shards: Iterable[Shard]) -> tuple[int, int, int, int]:

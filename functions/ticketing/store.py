@@ -18,7 +18,7 @@ from botocore.parsers import ResponseParserError
 
 from ticketing.errors import Contended, OutcomeUnknown, StaleSale, StoreTrouble, Unreachable, UnreadableRecord
 from ticketing.retry import Deadline
-from ticketing.rules import Purchase, ResetKey, Sale, Shard
+from ticketing.rules import Purchase, ResetKey, Sale, Shard, current_shards
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -241,7 +241,7 @@ class Store:
             self._deadline.check()
         try:
             return operation(*args, **request)
-        except Exception as error:
+        except (exceptions.BotoCoreError, ClientError, ResponseParserError) as error:
             if trouble := _trouble(error):
                 raise trouble from error
             raise
@@ -311,15 +311,11 @@ def _failed(reason: Any) -> Item | None:
 
 
 def _current(sale: Sale, items: Sequence[Item]) -> list[Shard]:
-    """The sale's shards from what stands in the table: one that is not opened yet has its whole share."""
-    shards = [Shard.fresh(sale, index) for index in range(sale.shard_count)]
-    for item in items:
-        shard = _to_shard(item)
-        if shard.generation > sale.generation:
-            raise StaleSale
-        if shard.generation == sale.generation:
-            shards[shard.index] = shard
-    return shards
+    """The sale's shards from the table's items. Raises StaleSale where one belongs to a newer generation."""
+    stored = [_to_shard(item) for item in items]
+    if any(shard.generation > sale.generation for shard in stored):
+        raise StaleSale
+    return current_shards(sale, stored)
 
 
 def _sale_key(item_id: int) -> Any:
