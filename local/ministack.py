@@ -9,33 +9,41 @@ from typing import Any, Self
 
 import boto3
 
-from local.process import Background, LocalError, clean_environment, free_port_after, port_is_free, program
+from local.process import (
+    Background,
+    LocalError,
+    clean_environment,
+    free_port_after,
+    port_is_free,
+    program,
+)
 
 REGION = "us-east-1"
-# MiniStack's root account: it accepts these, and they open nothing anywhere else.
+# MiniStack's root account. These credentials are valid nowhere else.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 READY_SECONDS = 120.0
 
-# No proxy stands between this machine and itself.
+# No proxy between this machine and itself.
 open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 def worker_limit() -> int:
-    """How many functions may run at once; one more is answered 429 at once, as AWS does at its limit.
+    """Return how many functions may run at once. A request beyond it gets 429, as on AWS.
 
-    MiniStack starts a process for every request that finds none idle, and a start costs 0.8 s of CPU. Without a limit
-    the first rush of buyers would start hundreds and stall the machine: on two cores 16 buyers who come at once are
-    served within 2 s by 8 processes and within 7 s by 16, while both sell equally fast once they are warm, because
-    MiniStack itself is one process. Four per core, and 16 at most (46 MB each).
+    MiniStack starts a process for every request that finds none idle, and a start costs 0.8 s of
+    CPU. Without a limit the first buyers would start hundreds and stall the machine. On two cores
+    16 buyers who come at once are served within 2 s by 8 processes and within 7 s by 16. Once warm,
+    both sell equally fast, because MiniStack itself is one process. The limit is four per core, at
+    most 16 (46 MB each).
     """
     return min(4 * (os.cpu_count() or 1), 16)
 
 
 class MiniStack(Background):
-    """MiniStack on one address, with its state in one folder. As a context manager it starts, and stops at the end.
+    """MiniStack on one address, with its state in one folder, as a context manager.
 
-    auth: enforce the policies of IAM roles and users. services: start only these, separated by commas.
-    workers: how many functions may run at once.
+    auth: enforce the policies of IAM roles and users. services: start only these, separated by
+    commas. workers: how many functions may run at once.
     """
 
     def __init__(
@@ -53,7 +61,7 @@ class MiniStack(Background):
         self.port = port
         self._settings = {
             "GATEWAY_PORT": str(port),
-            "BIND_HOST": host,  # the default is 0.0.0.0: anybody in the same network
+            "BIND_HOST": host,  # the default is 0.0.0.0, which the whole network can reach
             "IOT_MTLS_ENABLED": "0",  # its port ignores BIND_HOST
             "PERSIST_STATE": "1",
             "STATE_DIR": str(directory / "state"),
@@ -71,25 +79,30 @@ class MiniStack(Background):
 
     @property
     def endpoint(self) -> str:
-        """Where AWS's own tools find it."""
+        """Return the endpoint URL for AWS's own tools."""
         return f"http://{self.host}:{self.port}"
 
     def start(self) -> bool:
-        """Starts it and comes back when it answers. False if it was running already.
+        """Start it and wait until it answers. Return False if it was already running.
 
-        Raises LocalError if the port is somebody else's, and leaves nothing running when it fails.
+        Raises LocalError if another program has the port. A failure leaves nothing running.
         """
         if record := self.record():
             if record["port"] != self.port:
-                raise LocalError(f"It runs on port {record['port']} already. `make stop` ends it.")
+                raise LocalError(
+                    f"The stack is already running on port {record['port']}. `make stop` ends it."
+                )
             self.wait_until_ready()
             return False
         if not port_is_free(self.port, self.host):
             raise LocalError(
-                f"Port {self.port} is not free: another program listens there, or you may not. "
-                f"Choose another one: make start PORT={free_port_after(self.port, self.host)}"
+                f"Port {self.port} is not free: another program listens on it, or you lack the "
+                "permission. "
+                f"Choose another: make start PORT={free_port_after(self.port, self.host)}"
             )
-        self.spawn([program("local", "ministack")], clean_environment() | self._settings, port=self.port)
+        self.spawn(
+            [program("local", "ministack")], clean_environment() | self._settings, port=self.port
+        )
         try:
             self.wait_until_ready()
         except BaseException:
@@ -98,7 +111,7 @@ class MiniStack(Background):
         return True
 
     def client(self, service: str) -> Any:
-        """A boto3 client of one of its services."""
+        """Return a boto3 client for one of its services."""
         return boto3.client(
             service,  # type: ignore[call-overload]
             endpoint_url=self.endpoint,
@@ -113,7 +126,9 @@ class MiniStack(Background):
             if not self.is_running:
                 raise LocalError(f"MiniStack ended while it started:\n\n{self.log_tail()}")
             if time.monotonic() > deadline:
-                raise LocalError(f"MiniStack is not ready after {READY_SECONDS:.0f} s:\n\n{self.log_tail()}")
+                raise LocalError(
+                    f"MiniStack is not ready after {READY_SECONDS:.0f} s:\n\n{self.log_tail()}"
+                )
             time.sleep(0.1)
 
     def _is_ready(self) -> bool:

@@ -1,4 +1,4 @@
-"""Processes that outlive the command which started them, and commands that report their real cause when they fail."""
+"""Background processes that outlive their command, and commands that report why they failed."""
 
 import contextlib
 import errno
@@ -21,11 +21,11 @@ TAIL_LINES = 25
 
 
 class LocalError(Exception):
-    """What went wrong, in words for a person: it is shown as it stands, without a traceback."""
+    """What went wrong. The text is printed as it is, without a traceback."""
 
 
 def program(environment: str, name: str) -> Path:
-    """A program of one of the virtual environments that `make` sets up."""
+    """Return the path of a program in one of the virtual environments."""
     path = ROOT / ".venvs" / environment / "bin" / name
     if not path.exists():
         raise LocalError(f"{path.relative_to(ROOT)} is not there. `make setup` installs it.")
@@ -33,22 +33,27 @@ def program(environment: str, name: str) -> Path:
 
 
 def clean_environment() -> dict[str, str]:
-    """The variables that a program needs to run at all.
+    """Return the environment variables that every program needs, and no others.
 
-    Nothing else is handed on: the emulator's workers inherit its whole environment, which on AWS nobody would, and
-    neither a developer's AWS profile nor a proxy may lead a local call somewhere else.
+    The emulator's functions inherit its environment, which they would not on AWS. And neither an
+    AWS profile nor a proxy of the developer may redirect a local call.
     """
     names = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TERM", "TMPDIR")
-    return {name: os.environ[name] for name in names if name in os.environ} | {"PYTHONUNBUFFERED": "1"}
+    return {name: os.environ[name] for name in names if name in os.environ} | {
+        "PYTHONUNBUFFERED": "1"
+    }
 
 
 def tail(text: str, lines: int = TAIL_LINES) -> str:
-    """The end of an output, where the cause stands."""
+    """Return the last lines of an output, which name the cause."""
     return "\n".join(text.rstrip().splitlines()[-lines:])
 
 
 def run(what: str, command: Sequence[object], environment: Mapping[str, str]) -> str:
-    """Runs a command in the project's folder and returns its standard output. A failure shows what it said last."""
+    """Run a command in the project's folder and return its standard output.
+
+    Raises LocalError with the last lines of its output.
+    """
     finished = subprocess.run(
         [str(part) for part in command],
         cwd=ROOT,
@@ -65,7 +70,7 @@ def run(what: str, command: Sequence[object], environment: Mapping[str, str]) ->
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on at this moment."""
+    """Return a port that no program listens on at this moment."""
     with socket.socket() as listener:
         listener.bind((host, 0))
         port: int = listener.getsockname()[1]
@@ -73,10 +78,11 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could listen there.
+    """Return whether a server could listen on this port.
 
-    Both questions are asked, because each misses something: macOS lets one bind an address under somebody's wildcard,
-    and a listener with a full queue accepts no connection.
+    It tries to bind and to connect, because each alone overlooks a case: macOS allows to bind an
+    address under another program's wildcard, and a listener with a full queue accepts no
+    connection.
     """
     with socket.socket() as caller:
         caller.settimeout(1)
@@ -94,13 +100,19 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def free_port_after(port: int, host: str = "127.0.0.1", attempts: int = 100) -> int:
-    """The next port that is free: a suggestion for whoever finds theirs taken."""
+    """Return the next free port, as a suggestion."""
     candidates = range(port + 1, min(port + 1 + attempts, 65_536))
-    return next((candidate for candidate in candidates if port_is_free(candidate, host)), 0) or free_port(host)
+    return next(
+        (candidate for candidate in candidates if port_is_free(candidate, host)), 0
+    ) or free_port(host)
 
 
-def end(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM, seconds: float = STOP_SECONDS) -> None:
-    """Ends a child: asks it with a signal, waits, and kills it if it does not heed."""
+def end(
+    process: subprocess.Popen[bytes],
+    how: signal.Signals = signal.SIGTERM,
+    seconds: float = STOP_SECONDS,
+) -> None:
+    """End a child process: send SIGTERM, wait, then kill it if it is still running."""
     process.send_signal(how)
     try:
         process.wait(seconds)
@@ -110,11 +122,11 @@ def end(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM, 
 
 
 class Background:
-    """One background process with its folder: a lock, a record, a log and a temporary folder of its own.
+    """One background process and its folder: a lock, a record, a log and a temporary folder.
 
-    The process inherits the lock's open file and so holds the lock exactly as long as it lives. While the lock is held
-    the recorded process id is therefore ours; once it is free the record says nothing, and no signal is ever sent to a
-    stranger who was given the same id later.
+    The process inherits the lock's open file, so it holds the lock exactly as long as it lives.
+    While the lock is held, the recorded process id is ours. Once the lock is free, the record means
+    nothing, and no signal is sent to an unrelated process with the same id.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -134,20 +146,22 @@ class Background:
         return False
 
     def record(self) -> dict[str, int]:
-        """What `spawn` wrote down; empty if nothing runs."""
+        """Return what `spawn` recorded; empty if nothing runs."""
         if not self.is_running:
             return {}
-        # A process that is just being started holds the lock a moment before its record is there.
+        # A starting process holds the lock a moment before it has a record.
         with contextlib.suppress(FileNotFoundError, ValueError):
             record: dict[str, int] = json.loads(self._record.read_text())
             return record
         return {}
 
-    def spawn(self, command: Sequence[object], environment: Mapping[str, str], **facts: int) -> None:
-        """Starts the process in a session of its own, so that Ctrl-C in this terminal does not reach it."""
+    def spawn(
+        self, command: Sequence[object], environment: Mapping[str, str], **facts: int
+    ) -> None:
+        """Start the process in a session of its own: this terminal's Ctrl-C does not reach it."""
         lock = self._take_lock()
         if lock is None:
-            raise LocalError(f"Another process is at work in {self.directory}.")
+            raise LocalError(f"Another command is working in {self.directory}.")
         try:
             self._record.unlink(missing_ok=True)
             shutil.rmtree(self.temporary, ignore_errors=True)
@@ -168,13 +182,13 @@ class Background:
             os.close(lock)
 
     def stop(self, seconds: float = STOP_SECONDS) -> bool:
-        """Ends the process with SIGTERM and waits for what it does on its way out. False if none was running.
+        """End the process with SIGTERM and wait for its clean-up. Return False if none was running.
 
-        It is never killed harder: the emulator writes its state when it ends, and killing it would lose that.
+        It is never killed: the emulator writes its state when it ends.
         """
         process_id = self.record().get("pid")
         if process_id is not None:
-            # It may end by itself between the look and the signal.
+            # It may end by itself between the check and the signal.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process_id, signal.SIGTERM)
             self._wait_for_end(process_id, seconds)
@@ -196,7 +210,7 @@ class Background:
             time.sleep(0.05)
 
     def _take_lock(self) -> int | None:
-        """The lock's file descriptor, or None if somebody else holds the lock."""
+        """Return the lock's file descriptor; None if another process holds the lock."""
         self.directory.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:

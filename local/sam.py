@@ -1,4 +1,4 @@
-"""AWS SAM: builds the template for this machine and deploys it onto the emulator."""
+"""AWS SAM: builds the template for this machine and deploys it to the emulator."""
 
 import os
 import platform
@@ -7,18 +7,22 @@ from pathlib import Path
 from local.ministack import CREDENTIALS, REGION
 from local.process import LOCAL_DIRECTORY, clean_environment, program, run
 
-# Apart from .aws-sam/, from where `sam deploy` takes what goes to AWS: packages for this machine must not get there.
+# Not .aws-sam/, whose content `sam deploy` sends to AWS: packages built for this machine must not
+# get there.
 BUILD_DIRECTORY = LOCAL_DIRECTORY / "sam" / "build"
 BUILT_TEMPLATE = BUILD_DIRECTORY / "template.yaml"
 
 
 def architecture() -> str:
-    """This machine's processor in Lambda's words: compiled packages load on their own kind only."""
+    """Return this machine's architecture, as Lambda names it. Compiled packages need their own."""
     return "arm64" if platform.machine().lower() in {"arm64", "aarch64"} else "x86_64"
 
 
 def tool_environment() -> dict[str, str]:
-    """For AWS's tools: no account of the developer's, no telemetry, and the Python that has pip first on the path."""
+    """Return the environment for AWS's tools.
+
+    No account of the developer, no telemetry, and the Python that has pip first on the path.
+    """
     binaries = program("deployment", "sam").parent
     return (
         clean_environment()
@@ -35,7 +39,7 @@ def tool_environment() -> dict[str, str]:
 
 
 def build() -> None:
-    """Builds all functions. What did not change is taken from the cache."""
+    """Build all functions. Unchanged ones come from the cache."""
     command = [
         program("deployment", "sam"),
         "build",
@@ -48,12 +52,12 @@ def build() -> None:
         "--parameter-overrides",
         f"Architecture={architecture()}",
     ]
-    # pip downloads the functions' packages and so needs the settings of this machine: an index, a proxy, certificates.
+    # pip downloads packages, so it needs this machine's settings: index, proxy, certificates.
     run("sam build", command, dict(os.environ) | tool_environment())
 
 
 def deploy(endpoint: str, stack_name: str, template: Path, parameters: dict[str, str]) -> None:
-    """Creates or updates the stack on the emulator at `endpoint`."""
+    """Create or update the stack on the emulator at `endpoint`."""
     command = [
         program("deployment", "sam"),
         "deploy",
@@ -69,6 +73,6 @@ def deploy(endpoint: str, stack_name: str, template: Path, parameters: dict[str,
         "--parameter-overrides",
         *[f"{name}={value}" for name, value in parameters.items()],
     ]
-    # The default, a look every five seconds, is for AWS, which answers slower and counts the calls.
+    # The default of five seconds is for AWS, which is slower and counts the calls.
     environment = tool_environment() | {"AWS_ENDPOINT_URL": endpoint, "SAM_CLI_POLL_DELAY": "0.2"}
     run("sam deploy", command, environment)

@@ -1,15 +1,18 @@
-"""The proof of correctness: buyers in real processes, a checker of everything that they were told, and a report.
+"""The proof of correctness: buyers in real processes, a checker and a report.
 
 python -m proof --url https://….execute-api.eu-west-1.amazonaws.com/live --i-know-this-resets-item 1
 
-history    what was seen: requests with every answer, resets, samples of the inventory, lookups, the audit
-checker    a history in, the violations of the guarantees out; pure
-client     one buyer over HTTP: what each answer means, and when the same key is sent again
+history    what was observed: requests with all attempts, resets, samples, lookups, the audit
+checker    history → violations of the guarantees; a pure function
+client     one buyer over HTTP: retries with the same key until there is a definite answer
+responses  what an HTTP response means
 admin      inventory, reset and audit, signed with SigV4
-crowd      real processes full of buyers, each a `worker`
-scenarios  the six tests
-conductor  runs one test against a service, start to verdict
-report     what a person reads, and the JSON file that a machine reads
+processes  the processes of buyers; each runs `worker`
+scenarios  the six tests and their checks
+runner     runs one test, from the reset to the verdict
+figures    counts and latencies of a sale
+report     the console output and the JSON report
+command    options and exit status
 """
 
-EXIT_INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
+EXIT_INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended, as a shell reports it

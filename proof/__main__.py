@@ -16,7 +16,8 @@ def _end(_signal: int, _frame: FrameType | None) -> None:
 def run() -> None:
     """Run the proof and exit with its status.
 
-    Ctrl-C works from here on: the imports below take most of a second, and nothing is running before they are done.
+    Ctrl-C works from here on: the imports below take most of a second, and no thread or process has
+    started yet.
     """
     signal.signal(signal.SIGINT, _end)
     from proof.command import main  # noqa: PLC0415

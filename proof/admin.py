@@ -1,4 +1,4 @@
-"""Inventory, reset and audit: the calls that a person at the desk makes, signed with SigV4."""
+"""The organiser's calls: inventory, reset and audit, signed with SigV4."""
 
 import os
 import random
@@ -16,8 +16,11 @@ import botocore.exceptions
 import botocore.session
 import httpx
 
-from proof.answers import (
+from proof.client import Target, pause_seconds
+from proof.history import AuditReport, Inventory, Reset, Sample
+from proof.responses import (
     BUSY_STATUSES,
+    STATUS_NOT_FOUND,
     STATUS_OK,
     UNKNOWN_STATUSES,
     NotAsPromised,
@@ -26,16 +29,14 @@ from proof.answers import (
     problem_of,
     retry_after_seconds,
 )
-from proof.client import Target, pause_seconds
-from proof.history import Audit, Inventory, Reset, Sample
 
 LOOPBACK_REGION = "us-east-1"
-# Not 500: that is a bug, and would be one again.
+# Without 500: that is a bug, and would be one again.
 SENT_AGAIN = BUSY_STATUSES | UNKNOWN_STATUSES - {500}
 
 
 class NotUsable(Exception):
-    """The proof cannot be carried out: what happened, and what to do about it."""
+    """The proof cannot run. what: what happened. remedy: what to do about it."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)
@@ -44,7 +45,7 @@ class NotUsable(Exception):
 
 
 class SigV4(httpx.Auth):
-    """Signs a request at the moment of sending it, so that credentials may be renewed in between."""
+    """Signs a request when it is sent, so credentials may be renewed between requests."""
 
     requires_request_body = True
 
@@ -52,26 +53,39 @@ class SigV4(httpx.Auth):
         self._signer = botocore.auth.SigV4Auth(credentials, "execute-api", region)
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
-        """Add the signature's headers. Only the host and the content's type are signed beside them."""
-        headers = {"Content-Type": request.headers["Content-Type"]} if "Content-Type" in request.headers else {}
-        draft = botocore.awsrequest.AWSRequest(request.method, str(request.url), headers, request.content)
+        """Add the signature's headers. Host and content type are signed as well."""
+        headers = (
+            {"Content-Type": request.headers["Content-Type"]}
+            if "Content-Type" in request.headers
+            else {}
+        )
+        draft = botocore.awsrequest.AWSRequest(
+            request.method, str(request.url), headers, request.content
+        )
         self._signer.add_auth(draft)
         request.headers.update(dict(draft.headers.items()))
         yield request
 
 
 def signer(target: Target, region: str | None, profile: str | None) -> SigV4:
-    """A signer with the credentials of the normal chain; on this machine test credentials will do."""
+    """Return a signer with credentials of the normal chain; on loopback, test credentials will do.
+
+    Raises NotUsable where credentials or the Region are missing.
+    """
     try:
-        # botocore takes its defaults from the environment and the shared files, as every AWS tool does.
+        # botocore takes its defaults from the environment and the shared files, as all AWS tools
+        # do.
         session = botocore.session.Session(profile=profile or os.environ.get("AWS_PROFILE"))
         if target.is_loopback:
-            # Otherwise a laptop without credentials waits for an instance's metadata service, which it has not.
+            # Without this, a laptop without credentials waits for the metadata service of an EC2
+            # instance.
             session.get_component("credential_provider").remove("iam-role")
         credentials = session.get_credentials()
         region = region or region_of(target.url) or session.get_config_variable("region")
     except botocore.exceptions.BotoCoreError as error:
-        raise NotUsable(f"No AWS credentials: {error}", "Check --profile and AWS_PROFILE.") from error
+        raise NotUsable(
+            f"No AWS credentials: {error}", "Check --profile and AWS_PROFILE."
+        ) from error
     if target.is_loopback:
         credentials = credentials or botocore.credentials.Credentials("test", "test")
         region = region or LOOPBACK_REGION
@@ -81,18 +95,18 @@ def signer(target: Target, region: str | None, profile: str | None) -> SigV4:
             "Log in, choose --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
         )
     if region is None:
-        raise NotUsable("The Region of the API is not known.", "Say it with --region.")
+        raise NotUsable("The Region of the API is not known.", "Set it with --region.")
     return SigV4(credentials, region)
 
 
 def region_of(url: str) -> str | None:
-    """The Region in the host name of an API on AWS; None for a domain of one's own."""
+    """Return the Region in the host name of an API on AWS; None for a custom domain."""
     match = re.search(r"\.execute-api\.([a-z0-9-]+)\.amazonaws\.com", httpx.URL(url).host)
     return match[1] if match else None
 
 
 class Admin:
-    """The desk of one item. Every method may raise NotUsable."""
+    """The organiser's client for one item. Every method may raise NotUsable."""
 
     def __init__(self, target: Target, auth: SigV4, item_id: int, draw: random.Random) -> None:
         self._http = httpx.Client(**target.settings())  # type: ignore[arg-type]
@@ -108,26 +122,34 @@ class Admin:
         self._http.close()
 
     def inventory_at_start(self) -> Inventory | None:
-        """What the item was before; None if there is no such item. The first call: says if there is no service."""
+        """Return the item's inventory before the tests; None if there is no such item.
+
+        As the first call, it reports a URL where no service answers.
+        """
         try:
             response = self._call("GET", f"/inventory?item_id={self.item_id}")
         except NotUsable as error:
-            remedy = "Start it with `make start`, or say where it is with --url."
-            raise NotUsable(error.what, remedy if self._target.is_loopback else error.remedy) from error
-        if response.status_code == 404 and problem_of(response).get("code") == "not_found":  # noqa: PLR2004
+            remedy = "Start it with `make start`, or set its address with --url."
+            raise NotUsable(
+                error.what, remedy if self._target.is_loopback else error.remedy
+            ) from error
+        code = problem_of(response).get("code")
+        if response.status_code == STATUS_NOT_FOUND and code == "not_found":
             return None
-        self._demand_ok(response, "GET /inventory", "Check the URL: it ends in the stage, as in …/live.")
+        self._demand_ok(
+            response, "GET /inventory", "Check the URL: it ends in the stage, as in …/live."
+        )
         return _shaped(response, Inventory, "GET /inventory")
 
     def inventory(self) -> Sample:
-        """The inventory at rest, asked for until it comes."""
+        """Return the inventory at rest; retries until there is one."""
         started_at = time.monotonic()
         response = self._call("GET", f"/inventory?item_id={self.item_id}")
         self._demand_ok(response, "GET /inventory", "See the service's log.")
         return Sample(started_at, time.monotonic(), _shaped(response, Inventory, "GET /inventory"))
 
     def sample(self) -> Sample | None:
-        """The inventory while the sale runs; None if the service has no time for it."""
+        """Return the inventory during the sale; None without an answer. One attempt."""
         started_at = time.monotonic()
         try:
             response = self._http.get("/inventory", params={"item_id": self.item_id})
@@ -138,7 +160,7 @@ class Admin:
         return Sample(started_at, time.monotonic(), _shaped(response, Inventory, "GET /inventory"))
 
     def reset(self, stock: int, item_name: str | None = None, shards: int | None = None) -> Reset:
-        """Open a new generation with so many tickets."""
+        """Start a new generation with `stock` tickets."""
         body: dict[str, Any] = {"item_id": self.item_id, "stock": stock}
         body |= {} if item_name is None else {"item_name": item_name}
         body |= {} if shards is None else {"shards": shards}
@@ -147,18 +169,23 @@ class Admin:
         self._demand_ok(
             response,
             "POST /reset",
-            "Deploy a test stage with the parameter AllowReset=true, and sign with credentials that may call it.",
+            "Deploy a test stage with the parameter AllowReset=true, and sign with credentials "
+            "that may call it.",
         )
         inventory = _shaped(response, Inventory, "POST /reset")
         return Reset(inventory.generation, stock, started_at, time.monotonic(), attempts)
 
-    def audit(self) -> Audit:
-        """The counters and the records of the current generation, at rest."""
+    def audit(self) -> AuditReport:
+        """Return the counters and records of the current generation, at rest."""
         path = f"/audit/{self.item_id}"
         while True:
             response = self._call("GET", path)
-            self._demand_ok(response, "GET /audit", "Sign with credentials that may call it: --profile, --region.")
-            audit = _shaped(response, Audit, "GET /audit")
+            self._demand_ok(
+                response,
+                "GET /audit",
+                "Sign with credentials that may call it: --profile, --region.",
+            )
+            audit = _shaped(response, AuditReport, "GET /audit")
             if not audit.cursor:
                 return audit
             path = f"/audit/{self.item_id}?{urllib.parse.urlencode({'cursor': audit.cursor})}"
@@ -169,9 +196,10 @@ class Admin:
     def _send(
         self, method: str, path: str, body: dict[str, Any] | None = None, key: str | None = None
     ) -> tuple[httpx.Response, int]:
-        """Make a signed call, which has a key or changes nothing; return the answer and the number of attempts.
+        """Make a signed call; return the response and the number of attempts.
 
-        It is sent again while the service is busy or does not answer, until patience ends.
+        It is sent again while the service is busy or does not answer, until the patience ends. So
+        it must have a key or change nothing.
         """
         auth = None if path.startswith("/inventory") else self._auth
         headers = {} if key is None else {"Idempotency-Key": key}
@@ -183,7 +211,9 @@ class Admin:
             try:
                 response = self._http.request(method, path, json=body, auth=auth, headers=headers)
             except httpx.ConnectError as error:
-                raise NotUsable(f"No server answers at {self._target.url} ({error}).", "Check --url.") from error
+                raise NotUsable(
+                    f"No server answers at {self._target.url} ({error}).", "Check --url."
+                ) from error
             except httpx.RequestError as error:
                 lost = error
             asked_for = None if response is None else retry_after_seconds(response)
@@ -193,7 +223,7 @@ class Admin:
                 return response, attempts
             if is_over:
                 what = f"{method} {path} got no answer: {type(lost).__name__} {lost}".strip()
-                raise NotUsable(what, "See the service's log; --timeout gives it longer.") from lost
+                raise NotUsable(what, "See the service's log, or raise --timeout.") from lost
             time.sleep(pause)
 
     def _demand_ok(self, response: httpx.Response, call: str, remedy: str) -> None:
@@ -205,4 +235,6 @@ def _shaped[Shape](response: httpx.Response, shape: type[Shape], call: str) -> S
     try:
         return body_of(response, shape)
     except NotAsPromised as error:
-        raise NotUsable(f"{call} does not answer as promised: {error}", "Is it the API of the ticket sale?") from error
+        raise NotUsable(
+            f"{call} has an unexpected body: {error}", "Is it the API of the ticket sale?"
+        ) from error

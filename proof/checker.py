@@ -1,11 +1,12 @@
-"""The checker: a history in, the violations of G1 to G6 out. It is pure, and it must never accuse a right service.
+"""The checker: a history in, the violations of G1 to G6 out. Pure, and without false positives.
 
-What it takes for granted, and nothing else: all times come from one clock; nobody else buys the item; within a
-generation no ticket comes back (no refunds, no holds that expire), so that free tickets only ever get fewer.
+Assumptions: all times come from one clock. Only the buyers of the history buy the item. Within a
+generation no ticket comes back (no refunds, no expiring holds), so free tickets only get fewer.
 
-Two bounds carry most rules. A purchase cannot have happened before the first request with its key was sent, and it has
-happened once a receipt for it has arrived. So at the instant `t` no more tickets can be gone than the requests sent
-before `t` have bought in the end, and no fewer than the receipts that had arrived by `t`.
+Two bounds carry most rules. A purchase cannot have happened before the first request with its key
+was sent, and it has happened when a receipt for it has arrived. So at the instant `t` the tickets
+sold are at most those of requests sent before `t`, and at least those of receipts that arrived by
+`t`.
 """
 
 from bisect import bisect_left, bisect_right
@@ -16,29 +17,40 @@ from math import inf
 
 from msgspec import Struct, structs
 
-from proof.history import NOT_DEFINITE, RECEIPTS, REFUSALS, Attempt, History, Kind, Receipt, Request, Reset, Violation
+from proof.history import (
+    NOT_DEFINITE,
+    RECEIPTS,
+    REFUSALS,
+    Attempt,
+    History,
+    Kind,
+    PurchaseRequest,
+    Receipt,
+    Reset,
+    Violation,
+)
 
 EVIDENCE_LINES_MAX = 8
 
 
 def check(history: History) -> list[Violation]:
-    """Every violation in the history, one per rule, the gravest rules first."""
-    seen = Seen.of(history)
-    return [violation for rule in RULES for violation in _one_per_rule(rule(seen))]
+    """Return all violations in the history, one per rule, the most serious rules first."""
+    facts = Facts.of(history)
+    return [violation for rule in RULES for violation in _one_per_rule(rule(facts))]
 
 
-class Purchase(Struct, frozen=True):
-    """One purchase id and what is known of it: who sent its key when, and which receipt came first."""
+class PurchaseBounds(Struct, frozen=True):
+    """One purchase id: when its key was first sent, and which receipt arrived first."""
 
     receipt: Receipt
-    request: Request
+    request: PurchaseRequest
     attempt: Attempt
     first_sent_at: float
     first_told_at: float
 
 
-class Tally:
-    """Tickets that were gone at an instant: a step function of time."""
+class RunningTotal:
+    """The number of tickets sold, as a step function of time."""
 
     def __init__(self, steps: Iterable[tuple[float, int]]) -> None:
         ordered = sorted(steps)
@@ -46,108 +58,127 @@ class Tally:
         self._sums = [0, *accumulate(tickets for _, tickets in ordered)]
 
     def before(self, instant: float) -> int:
-        """Tickets of the steps earlier than `instant`."""
+        """Return the tickets of all steps before `instant`."""
         return self._sums[bisect_left(self._times, instant)]
 
     def until(self, instant: float) -> int:
-        """Tickets of the steps not later than `instant`."""
+        """Return the tickets of all steps up to and including `instant`."""
         return self._sums[bisect_right(self._times, instant)]
 
 
 class Generation(Struct, frozen=True):
-    """One generation of the sale: the longest time that it can have lived, and the bounds on what was bought in it."""
+    """One generation of the sale: the longest time it can have lasted, and bounds on its sales."""
 
     number: int
     capacity: int
     opened_at: float
     closed_at: float
-    purchases: list[Purchase]
-    possible: Tally
-    certain: Tally
+    purchases: list[PurchaseBounds]
+    possible: RunningTotal
+    certain: RunningTotal
 
     def fewest_free(self, instant: float) -> int:
-        """Tickets that were free for certain at the instant, and at every earlier one."""
+        """Return the tickets that were certainly free at the instant, and at every earlier one."""
         return self.capacity - self.possible.before(instant)
 
     def most_free(self, instant: float) -> int:
-        """Tickets that can have been free at the instant, or at any later one."""
+        """Return the tickets that can have been free at the instant, or at any later one."""
         return self.capacity - self.certain.until(instant)
 
 
-class Seen(Struct, frozen=True):
-    """A history, put in order once for all the rules."""
+class Facts(Struct, frozen=True):
+    """A history, sorted once for all rules."""
 
     history: History
     started_at: float
-    by_key: dict[str, list[Request]]
-    purchases: dict[str, Purchase]
+    by_key: dict[str, list[PurchaseRequest]]
+    purchases: dict[str, PurchaseBounds]
     generations: list[Generation]
-    open_keys: list[list[Request]]
+    open_keys: list[list[PurchaseRequest]]
 
     @classmethod
-    def of(cls, history: History) -> "Seen":
-        """Put a history in order."""
-        by_key: dict[str, list[Request]] = defaultdict(list)
+    def of(cls, history: History) -> "Facts":
+        """Sort a history."""
+        by_key: dict[str, list[PurchaseRequest]] = defaultdict(list)
         for request in history.requests:
             by_key[request.key].append(request)
         purchases = _purchases(by_key)
         one_generation = len(history.resets) == 1
-        open_keys = [requests for requests in by_key.values() if _may_have_bought(requests, one_generation)]
-        starts = [attempt.started_at for request in history.requests for attempt in request.attempts]
+        open_keys = [
+            requests for requests in by_key.values() if _may_have_bought(requests, one_generation)
+        ]
+        starts = [
+            attempt.started_at for request in history.requests for attempt in request.attempts
+        ]
         generations = _generations(history, purchases.values(), open_keys)
-        return cls(history, min(starts, default=0.0), dict(by_key), purchases, generations, open_keys)
+        return cls(
+            history, min(starts, default=0.0), dict(by_key), purchases, generations, open_keys
+        )
 
     def generations_during(self, attempt: Attempt) -> list[Generation]:
-        """The generations that a refusal can have spoken of: those alive within it, or within the memory before it.
+        """Return the generations that a refusal can refer to.
 
-        None if it can have spoken of what was before the first reset, of which nothing is known.
+        Those that existed during the attempt, or within the cache's time before it. None if it can
+        refer to the time before the first reset, of which nothing is known.
         """
-        earliest = attempt.started_at - self.history.memory_seconds
+        earliest = attempt.started_at - self.history.cache_seconds
         if not self.history.resets or earliest <= self.history.resets[0].ended_at:
             return []
-        return [one for one in self.generations if one.opened_at <= attempt.ended_at and one.closed_at >= earliest]
+        return [
+            one
+            for one in self.generations
+            if one.opened_at <= attempt.ended_at and one.closed_at >= earliest
+        ]
 
-    def line(self, request: Request, attempt: Attempt) -> str:
-        """One attempt as a line of evidence; seconds since the first request of the history."""
+    def line(self, request: PurchaseRequest, attempt: Attempt) -> str:
+        """Return one attempt as a line of evidence, in seconds since the first request."""
         start, end = attempt.started_at - self.started_at, attempt.ended_at - self.started_at
         copy = f", copy {request.copy}" if request.copy > 1 else ""
-        asked = f"key {request.key}{copy}, {request.buyer_id or 'no buyer id'}, {_tickets(request.quantity)}"
+        asked = (
+            f"key {request.key}{copy}, {request.buyer_id or 'no buyer id'}, "
+            f"{_tickets(request.quantity)}"
+        )
         return f"{start:.3f}-{end:.3f} s  {asked} → {_answer(attempt)}"
 
-    def purchase_line(self, purchase: Purchase) -> str:
-        """The answer that first told of a purchase."""
+    def purchase_line(self, purchase: PurchaseBounds) -> str:
+        """Return the first answer with this purchase as a line of evidence."""
         return self.line(purchase.request, purchase.attempt)
 
 
-def _answers(requests: Iterable[Request]) -> Iterator[tuple[Request, Attempt]]:
+def _answers(requests: Iterable[PurchaseRequest]) -> Iterator[tuple[PurchaseRequest, Attempt]]:
     return ((request, attempt) for request in requests for attempt in request.attempts)
 
 
-def _receipts(requests: Iterable[Request]) -> Iterator[tuple[Request, Attempt, Receipt]]:
+def _receipts(
+    requests: Iterable[PurchaseRequest],
+) -> Iterator[tuple[PurchaseRequest, Attempt, Receipt]]:
     for request, attempt in _answers(requests):
         if attempt.kind in RECEIPTS and attempt.receipt is not None:
             yield request, attempt, attempt.receipt
 
 
-def _purchases(by_key: dict[str, list[Request]]) -> dict[str, Purchase]:
-    purchases: dict[str, Purchase] = {}
+def _purchases(by_key: dict[str, list[PurchaseRequest]]) -> dict[str, PurchaseBounds]:
+    purchases: dict[str, PurchaseBounds] = {}
     for requests in by_key.values():
         first_sent_at = min(attempt.started_at for _, attempt in _answers(requests))
         for request, attempt, receipt in _receipts(requests):
             known = purchases.get(receipt.purchase_id)
             if known is None or attempt.ended_at < known.first_told_at:
                 sent_at = min(first_sent_at, known.first_sent_at) if known else first_sent_at
-                purchases[receipt.purchase_id] = Purchase(receipt, request, attempt, sent_at, attempt.ended_at)
+                purchases[receipt.purchase_id] = PurchaseBounds(
+                    receipt, request, attempt, sent_at, attempt.ended_at
+                )
             elif first_sent_at < known.first_sent_at:
                 purchases[receipt.purchase_id] = structs.replace(known, first_sent_at=first_sent_at)
     return purchases
 
 
-def _may_have_bought(requests: list[Request], one_generation: bool) -> bool:
-    """Whether a key without a receipt may yet have bought.
+def _may_have_bought(requests: list[PurchaseRequest], one_generation: bool) -> bool:
+    """Return whether a key without a receipt may have bought.
 
-    In a sale of one generation a refusal settles it: tickets do not come back, so an earlier attempt whose answer was
-    lost cannot buy any more. Across a reset it can: the attempt may still be under way, and find the new stock.
+    In a sale of one generation a refusal settles it: tickets do not come back, so an earlier
+    attempt in doubt cannot buy any more. Across a reset it can: the attempt may still be in flight,
+    and find the new stock.
     """
     kinds = {attempt.kind for _, attempt in _answers(requests)}
     if kinds & RECEIPTS:
@@ -156,12 +187,17 @@ def _may_have_bought(requests: list[Request], one_generation: bool) -> bool:
     return not refused or (Kind.UNKNOWN in kinds and not one_generation)
 
 
-def _generations(history: History, purchases: Iterable[Purchase], open_keys: list[list[Request]]) -> list[Generation]:
+def _generations(
+    history: History, purchases: Iterable[PurchaseBounds], open_keys: list[list[PurchaseRequest]]
+) -> list[Generation]:
     opens = [
-        (min(attempt.started_at for _, attempt in _answers(requests)), max(request.quantity for request in requests))
+        (
+            min(attempt.started_at for _, attempt in _answers(requests)),
+            max(request.quantity for request in requests),
+        )
         for requests in open_keys
     ]
-    by_number: dict[int, list[Purchase]] = defaultdict(list)
+    by_number: dict[int, list[PurchaseBounds]] = defaultdict(list)
     for purchase in purchases:
         by_number[purchase.receipt.generation].append(purchase)
     generations = []
@@ -175,16 +211,18 @@ def _generations(history: History, purchases: Iterable[Purchase], open_keys: lis
                 opened_at=reset.started_at,
                 closed_at=following.ended_at if following else inf,
                 purchases=sorted(mine, key=lambda purchase: purchase.first_told_at),
-                possible=Tally([(one.first_sent_at, one.receipt.quantity) for one in mine] + opens),
-                certain=Tally((one.first_told_at, one.receipt.quantity) for one in mine),
+                possible=RunningTotal(
+                    [(one.first_sent_at, one.receipt.quantity) for one in mine] + opens
+                ),
+                certain=RunningTotal((one.first_told_at, one.receipt.quantity) for one in mine),
             )
         )
     return generations
 
 
-def no_oversell(seen: Seen) -> Iterator[Violation]:
+def no_oversell(facts: Facts) -> Iterator[Violation]:
     """G1: the receipts of a generation never add up to more than its tickets."""
-    for generation in seen.generations:
+    for generation in facts.generations:
         sold = 0
         for position, purchase in enumerate(generation.purchases, start=1):
             sold += purchase.receipt.quantity
@@ -194,20 +232,26 @@ def no_oversell(seen: Seen) -> Iterator[Violation]:
                     "G1",
                     "oversold",
                     f"at most {generation.capacity} tickets sold in generation {generation.number}",
-                    f"{total} tickets sold, each with a receipt; receipt number {position} is one too many",
-                    _shortened([seen.purchase_line(one) for one in generation.purchases[:position]]),
+                    f"{total} tickets sold, each with a receipt; receipt number {position} is "
+                    "one too many",
+                    _shortened(
+                        [facts.purchase_line(one) for one in generation.purchases[:position]]
+                    ),
                     total - generation.capacity,
                 )
                 break
 
 
-def counters_add_up(seen: Seen) -> Iterator[Violation]:
-    """G1: in every sample, and in the audit, no counter is negative and the three add up to the capacity."""
-    capacities = {generation.number: generation.capacity for generation in seen.generations}
-    samples = [*seen.history.samples, *([seen.history.final] if seen.history.final else [])]
-    faces = [
+def counters_add_up(facts: Facts) -> Iterator[Violation]:
+    """G1: in all samples and the audit, counters are not negative and add up to the capacity."""
+    capacities = {generation.number: generation.capacity for generation in facts.generations}
+    samples = [*facts.history.samples, *([facts.history.final] if facts.history.final else [])]
+    counters = [
         (
-            f"GET /inventory at {sample.started_at - seen.started_at:.3f}-{sample.ended_at - seen.started_at:.3f} s",
+            (
+                f"GET /inventory at {sample.started_at - facts.started_at:.3f}-"
+                f"{sample.ended_at - facts.started_at:.3f} s"
+            ),
             one.generation,
             one.current_stock,
             one.held,
@@ -217,9 +261,11 @@ def counters_add_up(seen: Seen) -> Iterator[Violation]:
         for sample in samples
         for one in [sample.inventory]
     ]
-    if audit := seen.history.audit:
-        faces.append(("GET /audit", audit.generation, audit.stock, audit.held, audit.sold, audit.capacity))
-    for where, number, stock, held, sold, capacity in faces:
+    if audit := facts.history.audit:
+        counters.append(
+            ("GET /audit", audit.generation, audit.stock, audit.held, audit.sold, audit.capacity)
+        )
+    for where, number, stock, held, sold, capacity in counters:
         stated = capacities.get(number, capacity)
         if min(stock, held, sold) < 0:
             rule = "counter_is_negative"
@@ -228,46 +274,61 @@ def counters_add_up(seen: Seen) -> Iterator[Violation]:
         else:
             continue
         expected = f"stock, held and sold at least 0, and together {stated}, at every instant"
-        found = f"stock {stock}, held {held}, sold {sold}, capacity {capacity} in generation {number}"
+        found = (
+            f"stock {stock}, held {held}, sold {sold}, capacity {capacity} in generation {number}"
+        )
         yield Violation("G1", rule, expected, found, (where,))
 
 
-def no_sale_in_a_wrong_generation(seen: Seen) -> Iterator[Violation]:
-    """G1: nothing is sold from a generation that was over before the buyer came, or opened after it was answered."""
-    by_number = {generation.number: generation for generation in seen.generations}
-    for purchase in seen.purchases.values():
+def no_sale_in_a_wrong_generation(facts: Facts) -> Iterator[Violation]:
+    """G1: no purchase from a generation that was over before it, or began after it."""
+    by_number = {generation.number: generation for generation in facts.generations}
+    for purchase in facts.purchases.values():
         number = purchase.receipt.generation
         generation = by_number.get(number)
-        expected = "a receipt of a generation that was open at some instant between request and answer"
-        if generation is None and number in _opened_twice(seen.history):
+        expected = (
+            "a receipt of a generation that was open at some instant between request and answer"
+        )
+        if generation is None and number in _opened_twice(facts.history):
             continue  # `a_reset_takes_effect_once` reports it
         if generation is None:
             found = f"generation {number}, which no reset of this sale has opened"
         elif purchase.first_sent_at > generation.closed_at:
-            found = f"generation {number}, which the next reset had closed before the request was sent"
+            found = (
+                f"generation {number}, which the next reset had closed before the request was sent"
+            )
         elif purchase.first_told_at < generation.opened_at:
             found = f"generation {number}, which was opened only after the answer"
         else:
             continue
-        yield Violation("G1", "sold_in_a_wrong_generation", expected, found, (seen.purchase_line(purchase),))
+        yield Violation(
+            "G1", "sold_in_a_wrong_generation", expected, found, (facts.purchase_line(purchase),)
+        )
 
 
-def a_reset_takes_effect_once(seen: Seen) -> Iterator[Violation]:
-    """G3: one reset, sent again with its key because no answer came, opens one generation."""
-    for number, reset in _opened_twice(seen.history).items():
+def a_reset_takes_effect_once(facts: Facts) -> Iterator[Violation]:
+    """G3: a reset that was sent several times with one key starts one generation."""
+    for number, reset in _opened_twice(facts.history).items():
         yield Violation(
             "G3",
             "reset_took_effect_twice",
             "one generation opened by one reset, however often it is sent with its key",
-            f"generation {number} by an attempt without an answer, and generation {reset.generation} by another one",
-            (f"POST /reset, {reset.attempts} attempts, {reset.started_at:.3f}-{reset.ended_at:.3f} s",),
+            f"generation {number} by an attempt without an answer, and generation "
+            f"{reset.generation} by another one",
+            (
+                (
+                    f"POST /reset, {reset.attempts} attempts, "
+                    f"{reset.started_at:.3f}-{reset.ended_at:.3f} s"
+                ),
+            ),
         )
 
 
 def _opened_twice(history: History) -> dict[int, Reset]:
-    """Generations between two resets of the history, for which only the second one's earlier attempts can be to blame.
+    """Return the generations that only a repeated attempt of a reset can have started.
 
-    Of what was before the first reset nothing is known.
+    These lie between two resets of the history. Of the time before the first reset nothing is
+    known.
     """
     return {
         number: reset
@@ -277,10 +338,10 @@ def _opened_twice(history: History) -> dict[int, Reset]:
     }
 
 
-def no_undersell(seen: Seen) -> Iterator[Violation]:
-    """G2: nobody is refused while, through the whole of the request, enough tickets were free for certain."""
-    for request, attempt in _answers(seen.history.requests):
-        generations = seen.generations_during(attempt)
+def no_undersell(facts: Facts) -> Iterator[Violation]:
+    """G2: no refusal while enough tickets were certainly free during the whole request."""
+    for request, attempt in _answers(facts.history.requests):
+        generations = facts.generations_during(attempt)
         if attempt.kind not in REFUSALS or not generations:
             continue
         free = min(generation.fewest_free(attempt.ended_at) for generation in generations)
@@ -290,40 +351,44 @@ def no_undersell(seen: Seen) -> Iterator[Violation]:
             yield Violation(
                 "G2",
                 "undersold",
-                f"{_tickets(request.quantity)} for this buyer: at least {free} were free from before the request until "
+                f"{_tickets(request.quantity)} for this buyer: at least {free} were free from "
+                "before the request until "
                 "after the answer",
-                f"refused with {attempt.code or attempt.kind}. Of {last.capacity} tickets of generation {last.number}, "
-                f"{total} were sold in the whole sale, and {last.capacity - free} can have been gone by then",
-                (seen.line(request, attempt),),
+                f"refused with {attempt.code or attempt.kind}. Of {last.capacity} tickets of "
+                f"generation {last.number}, "
+                f"{total} were sold in the whole sale, and {last.capacity - free} can have been "
+                "gone by then",
+                (facts.line(request, attempt),),
             )
 
 
-def true_figures_in_refusals(seen: Seen) -> Iterator[Violation]:
-    """G5: "sold out" means none left, and "only k left" means that k were left at some instant."""
-    for request, attempt in _answers(seen.history.requests):
-        generations = seen.generations_during(attempt)
-        # Next to a reset the answer may speak of either generation; the sure cases suffice.
+def true_figures_in_refusals(facts: Facts) -> Iterator[Violation]:
+    """G5: "sold out" means none left; "only k left" means that k were left at some instant."""
+    for request, attempt in _answers(facts.history.requests):
+        generations = facts.generations_during(attempt)
+        # Next to a reset the answer may refer to either generation; the certain cases are enough.
         if attempt.kind not in REFUSALS or len(generations) != 1:
             continue
         fewest = generations[0].fewest_free(attempt.ended_at)
-        most = generations[0].most_free(attempt.started_at - seen.history.memory_seconds)
+        most = generations[0].most_free(attempt.started_at - facts.history.cache_seconds)
         left = 0 if attempt.kind is Kind.SOLD_OUT else attempt.left
-        # A refusal while enough was free is an undersell, and told as that.
+        # A refusal while enough tickets were free is reported as an undersell.
         if fewest >= request.quantity:
             continue
         if left is None or left < fewest or left > most or left >= request.quantity:
             yield Violation(
                 "G5",
                 "untrue_figure_in_a_refusal",
-                f"a figure from {max(fewest, 0)} to {most}, and less than the {request.quantity} asked for",
+                f"a figure from {max(fewest, 0)} to {most}, and less than the {request.quantity} "
+                "asked for",
                 "no figure" if left is None else f"{left} left",
-                (seen.line(request, attempt),),
+                (facts.line(request, attempt),),
             )
 
 
-def one_key_buys_once(seen: Seen) -> Iterator[Violation]:
-    """G3: all receipts for one key are one receipt, and one 201 at most is among them."""
-    for requests in seen.by_key.values():
+def one_key_buys_once(facts: Facts) -> Iterator[Violation]:
+    """G3: all receipts for one key are the same receipt, and at most one came with a 201."""
+    for requests in facts.by_key.values():
         receipts = list(_receipts(requests))
         if not receipts:
             continue
@@ -338,22 +403,28 @@ def one_key_buys_once(seen: Seen) -> Iterator[Violation]:
                 "sold_twice_for_one_key" if twice else "receipt_differs",
                 f"the same receipt for key {first[0].key}, however often it is sent",
                 _difference(first[2], other[2]),
-                (seen.line(*first[:2]), seen.line(*other[:2])),
+                (facts.line(*first[:2]), facts.line(*other[:2])),
             )
             break
         else:
             if len(bought) > 1:
-                lines = tuple(seen.line(*each[:2]) for each in bought[:2])
-                yield Violation("G3", "two_201_for_one_key", "one 201 for one key, and 200 after it", "two 201", lines)
+                lines = tuple(facts.line(*each[:2]) for each in bought[:2])
+                yield Violation(
+                    "G3",
+                    "two_201_for_one_key",
+                    "one 201 for one key, and 200 after it",
+                    "two 201",
+                    lines,
+                )
 
 
-def a_receipt_is_not_followed_by_a_refusal(seen: Seen) -> Iterator[Violation]:
-    """G3: a key that has bought is never told "sold out".
+def a_receipt_is_not_followed_by_a_refusal(facts: Facts) -> Iterator[Violation]:
+    """G3: a key that has bought is never answered with "sold out".
 
-    Nor may its copy be that is under way at the same time: free tickets only get fewer, so when there were too few for
-    the copy, the purchase had been made, and its record was there to be found.
+    This includes its copy in flight at the same time. Free tickets only get fewer, so when there
+    were too few for the copy, the purchase had been made and its record could be found.
     """
-    for requests in seen.by_key.values():
+    for requests in facts.by_key.values():
         receipts = list(_receipts(requests))
         if not receipts:
             continue
@@ -362,45 +433,54 @@ def a_receipt_is_not_followed_by_a_refusal(seen: Seen) -> Iterator[Violation]:
         for request, attempt in _answers(requests):
             if attempt.kind not in REFUSALS or request.content != first[0].content:
                 continue
-            spoken_of = {generation.number for generation in seen.generations_during(attempt)}
+            spoken_of = {generation.number for generation in facts.generations_during(attempt)}
             if attempt.started_at > told_at or spoken_of == {first[2].generation}:
                 yield Violation(
                     "G3",
                     "refused_although_bought",
                     f"the receipt of {first[2].purchase_id} for every copy of key {request.key}",
-                    f"one copy has the receipt, another was refused with {attempt.code or attempt.kind}",
-                    (seen.line(*first[:2]), seen.line(request, attempt)),
+                    "one copy has the receipt, another was refused with "
+                    f"{attempt.code or attempt.kind}",
+                    (facts.line(*first[:2]), facts.line(request, attempt)),
                 )
                 break
 
 
-def a_key_belongs_to_one_request(seen: Seen) -> Iterator[Violation]:
-    """G3: the same key with another request is refused, and a key is not refused to the request that it belongs to."""
-    for requests in seen.by_key.values():
+def a_key_belongs_to_one_request(facts: Facts) -> Iterator[Violation]:
+    """G3: a key is refused to another request, and never to its own."""
+    for requests in facts.by_key.values():
         contents = {request.content for request in requests}
         receipts = list(_receipts(requests))
         told_at = min((attempt.ended_at for _, attempt, _ in receipts), default=inf)
         owner = min(receipts, key=lambda each: each[1].ended_at)[0].content if receipts else None
         for request, attempt in _answers(requests):
             if attempt.kind is Kind.KEY_REUSED and (len(contents) == 1 or request.content == owner):
-                expected, found = "the key accepted: every request with it is the same", "idempotency_key_reused"
+                expected, found = (
+                    "the key accepted: every request with it is the same",
+                    "idempotency_key_reused",
+                )
             elif (
                 owner is not None
                 and request.content != owner
                 and attempt.started_at > told_at
                 and attempt.kind not in {Kind.KEY_REUSED, *NOT_DEFINITE}
             ):
-                expected, found = "idempotency_key_reused: the key has bought something else", _answer(attempt)
+                expected, found = (
+                    "idempotency_key_reused: the key has bought something else",
+                    _answer(attempt),
+                )
             else:
                 continue
-            lines = [seen.line(*each[:2]) for each in receipts[:1]] + [seen.line(request, attempt)]
+            lines = [facts.line(*each[:2]) for each in receipts[:1]] + [
+                facts.line(request, attempt)
+            ]
             yield Violation("G3", "key_and_request", expected, found, tuple(lines))
 
 
-def one_purchase_belongs_to_one_key(seen: Seen) -> Iterator[Violation]:
-    """G3: two keys never share a purchase: one of the two buyers would have nothing."""
-    owners: dict[str, tuple[Request, Attempt]] = {}
-    for request, attempt, receipt in _receipts(seen.history.requests):
+def one_purchase_belongs_to_one_key(facts: Facts) -> Iterator[Violation]:
+    """G3: two keys never share a purchase, because one of the buyers would have nothing."""
+    owners: dict[str, tuple[PurchaseRequest, Attempt]] = {}
+    for request, attempt, receipt in _receipts(facts.history.requests):
         other = owners.setdefault(receipt.purchase_id, (request, attempt))
         if other[0].key != request.key:
             yield Violation(
@@ -408,29 +488,35 @@ def one_purchase_belongs_to_one_key(seen: Seen) -> Iterator[Violation]:
                 "one_purchase_for_two_keys",
                 "a purchase of its own for each key",
                 f"purchase {receipt.purchase_id} for both",
-                (seen.line(*other), seen.line(request, attempt)),
+                (facts.line(*other), facts.line(request, attempt)),
             )
 
 
-def records_are_durable(seen: Seen) -> Iterator[Violation]:
-    """G5: what a receipt tells of is found again, unchanged."""
-    for lookup in seen.history.lookups:
-        purchase = seen.purchases.get(lookup.purchase_id)
+def records_are_durable(facts: Facts) -> Iterator[Violation]:
+    """G5: the purchase of every receipt is found again, unchanged."""
+    for lookup in facts.history.lookups:
+        purchase = facts.purchases.get(lookup.purchase_id)
         if purchase is None or lookup.receipt == purchase.receipt:
             continue
         if lookup.receipt is not None:
             rule, found = "record_differs", _difference(purchase.receipt, lookup.receipt)
         elif lookup.status is not None:
-            rule, found = "record_is_missing", f"GET /purchases/{lookup.purchase_id} answers {lookup.status}"
+            rule, found = (
+                "record_is_missing",
+                f"GET /purchases/{lookup.purchase_id} answers {lookup.status}",
+            )
         else:
-            rule, found = "record_not_readable", f"GET /purchases/{lookup.purchase_id} got no definite answer"
+            rule, found = (
+                "record_not_readable",
+                f"GET /purchases/{lookup.purchase_id} got no definite answer",
+            )
         expected = f"the purchase {lookup.purchase_id} found again as its receipt says"
-        yield Violation("G5", rule, expected, found, (seen.purchase_line(purchase),))
+        yield Violation("G5", rule, expected, found, (facts.purchase_line(purchase),))
 
 
-def receipts_say_what_was_asked(seen: Seen) -> Iterator[Violation]:
-    """G5: a receipt is of this item, this quantity and this buyer, and confirmed."""
-    for request, attempt, receipt in _receipts(seen.history.requests):
+def receipts_say_what_was_asked(facts: Facts) -> Iterator[Violation]:
+    """G5: a receipt has the item, quantity and buyer of its request, and is confirmed."""
+    for request, attempt, receipt in _receipts(facts.history.requests):
         said = (receipt.item_id, receipt.quantity, receipt.buyer_id)
         if said != request.content or receipt.status != "confirmed":
             yield Violation(
@@ -438,22 +524,24 @@ def receipts_say_what_was_asked(seen: Seen) -> Iterator[Violation]:
                 "receipt_of_something_else",
                 "a confirmed receipt of item {}, quantity {}, buyer {}".format(*request.content),
                 "{} of item {}, quantity {}, buyer {}".format(receipt.status, *said),
-                (seen.line(request, attempt),),
+                (facts.line(request, attempt),),
             )
 
 
-def records_agree(seen: Seen) -> Iterator[Violation]:
-    """G4: at rest, counters, records and receipts of the current generation are the same sum."""
-    if not seen.generations:
+def records_agree(facts: Facts) -> Iterator[Violation]:
+    """G4: at rest, counters, records and receipts of the current generation add up to the same."""
+    if not facts.generations:
         return
-    generation = seen.generations[-1]
+    generation = facts.generations[-1]
     receipts = len(generation.purchases)
     tickets = sum(one.receipt.quantity for one in generation.purchases)
-    # A key without a definite answer may have bought, or not.
-    more_receipts = len(seen.open_keys)
-    more_tickets = sum(max(request.quantity for request in requests) for requests in seen.open_keys)
+    # A key without a definite answer may have bought or not.
+    more_receipts = len(facts.open_keys)
+    more_tickets = sum(
+        max(request.quantity for request in requests) for requests in facts.open_keys
+    )
     figures: list[tuple[str, int, int, int]] = []
-    if audit := seen.history.audit:
+    if audit := facts.history.audit:
         figures += [
             ("GET /audit: generation", audit.generation, generation.number, 0),
             ("GET /audit: purchase_records", audit.purchase_records, receipts, more_receipts),
@@ -463,7 +551,7 @@ def records_agree(seen: Seen) -> Iterator[Violation]:
         if not audit.agrees or audit.problems:
             found = "; ".join(audit.problems) or "agrees is false, and no problem is named"
             yield Violation("G4", "audit_disagrees", "an audit that agrees", found, ("GET /audit",))
-    if final := seen.history.final:
+    if final := facts.history.final:
         inventory = final.inventory
         figures += [
             ("GET /inventory: generation", inventory.generation, generation.number, 0),
@@ -473,26 +561,42 @@ def records_agree(seen: Seen) -> Iterator[Violation]:
         if not least <= figure <= least + more:
             upto = f" to {least + more}" if more else ""
             told = f"{receipts} receipts of generation {generation.number}, {_tickets(tickets)}"
-            yield Violation("G4", "figures_disagree", f"{least}{upto}", f"{figure}", (f"{name} is {figure}", told))
+            yield Violation(
+                "G4",
+                "figures_disagree",
+                f"{least}{upto}",
+                f"{figure}",
+                (f"{name} is {figure}", told),
+            )
 
 
-def every_answer_is_in_the_contract(seen: Seen) -> Iterator[Violation]:
-    """G6: an answer is a definite one, or 503 with `Retry-After`; a bug's 500 is neither."""
-    for request, attempt in _answers(seen.history.requests):
+def every_answer_is_in_the_contract(facts: Facts) -> Iterator[Violation]:
+    """G6: every answer is definite, or 503 with `Retry-After`. A 500 is neither."""
+    for request, attempt in _answers(facts.history.requests):
         if attempt.kind is Kind.UNEXPECTED:
-            rule, expected = "unexpected_answer", "an answer that the API gives to a well-formed purchase"
+            rule, expected = (
+                "unexpected_answer",
+                "an answer that the API gives to a well-formed purchase",
+            )
         elif attempt.code == "internal_error":
-            rule, expected = "internal_error", "a definite answer, or 503: 500 is a bug in the service"
-        elif attempt.status == 503 and attempt.code == "busy" and attempt.retry_after_seconds is None:  # noqa: PLR2004
+            rule, expected = (
+                "internal_error",
+                "a definite answer, or 503: 500 is a bug in the service",
+            )
+        elif (
+            attempt.status == 503  # noqa: PLR2004
+            and attempt.code == "busy"
+            and attempt.retry_after_seconds is None
+        ):
             rule, expected = "busy_without_retry_after", "503 with Retry-After"
         else:
             continue
-        yield Violation("G6", rule, expected, _answer(attempt), (seen.line(request, attempt),))
+        yield Violation("G6", rule, expected, _answer(attempt), (facts.line(request, attempt),))
 
 
-def everybody_is_answered(seen: Seen) -> Iterator[Violation]:
-    """G6: nobody is left without a definite answer when the patience of the client ends."""
-    for request in seen.history.requests:
+def every_request_is_answered(facts: Facts) -> Iterator[Violation]:
+    """G6: every request has a definite answer before the client's patience ends."""
+    for request in facts.history.requests:
         if request.last.kind not in NOT_DEFINITE:
             continue
         seconds = request.last.ended_at - request.attempts[0].started_at
@@ -500,13 +604,14 @@ def everybody_is_answered(seen: Seen) -> Iterator[Violation]:
             "G6",
             "left_without_an_answer",
             "a definite answer within the client's patience",
-            f"{request.buyer_id or 'the buyer'} was still {request.last.kind} after {len(request.attempts)} attempts "
+            f"{request.buyer_id or 'the buyer'} was still {request.last.kind} after "
+            f"{len(request.attempts)} attempts "
             f"in {seconds:.1f} s",
-            _shortened([seen.line(request, attempt) for attempt in request.attempts]),
+            _shortened([facts.line(request, attempt) for attempt in request.attempts]),
         )
 
 
-RULES: tuple[Callable[[Seen], Iterator[Violation]], ...] = (
+RULES: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     no_oversell,
     one_key_buys_once,
     no_undersell,
@@ -521,7 +626,7 @@ RULES: tuple[Callable[[Seen], Iterator[Violation]], ...] = (
     true_figures_in_refusals,
     records_agree,
     every_answer_is_in_the_contract,
-    everybody_is_answered,
+    every_request_is_answered,
 )
 
 
@@ -552,13 +657,17 @@ def _tickets(quantity: int) -> str:
 
 
 def _difference(one: Receipt, other: Receipt) -> str:
-    names = [name for name in Receipt.__struct_fields__ if getattr(one, name) != getattr(other, name)]
-    return ", ".join(f"{name} {getattr(one, name)!r} and {getattr(other, name)!r}" for name in names)
+    names = [
+        name for name in Receipt.__struct_fields__ if getattr(one, name) != getattr(other, name)
+    ]
+    return ", ".join(
+        f"{name} {getattr(one, name)!r} and {getattr(other, name)!r}" for name in names
+    )
 
 
 def _shortened(lines: list[str]) -> tuple[str, ...]:
     if len(lines) <= EVIDENCE_LINES_MAX:
         return tuple(lines)
-    # The last lines tell more than the first: they are where it went wrong.
+    # The last lines show where it went wrong.
     kept = lines[-(EVIDENCE_LINES_MAX - 2) :]
     return lines[0], f"… {len(lines) - 1 - len(kept)} more …", *kept

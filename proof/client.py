@@ -1,4 +1,4 @@
-"""One buyer over HTTP: sends, understands, and sends the same key again until there is a definite answer."""
+"""One buyer over HTTP: sends the same key again until there is a definite answer."""
 
 import asyncio
 import random
@@ -9,19 +9,26 @@ from typing import Self
 import httpx
 from msgspec import Struct
 
-from proof.answers import STATUS_OK, NotAsPromised, attempt_of, attempt_without_answer, body_of, retry_after_seconds
-from proof.history import NOT_DEFINITE, Attempt, Lookup, Receipt, Request
+from proof.history import NOT_DEFINITE, Attempt, Lookup, PurchaseRequest, Receipt
+from proof.responses import (
+    STATUS_OK,
+    NotAsPromised,
+    attempt_of,
+    attempt_without_answer,
+    body_of,
+    retry_after_seconds,
+)
 
 CONNECT_SECONDS = 5.0
 PAUSE_BASE_SECONDS = 0.1
 PAUSE_CAP_SECONDS = 4.0
-# A service that asks for longer is not waited for: the patience of the buyer decides.
+# A longer `Retry-After` is shortened: the client's patience decides.
 RETRY_AFTER_SECONDS_MAX = 30.0
 ATTEMPTS_MAX = 200
 
 
 class Target(Struct, frozen=True):
-    """The service, and how to deal with it. `timeout` is for one answer, `patience` for all attempts of a buyer."""
+    """The service and its time limits. timeout: of one attempt. patience: of all attempts."""
 
     url: str
     timeout_seconds: float = 30.0
@@ -29,23 +36,29 @@ class Target(Struct, frozen=True):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the service runs on this machine."""
+        """Return whether the service runs on this machine."""
         return httpx.URL(self.url).host in {"127.0.0.1", "localhost", "::1"}
 
     def settings(self) -> dict[str, object]:
-        """What every HTTP client for this service has in common."""
+        """Return the settings of every HTTP client for this service."""
         return {
             "base_url": self.url,
-            "timeout": httpx.Timeout(self.timeout_seconds, connect=min(CONNECT_SECONDS, self.timeout_seconds)),
-            # A proxy is never asked for this machine.
+            "timeout": httpx.Timeout(
+                self.timeout_seconds, connect=min(CONNECT_SECONDS, self.timeout_seconds)
+            ),
+            # No proxy for this machine.
             "trust_env": not self.is_loopback,
-            # Without TLS there is nothing to verify, and reading the certificates takes a process a tenth of a second.
+            # Without TLS there is nothing to verify, and loading certificates takes a process 0.1
+            # s.
             "verify": httpx.URL(self.url).scheme == "https",
         }
 
 
-class Order(Struct, frozen=True):
-    """What one buyer will ask for. `copies` are sent in parallel; `stage` is the gate that it waits at."""
+class PlannedRequest(Struct, frozen=True):
+    """A purchase that a buyer will ask for.
+
+    copies: how many are sent in parallel. stage: the gate that it waits at.
+    """
 
     key: str
     item_id: int
@@ -56,15 +69,15 @@ class Order(Struct, frozen=True):
 
 
 def pause_seconds(attempts: int, retry_after: float | None, draw: random.Random) -> float:
-    """How long to wait after so many attempts: what the service asked for, and full jitter on top of it."""
+    """Return the pause after the given number of attempts: `Retry-After` plus full jitter."""
     ceiling = min(PAUSE_CAP_SECONDS, PAUSE_BASE_SECONDS * 2 ** min(attempts, 20))
     return min(retry_after or 0.0, RETRY_AFTER_SECONDS_MAX) + draw.uniform(0, ceiling)
 
 
 class Buyers:
-    """Many buyers in one process; at most `in_flight` of their requests are under way at once.
+    """Many buyers in one process, with at most `in_flight` requests in flight at once.
 
-    A buyer who waits for another attempt leaves its place to others. `clock` must be one that processes share: on
+    A buyer that waits for its next attempt frees its place. clock: one that all processes share; on
     Linux, macOS and Windows the monotonic clock is the machine's.
     """
 
@@ -91,35 +104,49 @@ class Buyers:
     async def __aexit__(self, *error: object) -> None:
         await self._http.aclose()
 
-    async def buy(self, order: Order, copy: int = 1) -> Request:
-        """Buy, with the same key until a definite answer comes, or patience ends."""
+    async def buy(self, planned_request: PlannedRequest, copy: int = 1) -> PurchaseRequest:
+        """Send the request with the same key until a definite answer comes or the patience ends."""
         attempts: list[Attempt] = []
         while True:
             async with self._places:
-                attempts.append(await self._attempt(order))
+                attempts.append(await self._attempt(planned_request))
             last = attempts[-1]
             if last.kind not in NOT_DEFINITE or len(attempts) == ATTEMPTS_MAX:
                 break
             patience = attempts[0].started_at + self._target.patience_seconds - self._clock()
             if patience <= (last.retry_after_seconds or 0.0):
                 break
-            # Cut short, so that the last attempt falls to the end of the patience and not long before it.
-            await asyncio.sleep(min(patience, pause_seconds(len(attempts), last.retry_after_seconds, self._draw)))
-        return Request(
-            order.key, order.item_id, order.quantity, order.buyer_id, tuple(attempts), copy, self._process_id
+            # Shortened, so that the last attempt is at the end of the patience and not long before.
+            await asyncio.sleep(
+                min(patience, pause_seconds(len(attempts), last.retry_after_seconds, self._draw))
+            )
+        return PurchaseRequest(
+            planned_request.key,
+            planned_request.item_id,
+            planned_request.quantity,
+            planned_request.buyer_id,
+            tuple(attempts),
+            copy,
+            self._process_id,
         )
 
-    async def _attempt(self, order: Order) -> Attempt:
-        body = {"item_id": order.item_id, "quantity": order.quantity, "buyer_id": order.buyer_id}
+    async def _attempt(self, planned_request: PlannedRequest) -> Attempt:
+        body = {
+            "item_id": planned_request.item_id,
+            "quantity": planned_request.quantity,
+            "buyer_id": planned_request.buyer_id,
+        }
         started_at = self._clock()
         try:
-            response = await self._http.post("/buy_ticket", json=body, headers={"Idempotency-Key": order.key})
+            response = await self._http.post(
+                "/buy_ticket", json=body, headers={"Idempotency-Key": planned_request.key}
+            )
         except httpx.RequestError as error:
             return attempt_without_answer(error, started_at, self._clock())
         return attempt_of(response, started_at, self._clock())
 
     async def look_up(self, purchase_id: str) -> Lookup:
-        """Find a purchase again; a busy service is asked until patience ends."""
+        """Return the receipt of a purchase; retries until the patience ends."""
         deadline = self._clock() + self._target.patience_seconds
         for attempts in range(1, ATTEMPTS_MAX + 1):
             async with self._places:

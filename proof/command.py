@@ -1,4 +1,4 @@
-"""The command line of the proof: its options, and how it ends."""
+"""The command line of the proof: options and exit status."""
 
 import argparse
 import contextlib
@@ -20,83 +20,99 @@ from rich.console import Console
 from proof import EXIT_INTERRUPTED, report
 from proof.admin import Admin, NotUsable, signer
 from proof.client import Target
-from proof.conductor import Plan, Result, run, worst
-from proof.crowd import WorkerDied
 from proof.history import Inventory
+from proof.processes import WorkerDied
+from proof.runner import Plan, Result, run, worst
 from proof.scenarios import Scenario, Size, Verdict, scenarios
 
 LOCAL_URL = "http://127.0.0.1:8000/live"
 EXIT_PASSED, EXIT_FAILED, EXIT_NOT_USABLE, EXIT_INCONCLUSIVE = 0, 1, 2, 3
-# On this machine as many as the original's own proof had: its 1,000 requests of 2.05 s took 41 s. The local stack has a
-# process per request in flight, four per core, and answers 429 to the rest. Lambda has them by the hundred.
+# On this machine as many as the original system's own proof had: its 1,000 requests of 2.05 s took
+# 41 s. The local stack has one process per request in flight, four per core, and answers 429 to the
+# rest. Lambda has hundreds.
 IN_FLIGHT_LOOPBACK, IN_FLIGHT_ELSEWHERE = 50, 200
 
 DESCRIPTION = """\
-Proves that the ticket sale sells exactly its stock: six tests with processes of buyers, and a check of every answer.
+Proves that the ticket sale sells exactly its stock: six tests with processes of buyers, and a check
+of every answer.
 
-Each test resets the item that it sells, and no one else may buy it meanwhile. At the end the item gets back the stock
-and the name that it had, as a new sale."""
+Each test resets the item that it sells, and no one else may buy it meanwhile. At the end the item
+gets its stock and its name back, as a new sale."""
 
 EPILOG = """\
 exit status:
   0   all tests passed
   1   a guarantee is broken; the counter-example is printed
   2   the proof could not be carried out: usage, no server, no admin routes
-  3   nothing wrong was found, but a test could not look at what it is there for; it says what
+  3   inconclusive: nothing wrong was found, but a check looked at nothing; it says which
   130 interrupted; the item is left in the middle of a test
 
 examples:
   python -m proof
   python -m proof --only 2 --buyers 5000 --tickets 500 --report proof.json
-  python -m proof --url https://abc123.execute-api.eu-west-1.amazonaws.com/live --i-know-this-resets-item 1
+  python -m proof --url https://abc123.execute-api.eu-west-1.amazonaws.com/live \\
+    --i-know-this-resets-item 1
 """
 
 
 def parser() -> argparse.ArgumentParser:
-    """All options."""
+    """Return the parser of all options."""
     parser = argparse.ArgumentParser(
-        "python -m proof", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m proof",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add("--url", default=LOCAL_URL, help="the API with its stage (default: %(default)s)")
-    add("--item", type=int, default=1, metavar="ID", help="the item to sell, which is RESET (default: %(default)s)")
-    add("--i-know-this-resets-item", type=int, metavar="ID", help="required for a service that is not on this machine")
-    add("--only", type=_numbers, metavar="1,2", help="only these tests")
-    add("--buyers", type=_at_least(2), default=1000, metavar="N", help="buyers in tests 2 and 3 (default: %(default)s)")
-    add("--tickets", type=_at_least(2), default=100, metavar="N", help="tickets on sale (default: %(default)s)")
-    add("--processes", type=_at_least(2), default=4, metavar="N", help="processes of buyers (default: %(default)s)")
-    add(
-        "--in-flight",
-        type=_at_least(2),
-        metavar="N",
-        help=f"requests in flight at once, over all processes (default: {IN_FLIGHT_LOOPBACK} on this machine, "
-        f"{IN_FLIGHT_ELSEWHERE} elsewhere)",
-    )
-    add("--shards", type=_at_least(1), metavar="N", help="stock shards of the sale (default: the service decides)")
-    add(
-        "--timeout",
-        type=float,
-        default=30.0,
-        metavar="SECONDS",
-        help="for one answer (default: 30; the gateway takes 29)",
-    )
-    add("--patience", type=float, default=120.0, metavar="SECONDS", help="for all attempts of one buyer (default: 120)")
-    add(
-        "--memory",
-        type=float,
-        default=1.5,
-        metavar="SECONDS",
-        help="how long after a reset the service may go by what it knew before (default: 1.5; it promises 1)",
-    )
-    add("--region", help="AWS Region to sign for (default: from the URL, then from your configuration)")
-    add("--profile", help="AWS profile to sign with")
-    add("--report", type=Path, metavar="FILE.json", help="write the report for machines")
-    add("--seed", type=int, metavar="N", help="for quantities and pauses (default: drawn, and printed)")
+    _add_service_options(parser.add_argument_group("the service"))
+    _add_size_options(parser.add_argument_group("the tests"))
+    _add_time_limits(parser.add_argument_group("time limits, in seconds"))
+    add = parser.add_argument_group("the output").add_argument
+    add("--report", type=Path, metavar="FILE.json", help="write a JSON report")
     return parser
 
 
+def _add_service_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--url", default=LOCAL_URL, help="the API with its stage (default: %(default)s)")
+    resets = "the item to sell, which is RESET (default: %(default)s)"
+    add("--item", type=int, default=1, metavar="ID", help=resets)
+    elsewhere = "required for a service that is not on this machine"
+    add("--i-know-this-resets-item", type=int, metavar="ID", help=elsewhere)
+    region = "AWS Region to sign for (default: from the URL, then from your configuration)"
+    add("--region", help=region)
+    add("--profile", help="AWS profile to sign with")
+
+
+def _add_size_options(group: argparse._ArgumentGroup) -> None:
+    def number(name: str, least: int, default: int | None, text: str) -> None:
+        group.add_argument(name, type=_at_least(least), default=default, metavar="N", help=text)
+
+    group.add_argument("--only", type=_numbers, metavar="1,2", help="only these tests")
+    number("--buyers", 2, 1000, "buyers in tests 2 and 3 (default: %(default)s)")
+    number("--tickets", 2, 100, "tickets on sale (default: %(default)s)")
+    number("--processes", 2, 4, "processes of buyers (default: %(default)s)")
+    in_flight = (
+        "requests in flight at once, over all processes "
+        f"(default: {IN_FLIGHT_LOOPBACK} on this machine, {IN_FLIGHT_ELSEWHERE} elsewhere)"
+    )
+    number("--in-flight", 2, None, in_flight)
+    number("--shards", 1, None, "stock shards of the sale (default: the service decides)")
+    seed = "for quantities and pauses (default: random, and printed)"
+    group.add_argument("--seed", type=int, metavar="N", help=seed)
+
+
+def _add_time_limits(group: argparse._ArgumentGroup) -> None:
+    def seconds(name: str, default: float, text: str) -> None:
+        group.add_argument(name, type=float, default=default, metavar="SECONDS", help=text)
+
+    seconds("--timeout", 30.0, "for one answer (default: 30; API Gateway waits 29)")
+    seconds("--patience", 120.0, "for all attempts of one buyer (default: 120)")
+    cache = "how long the service may cache a sale (default: 1.5; it promises 1)"
+    seconds("--cache", 1.5, cache)
+
+
 class Ending(Struct, frozen=True):
-    """How the proof ended. `text` is what the report says."""
+    """How the proof ended. text: for the report."""
 
     exit_status: int
     text: str
@@ -113,10 +129,10 @@ END: Final = b"\0"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the proof; return the exit status."""
+    """Run the proof and return the exit status."""
     parsed = parser()
     options = parsed.parse_args(arguments)
-    _demand_sense(parsed, options)
+    _check_options(parsed, options)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     screen = report.Screen(Console())
@@ -126,9 +142,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ending = _unless_interrupted(lambda: _carry_out(options, seed, screen, results))
     if ending is INTERRUPTED:
         screen.take_over()
-        screen.say(f"\nInterrupted {screen.how_far()}. {len(results)} tests were complete.", style="bold red")
+        screen.say(
+            f"\nInterrupted {screen.progress_text()}. {len(results)} tests were complete.",
+            style="bold red",
+        )
         if screen.has_begun:
-            screen.say(f"Item {options.item} is left in the middle of a test: reset it before you sell it.")
+            screen.say(
+                f"Item {options.item} is left in the middle of a test: reset it before you sell it."
+            )
     if options.report:
         machines = report.document(
             url=options.url,
@@ -143,13 +164,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _unless_interrupted(work: Callable[[], Ending]) -> Ending:
-    """Return what `work` returns or raise what it raises; INTERRUPTED at Ctrl-C, whatever it is doing then.
+    """Return or raise what `work` does; return INTERRUPTED at Ctrl-C.
 
-    It runs in a thread of its own, and this one waits. Ctrl-C as an exception in the midst of the work could come
-    where exceptions are dropped, or interrupt the ending of what it has to end.
+    The work runs in a thread of its own, and this one waits. Ctrl-C as an exception inside the work
+    could come where exceptions are dropped, or interrupt a clean-up.
     """
     outcomes: list[Ending | BaseException] = []
-    # The system may hand a signal to any thread, and that wakes no other one. A byte in a pipe does.
+    # The system may hand a signal to any thread, which wakes no other one. A byte in a pipe does.
     waiting, waking = os.pipe()
     os.set_blocking(waking, False)
 
@@ -172,42 +193,56 @@ def _unless_interrupted(work: Callable[[], Ending]) -> Ending:
         return INTERRUPTED
     os.close(waiting)
     os.close(waking)
-    (outcome,) = outcomes
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome
+    (observation,) = outcomes
+    if isinstance(observation, BaseException):
+        raise observation
+    return observation
 
 
-def _carry_out(options: argparse.Namespace, seed: int, screen: report.Screen, results: list[Result]) -> Ending:
+def _carry_out(
+    options: argparse.Namespace, seed: int, screen: report.Screen, results: list[Result]
+) -> Ending:
     try:
         return _prove(options, seed, screen, results)
     except NotUsable as error:
-        screen.landed()
-        screen.say(f"\nThe proof ended {screen.how_far()}: {error.what}\n{error.remedy}", style="bold red")
+        screen.finished()
+        screen.say(
+            f"\nThe proof ended {screen.progress_text()}: {error.what}\n{error.remedy}",
+            style="bold red",
+        )
     except WorkerDied as error:
-        screen.landed()
-        screen.say(f"\nThe proof ended {screen.how_far()}: {error}. See its traceback above.", style="bold red")
+        screen.finished()
+        screen.say(
+            f"\nThe proof ended {screen.progress_text()}: {error}. See its traceback above.",
+            style="bold red",
+        )
     return NOT_USABLE
 
 
-def _prove(options: argparse.Namespace, seed: int, screen: report.Screen, results: list[Result]) -> Ending:
+def _prove(
+    options: argparse.Namespace, seed: int, screen: report.Screen, results: list[Result]
+) -> Ending:
     target = Target(options.url, options.timeout, options.patience)
     chosen = _chosen(options)
-    screen.greet()
+    screen.print_header()
     screen.say("🕒 Checking if server is running...")
-    with Admin(target, signer(target, options.region, options.profile), options.item, random.Random(seed)) as admin:
+    with Admin(
+        target, signer(target, options.region, options.profile), options.item, random.Random(seed)
+    ) as admin:
         before = admin.inventory_at_start()
         screen.say(f"Server is running!\n\n{options.url}, seed {seed}")
         named = f" ({before.item_name}, {before.initial_stock} tickets)" if before else ""
         screen.say(f"Item {options.item}{named} is reset in each test.", style="yellow")
-        in_flight = options.in_flight or (IN_FLIGHT_LOOPBACK if target.is_loopback else IN_FLIGHT_ELSEWHERE)
+        in_flight = options.in_flight or (
+            IN_FLIGHT_LOOPBACK if target.is_loopback else IN_FLIGHT_ELSEWHERE
+        )
         plan = Plan(
             target=target,
             item_id=options.item,
             size=_size(options),
             in_flight=in_flight,
             seed=seed,
-            memory_seconds=options.memory,
+            cache_seconds=options.cache,
             item_name=before.item_name if before else None,
             shards=options.shards,
         )
@@ -217,20 +252,24 @@ def _prove(options: argparse.Namespace, seed: int, screen: report.Screen, result
                 results.append(run(scenario, plan, admin, screen))
                 screen.result(results[-1])
         finally:
-            _give_back(admin, before, results, screen)
+            _restore_item(admin, before, results, screen)
     screen.summary(results, complete=options.only is None)
     return ENDINGS[worst(results)]
 
 
-def _give_back(admin: Admin, before: Inventory | None, results: Sequence[Result], screen: report.Screen) -> None:
-    """The item gets its stock back, unless its state may tell what went wrong."""
-    screen.landed()
+def _restore_item(
+    admin: Admin, before: Inventory | None, results: Sequence[Result], screen: report.Screen
+) -> None:
+    """Give the item its stock back, unless its state may show what went wrong."""
+    screen.finished()
     if worst(results) is Verdict.FAILED:
         screen.say(f"\nItem {admin.item_id} is left as it is, to be looked into.")
     elif before is not None:
         with contextlib.suppress(NotUsable):
             admin.reset(before.initial_stock, before.item_name, before.shard_count)
-            screen.say(f"\nItem {before.item_id} is on sale again with {before.initial_stock} tickets.")
+            screen.say(
+                f"\nItem {before.item_id} is on sale again with {before.initial_stock} tickets."
+            )
 
 
 def _size(options: argparse.Namespace) -> Size:
@@ -239,11 +278,13 @@ def _size(options: argparse.Namespace) -> Size:
 
 def _chosen(options: argparse.Namespace) -> list[Scenario]:
     every = scenarios(_size(options))
-    return [scenario for scenario in every if options.only is None or scenario.number in options.only]
+    return [
+        scenario for scenario in every if options.only is None or scenario.number in options.only
+    ]
 
 
-def _demand_sense(parsed: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Usage errors that no single option shows; each ends the program with status 2."""
+def _check_options(parsed: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End with status 2 for options that contradict each other."""
     url = httpx.URL(options.url)
     if url.scheme not in ("http", "https") or not url.host:
         parsed.error(f"--url {options.url} is no URL: https://…/live")
@@ -255,7 +296,7 @@ def _demand_sense(parsed: argparse.ArgumentParser, options: argparse.Namespace) 
         parsed.error("--only names no test: there are 1 to 6")
     if not Target(options.url).is_loopback and options.i_know_this_resets_item != options.item:
         parsed.error(
-            f"the proof resets item {options.item} of {options.url}, and its sale is over with that. "
+            f"the proof resets item {options.item} of {options.url}, which ends its sale. "
             f"If you mean it, add --i-know-this-resets-item {options.item}"
         )
 

@@ -1,18 +1,19 @@
-"""Figures of a sale: how many of what, how fast, and how much of it at once."""
+"""Figures of a sale: counts, latencies and concurrency."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
 from msgspec import Struct
 
-from proof.history import NOT_DEFINITE, Attempt, Kind, Request
+from proof.history import NOT_DEFINITE, Attempt, Kind, PurchaseRequest
 
 
 class Figures(Struct, frozen=True):
-    """Counts are of requests, but for the busy answers and unknown outcomes: those are of attempts, and were retried.
+    """Counts, latencies and concurrency of a sale.
 
-    Latencies are of each request's last attempt; `waiting` is from a request's first attempt to its last answer. All
-    in milliseconds.
+    Counts are of requests; `busy_answers` and `unknown_outcomes` are of attempts, which were
+    retried. Latencies, in milliseconds, are of each request's last attempt. `waiting` is from a
+    request's first attempt to its last answer.
     """
 
     requests: int
@@ -38,14 +39,20 @@ class Figures(Struct, frozen=True):
     pairs_overlapping: int
 
 
-def figures_of(requests: Sequence[Request]) -> Figures:
-    """The figures of some requests, at least one."""
+def figures_of(requests: Sequence[PurchaseRequest]) -> Figures:
+    """Return the figures of at least one request."""
     last_kinds = [request.last.kind for request in requests]
     attempts = [attempt for request in requests for attempt in request.attempts]
     kinds = [attempt.kind for attempt in attempts]
-    latencies = sorted(_milliseconds(request.last.started_at, request.last.ended_at) for request in requests)
-    waiting = sorted(_milliseconds(request.attempts[0].started_at, request.last.ended_at) for request in requests)
-    seconds = max(attempt.ended_at for attempt in attempts) - min(attempt.started_at for attempt in attempts)
+    latencies = sorted(
+        _milliseconds(request.last.started_at, request.last.ended_at) for request in requests
+    )
+    waiting = sorted(
+        _milliseconds(request.attempts[0].started_at, request.last.ended_at) for request in requests
+    )
+    seconds = max(attempt.ended_at for attempt in attempts) - min(
+        attempt.started_at for attempt in attempts
+    )
     return Figures(
         requests=len(requests),
         successes=last_kinds.count(Kind.BOUGHT),
@@ -72,13 +79,18 @@ def figures_of(requests: Sequence[Request]) -> Figures:
 
 
 def percentile(ordered: Sequence[float], percent: int) -> float:
-    """The smallest value that so many percent of the values do not exceed (nearest rank)."""
+    """Return the smallest value that `percent` of the values do not exceed (nearest rank)."""
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
 def peak_in_flight(attempts: Sequence[Attempt]) -> int:
-    """The most requests that were under way at one instant. One that ends as another starts is not with it."""
-    steps = [(attempt.started_at, 1) for attempt in attempts] + [(attempt.ended_at, -1) for attempt in attempts]
+    """Return the most attempts in flight at one instant.
+
+    An attempt that ends as another starts does not count with it.
+    """
+    steps = [(attempt.started_at, 1) for attempt in attempts] + [
+        (attempt.ended_at, -1) for attempt in attempts
+    ]
     now = peak = 0
     for _, step in sorted(steps):
         now += step
@@ -86,8 +98,8 @@ def peak_in_flight(attempts: Sequence[Attempt]) -> int:
     return peak
 
 
-def _pairs_overlapping(requests: Sequence[Request]) -> int:
-    """Keys of which two copies were under way at one instant."""
+def _pairs_overlapping(requests: Sequence[PurchaseRequest]) -> int:
+    """Return the number of keys with two copies in flight at one instant."""
     copies: dict[str, list[Attempt]] = defaultdict(list)
     for request in requests:
         copies[request.key].append(request.attempts[0])

@@ -1,4 +1,4 @@
-"""What was seen of a service: the only thing that the checker knows. Times are seconds of one clock."""
+"""What was observed of a service; the checker's only input. Times are seconds of one clock."""
 
 from enum import StrEnum
 
@@ -6,16 +6,16 @@ from msgspec import Struct
 
 
 class Kind(StrEnum):
-    """What one answer to `POST /buy_ticket` means for the buyer."""
+    """The meaning of one answer to `POST /buy_ticket`."""
 
     BOUGHT = "bought"  # 201
     REPLAYED = "replayed"  # 200: bought before, with the same key
     SOLD_OUT = "sold_out"  # 409: none left
     NOT_ENOUGH_LEFT = "not_enough_left"  # 409: fewer left than asked for
     KEY_REUSED = "idempotency_key_reused"  # 422: the key belongs to another request
-    BUSY = "busy"  # not now: 429, 503, or no connection was made
-    UNKNOWN = "unknown"  # the answer was lost, or does not tell: time-out, broken connection, 500, 502, 504
-    UNEXPECTED = "unexpected"  # an answer that the API does not give to such a request
+    BUSY = "busy"  # not now: 429, 503, or no connection
+    UNKNOWN = "unknown"  # the outcome is unknown: time-out, broken connection, 500, 502, 504
+    UNEXPECTED = "unexpected"  # a response that the API does not give to such a request
 
 
 RECEIPTS = frozenset({Kind.BOUGHT, Kind.REPLAYED})
@@ -24,7 +24,7 @@ NOT_DEFINITE = frozenset({Kind.BUSY, Kind.UNKNOWN})
 
 
 class Receipt(Struct, frozen=True):
-    """A purchase, as `POST /buy_ticket` and `GET /purchases/{purchase_id}` show it."""
+    """A purchase, as `POST /buy_ticket` and `GET /purchases/{purchase_id}` return it."""
 
     purchase_id: str
     item_id: int
@@ -36,7 +36,7 @@ class Receipt(Struct, frozen=True):
 
 
 class Attempt(Struct, frozen=True):
-    """One HTTP request and what came back; `status` is None if nothing did."""
+    """One HTTP request and its response. status: None without a response."""
 
     started_at: float
     ended_at: float
@@ -49,8 +49,8 @@ class Attempt(Struct, frozen=True):
     detail: str = ""
 
 
-class Request(Struct, frozen=True):
-    """What one buyer asked for with one key, and every attempt at it, in order. Two copies are two requests."""
+class PurchaseRequest(Struct, frozen=True):
+    """One request of a buyer, and its attempts in order. Two copies are two requests."""
 
     key: str
     item_id: int
@@ -62,19 +62,20 @@ class Request(Struct, frozen=True):
 
     @property
     def last(self) -> Attempt:
-        """The attempt that the buyer was left with."""
+        """Return the last attempt, which decides."""
         return self.attempts[-1]
 
     @property
     def content(self) -> tuple[int, int, str | None]:
-        """What two requests with one key must have in common."""
+        """Return what all requests with one key must have in common."""
         return self.item_id, self.quantity, self.buyer_id
 
 
 class Reset(Struct, frozen=True):
-    """A call that opened a new generation of the sale, at some instant between `started_at` and `ended_at`.
+    """A call that started a new generation, at some instant between `started_at` and `ended_at`.
 
-    attempts: how often it was sent, with one key: each attempt without an answer may have taken effect.
+    attempts: how often it was sent, with one key. Each attempt without an answer may have taken
+    effect.
     """
 
     generation: int
@@ -85,7 +86,7 @@ class Reset(Struct, frozen=True):
 
 
 class Inventory(Struct, frozen=True):
-    """`GET /inventory`; `total_purchases` counts tickets."""
+    """`GET /inventory`. total_purchases: tickets."""
 
     item_id: int
     item_name: str
@@ -98,7 +99,7 @@ class Inventory(Struct, frozen=True):
 
 
 class Sample(Struct, frozen=True):
-    """The inventory as it was answered at some instant between `started_at` and `ended_at`."""
+    """The inventory at some instant between `started_at` and `ended_at`."""
 
     started_at: float
     ended_at: float
@@ -106,15 +107,15 @@ class Sample(Struct, frozen=True):
 
 
 class Lookup(Struct, frozen=True):
-    """`GET /purchases/{purchase_id}` after the sale; `status` is None if no definite answer came."""
+    """`GET /purchases/{purchase_id}` after the sale. status: None without a definite answer."""
 
     purchase_id: str
     status: int | None
     receipt: Receipt | None = None
 
 
-class Audit(Struct, frozen=True):
-    """`GET /audit/{item_id}`: the counters of the current generation, and its purchase records counted one by one."""
+class AuditReport(Struct, frozen=True):
+    """`GET /audit/{item_id}`: counters and purchase records of the current generation."""
 
     item_id: int
     generation: int
@@ -126,29 +127,29 @@ class Audit(Struct, frozen=True):
     tickets_in_records: int
     agrees: bool
     problems: list[str] = []
-    cursor: str | None = None  # where to go on, if not all records were counted
+    cursor: str | None = None  # where to continue, if not all records were counted
 
 
 class History(Struct, frozen=True):
-    """One sale of one item, complete. `resets` are in order, and the first of them opened the sale.
+    """One complete sale of one item. resets: in order; the first one started the sale.
 
-    `memory_seconds` is how long a process of the service may go on saying "sold out" after it was true (G2). `final`
-    and `audit` were taken at rest: with no request under way.
+    cache_seconds: how long a process of the service may repeat "sold out" (G2). final, audit: taken
+    at rest, with no request in flight.
     """
 
-    requests: tuple[Request, ...]
+    requests: tuple[PurchaseRequest, ...]
     resets: tuple[Reset, ...]
     samples: tuple[Sample, ...] = ()
     lookups: tuple[Lookup, ...] = ()
     final: Sample | None = None
-    audit: Audit | None = None
-    memory_seconds: float = 1.0
+    audit: AuditReport | None = None
+    cache_seconds: float = 1.0
 
 
 class Violation(Struct, frozen=True):
-    """A broken guarantee: what was promised, what was found, and the fewest requests that show it.
+    """A broken guarantee: what was expected, what was found, and the few requests that show it.
 
-    `count` is how many such cases there were; `expected`, `found` and `evidence` tell of the first of them.
+    count: the number of such cases. expected, found, evidence: of the first one.
     """
 
     guarantee: str

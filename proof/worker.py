@@ -1,8 +1,8 @@
-"""One process of buyers, with an event loop and connections of its own: python -m proof.worker.
+"""One process of buyers, with its own event loop and connections: python -m proof.worker.
 
-Speaks JSON, one document a line. Its standard input carries a `Shift`, then the number of each stage that opens; its
-standard output carries `READY`, then each `Request` when its buyer is through with it. When the standard input ends,
-the proof has ended, whatever ended it, and so does this process.
+It speaks JSON, one document per line. Its standard input carries a `Job`, then the number of each
+stage that opens. Its standard output carries `READY`, then each `PurchaseRequest` when it has its
+last answer. When the standard input ends, the proof has ended, and so does this process.
 """
 
 import asyncio
@@ -16,33 +16,35 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
-from proof.client import Buyers, Order, Target
-from proof.history import Request
+from proof.client import Buyers, PlannedRequest, Target
+from proof.history import PurchaseRequest
 
 READY: Final = "ready"
-LINE_BYTES_MAX: Final = 2**30  # a shift is one line, whatever its number of orders
+LINE_BYTES_MAX: Final = 2**30  # a job is one line, whatever its number of requests
 
-type Message = Literal["ready"] | Request
+type Message = Literal["ready"] | PurchaseRequest
 
 
-class Shift(Struct, frozen=True):
-    """What one process of buyers has to do. `stages` is how many gates its orders wait at."""
+class Job(Struct, frozen=True):
+    """The work of one process of buyers. stages: the number of gates that its requests wait at."""
 
     target: Target
-    orders: Sequence[Order]
+    planned: Sequence[PlannedRequest]
     stages: int
     in_flight: int
     seed: int
 
 
 async def main() -> None:
-    """Work one shift."""
+    """Do one job."""
     lines = StreamReader(limit=LINE_BYTES_MAX)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: StreamReaderProtocol(lines), sys.stdin)
-    shift = msgspec.json.decode(await _line(lines), type=Shift)
-    gates = [Event() for _ in range(shift.stages)]
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: StreamReaderProtocol(lines), sys.stdin
+    )
+    job = msgspec.json.decode(await _line(lines), type=Job)
+    gates = [Event() for _ in range(job.stages)]
     opening = asyncio.create_task(_open_gates(lines, gates))
-    await _sell(shift, gates)
+    await _sell(job, gates)
     opening.cancel()
 
 
@@ -51,21 +53,25 @@ async def _open_gates(lines: StreamReader, gates: Sequence[Event]) -> None:
         gates[int(await _line(lines))].set()
 
 
-async def _sell(shift: Shift, gates: Sequence[Event]) -> None:
-    draw = random.Random(shift.seed)
-    async with Buyers(shift.target, shift.in_flight, draw, os.getpid()) as buyers, asyncio.TaskGroup() as tasks:
+async def _sell(job: Job, gates: Sequence[Event]) -> None:
+    draw = random.Random(job.seed)
+    async with (
+        Buyers(job.target, job.in_flight, draw, os.getpid()) as buyers,
+        asyncio.TaskGroup() as tasks,
+    ):
 
-        async def buy(order: Order, copy: int) -> None:
-            _report(await buyers.buy(order, copy))
+        async def buy(planned_request: PlannedRequest, copy: int) -> None:
+            _report(await buyers.buy(planned_request, copy))
 
         _report(READY)
         for stage, gate in enumerate(gates):
             await gate.wait()
-            # Copies follow each other at once, so that both are in flight together.
-            for order in shift.orders:
-                if order.stage == stage:
-                    for copy in range(1, order.copies + 1):
-                        tasks.create_task(buy(order, copy))
+            # The copies of a request follow each other at once, so that they are in flight
+            # together.
+            for planned_request in job.planned:
+                if planned_request.stage == stage:
+                    for copy in range(1, planned_request.copies + 1):
+                        tasks.create_task(buy(planned_request, copy))
 
 
 async def _line(lines: StreamReader) -> bytes:
@@ -80,7 +86,7 @@ def _report(message: Message) -> None:
         sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        os._exit(1)  # the reader has ended: as when the standard input ends
+        os._exit(1)  # the reader has ended
 
 
 if __name__ == "__main__":

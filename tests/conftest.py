@@ -1,4 +1,6 @@
-"""Settings for every test: no real account, no real table, and a fresh table on moto for those that ask for one."""
+"""Settings for every test: no real account, no real table, and a fresh table on moto where asked
+for.
+"""
 
 import os
 import signal
@@ -30,17 +32,20 @@ from tests.support import World, create_table
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# A shell starts what runs in its background deaf to Ctrl-C, and all that tests start would inherit that.
+# A shell starts what runs in its background deaf to Ctrl-C, and all that tests start would inherit
+# that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, however long a machine takes to draw them.
-settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
 def client() -> "DynamoDBClient":
-    """One client for all tests on moto: to make one takes longer than most of them."""
+    """One client for all tests on moto: creating one takes longer than most of them."""
     return boto3.client("dynamodb")
 
 
@@ -54,7 +59,7 @@ def world(client: "DynamoDBClient") -> Iterator[World]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The whole template on a local stack of its own: another port and another state than the developer's."""
+    """The whole template on a local stack of its own, with its own port and state."""
     sam.build()
     with Stack(tmp_path_factory.mktemp("stack"), free_port()) as running:
         running.deploy()

@@ -1,4 +1,4 @@
-"""What tests share: the template's own table, a clock they hold in their hand, a client that fails on cue."""
+"""Shared by the tests: the template's table, a manual clock and a client with faults on cue."""
 
 import contextlib
 import os
@@ -15,31 +15,33 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from samtranslator.yaml_helper import yaml_parse
 
 from local.sam_local import table_schema
+from ticketing.buying import PurchaseService
 from ticketing.catalogue import Catalogue
-from ticketing.retry import Surroundings
+from ticketing.retry import Runtime
 from ticketing.rules import Purchase, totals
-from ticketing.selling import BoxOffice
 from ticketing.store import Store
 
 ROOT = Path(__file__).parent.parent
 TABLE = "tickets"
 ITEM = 1
-END_SECONDS_MAX = 300.0  # after which a process is taken to hang: no test depends on how fast a machine is
+END_SECONDS_MAX = (
+    300.0  # after this time a process counts as hanging; no test depends on a machine's speed
+)
 
 
 def template() -> dict[str, Any]:
-    """template.yaml, with its short forms (!Ref, !If …) written out."""
+    """Return template.yaml with its short forms (!Ref, !If …) expanded."""
     loaded: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
     return loaded
 
 
 def create_table(client: Any, name: str = TABLE) -> None:
-    """Creates the table with the template's own keys and indexes."""
+    """Create the table with the template's keys and indexes."""
     client.create_table(TableName=name, **table_schema(template()))
 
 
 class Clock:
-    """A clock that moves when it is told to, or when somebody sleeps."""
+    """A clock that moves when it is told to, or when a caller sleeps."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -57,10 +59,11 @@ type Fault = Callable[[], object]
 
 
 class Client:
-    """A real client that counts its calls and, on cue, does something else before or after one of them.
+    """A real client that counts its calls, with faults on cue before or after them.
 
-    `before(call, fault)` and `after(call, fault)` queue a fault for the next such call. An exception is raised there
-    (after: the call has been carried out, its reply is lost); anything else just happens, as a rival's purchase would.
+    `before(call, fault)` and `after(call, fault)` queue a fault for the next such call. A fault is
+    a function. One that raises fails the call there (after: the call has been carried out, its
+    reply is lost). Any other is run there, for example a concurrent purchase.
     """
 
     def __init__(self, client: Any) -> None:
@@ -77,7 +80,7 @@ class Client:
         self._after.setdefault(call, []).extend(faults)
 
     def heal(self) -> None:
-        """Forget the faults that are still queued."""
+        """Remove the faults that are still queued."""
         self._before.clear()
         self._after.clear()
 
@@ -110,7 +113,7 @@ def raises(error: BaseException) -> Fault:
 
 
 def service_error(code: str, status: int = 400, **more: Any) -> ClientError:
-    """An error as botocore raises it."""
+    """Return an error as botocore raises it."""
     response: Any = {
         "Error": {"Code": code, "Message": code},
         "ResponseMetadata": {"HTTPStatusCode": status},
@@ -120,8 +123,10 @@ def service_error(code: str, status: int = 400, **more: Any) -> ClientError:
 
 
 def cancelled(*codes: str) -> ClientError:
-    """A cancelled transaction, with these reasons by position."""
-    return service_error("TransactionCanceledException", CancellationReasons=[{"Code": code} for code in codes])
+    """Return a cancelled transaction with these reasons, by position."""
+    return service_error(
+        "TransactionCanceledException", CancellationReasons=[{"Code": code} for code in codes]
+    )
 
 
 def lost_reply() -> ReadTimeoutError:
@@ -129,7 +134,7 @@ def lost_reply() -> ReadTimeoutError:
 
 
 class World:
-    """A store on a given client, and what works on it."""
+    """A store on a given client, and the use cases on it."""
 
     def __init__(self, client: Any, table: str = TABLE) -> None:
         self.client = Client(client)
@@ -137,19 +142,19 @@ class World:
         self.clock = Clock()
         self.store = Store(self.client, table)  # type: ignore[arg-type]
         self._processes = 0
-        self.catalogue = Catalogue(self.store, self.surroundings())
+        self.catalogue = Catalogue(self.store, self.runtime())
 
-    def box_office(self) -> BoxOffice:
-        """A new process's box office: it remembers nothing, and draws unlike the others."""
-        return BoxOffice(self.store, self.surroundings())
+    def purchase_service(self) -> PurchaseService:
+        """Return the purchase service of a new process: empty cache, its own random numbers."""
+        return PurchaseService(self.store, self.runtime())
 
-    def surroundings(self) -> Surroundings:
-        """The clock of this world, and chances that no other process has."""
+    def runtime(self) -> Runtime:
+        """Return this world's clock with a random source of its own."""
         self._processes += 1
-        return Surroundings(self.clock, random.Random(self._processes), self.clock.sleep)
+        return Runtime(self.clock, random.Random(self._processes), self.clock.sleep)
 
     def records(self) -> list[Purchase]:
-        """All purchase records of the item, of every generation."""
+        """Return all purchase records of the item, of every generation."""
         found, start = list[Purchase](), None
         while True:
             page = self.store.read_purchases(ITEM, start)
@@ -164,27 +169,29 @@ class World:
         self.client.calls.clear()
 
     def assert_exact(self, *, sold: int) -> None:
-        """G1 and G4: no shard ever owes a ticket, and the records of this generation add up to the counters."""
+        """Assert G1 and G4: each shard's counters add up, and equal the generation's records."""
         inventory = self.catalogue.inventory(ITEM)
         for shard in inventory.shards:
             assert shard.stock >= 0
             assert shard.held >= 0
             assert shard.stock + shard.held + shard.sold == shard.capacity
         capacity, _, _, counted = totals(inventory.shards)
-        records = [record for record in self.records() if record.generation == inventory.sale.generation]
+        records = [
+            record for record in self.records() if record.generation == inventory.sale.generation
+        ]
         assert capacity == inventory.sale.capacity
         assert counted == sum(record.quantity for record in records) == sold
 
 
 def need(missing: list[str]) -> None:
-    """Skips a test that needs tools which this machine lacks; in CI, which installs them, it fails."""
+    """Skip a test whose tools are missing on this machine. In CI, which installs them, it fails."""
     if missing:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {' and '.join(missing)}")
 
 
 @contextlib.contextmanager
 def running(command: Sequence[object]) -> Iterator[subprocess.Popen[str]]:
-    """A command in a process group of its own, as a terminal would have it, with pipes for what it prints.
+    """Run a command in a process group of its own, as a terminal does, with pipes for its output.
 
     However the test ends, the group is killed and the pipes are closed.
     """
@@ -209,18 +216,18 @@ def running(command: Sequence[object]) -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_for_end(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """What the process and all that it started printed, once the last of them has ended.
+    """Return the output of the process and all that it started, once all of them have ended.
 
-    They inherit its standard error output, which ends with the last of them. It does not matter who reaps them, or
-    when.
+    They inherit its standard error, which ends with the last of them. It does not matter which
+    process reaps them, or when.
     """
     return process.communicate(timeout=END_SECONDS_MAX)
 
 
-def eventually[Seen](look: Callable[[], Seen], is_there: Callable[[Seen], bool]) -> Seen:
-    """What `look` shows as soon as `is_there` says that it has come."""
+def eventually[Value](read: Callable[[], Value], accepts: Callable[[Value], bool]) -> Value:
+    """Return the value of `read` as soon as `accepts` is true for it."""
     deadline = time.monotonic() + END_SECONDS_MAX
-    while not is_there(seen := look()):
-        assert time.monotonic() < deadline, f"after {END_SECONDS_MAX:.0f} s it has not come: {seen}"
+    while not accepts(value := read()):
+        assert time.monotonic() < deadline, f"after {END_SECONDS_MAX:.0f} s the value is {value}"
         time.sleep(0.05)
-    return seen
+    return value

@@ -1,1 +1,1 @@
-"""The ticket sale itself: rules, selling, the catalogue, the audit, and the one module that knows the table."""
+"""The ticket sale: rules, purchase flow, catalogue, audit and the DynamoDB table."""

@@ -1,27 +1,27 @@
-"""What can go wrong.
+"""All errors of this package.
 
     TicketingError
-    ├── InvalidRequest        the caller's fault: names the field and the remedy
-    ├── NotFound              no such item, purchase or route
-    ├── GenerationChanged     the sale is not the one that the organiser expects: nothing was written
-    ├── KeyReusedForReset     the organiser's key belongs to another reset: nothing was written
-    ├── Busy                  the request's time is over: says why, and when and how it may be sent again
-    ├── UnreadableRecord      the table holds what nothing of ours wrote
-    ├── OutOfTime             the same inside the domain: no store call may start any more
-    └── StoreTrouble          a store call had no success, and may be tried again
-        ├── Contended         another transaction or a throttle was in the way: nothing was written
-        ├── StaleSale         planned with an older generation of the sale: nothing was written
-        ├── Unreachable       there was no connection to the store: nothing was sent
-        └── OutcomeUnknown    no answer came: the write may have been committed
+    ├── InvalidRequest       malformed or out of bounds: names the field and the remedy
+    ├── NotFound             no such item, purchase or route
+    ├── GenerationChanged    the sale has another generation than expected; nothing was written
+    ├── KeyReusedForReset    the key belongs to another reset; nothing was written
+    ├── Busy                 no definite outcome within the budget: why, and when to send it again
+    ├── UnreadableRecord     a record that this software did not write
+    ├── DeadlineExceeded     inside the domain: no store call may start any more
+    └── StoreError           a store call failed, and may be tried again
+        ├── Contended        a conflict or a throttle; nothing was written
+        ├── StaleGeneration  planned with an older generation of the sale; nothing was written
+        ├── Unreachable      no connection to the store; nothing was sent
+        └── OutcomeUnknown   no answer: the write may have committed
 
-Expected ends of a purchase (bought, sold out, key used before) are results, in `rules`, not errors.
+Expected outcomes of a purchase (bought, sold out, key reused) are results, in `rules`, not errors.
 """
 
 from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why a request was told "busy"."""
+    """Why a request was answered with "busy"."""
 
     CONTENTION = "contention"
     STORE_UNAVAILABLE = "store_unavailable"
@@ -29,13 +29,13 @@ class Reason(StrEnum):
 
 
 class TicketingError(Exception):
-    """Root of all errors that this package raises on purpose."""
+    """Base class of this package's errors."""
 
 
 class InvalidRequest(TicketingError):
-    """The request is malformed (`status` 400) or out of bounds (422).
+    """The request is malformed (`status` 400) or out of bounds (`status` 422).
 
-    field: the offending field or header as the caller knows it, None where no single one is to blame.
+    field: the field or header as the caller knows it; None where no single one is to blame.
     """
 
     def __init__(self, detail: str, *, field: str | None = None, status: int = 422) -> None:
@@ -46,7 +46,7 @@ class InvalidRequest(TicketingError):
 
 
 class NotFound(TicketingError):
-    """What the request names does not exist."""
+    """The item, purchase or route does not exist."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -54,7 +54,7 @@ class NotFound(TicketingError):
 
 
 class GenerationChanged(TicketingError):
-    """The sale's generation is not the expected one."""
+    """The sale has another generation than the organiser expects."""
 
     def __init__(self, detail: str, generation: int) -> None:
         super().__init__(detail)
@@ -63,18 +63,23 @@ class GenerationChanged(TicketingError):
 
 
 class KeyReusedForReset(TicketingError):
-    """The idempotency key has reset the sale in another way."""
+    """The idempotency key belongs to a reset with other values."""
 
 
 class Busy(TicketingError):
-    """A request ended without an outcome.
+    """The request ended without a definite outcome.
 
-    reason: why. remedy: how to go on safely, a sentence. retry_after_seconds: when.
+    reason: why. remedy: one sentence that says how to go on safely. retry_after_seconds: when.
     purchase_id: the purchase that an attempt in doubt may have made; None where there is none.
     """
 
     def __init__(
-        self, reason: Reason, *, remedy: str, retry_after_seconds: int, purchase_id: str | None = None
+        self,
+        reason: Reason,
+        *,
+        remedy: str,
+        retry_after_seconds: int,
+        purchase_id: str | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -83,35 +88,35 @@ class Busy(TicketingError):
         self.purchase_id = purchase_id
 
 
-class OutOfTime(TicketingError):
+class DeadlineExceeded(TicketingError):
     """The request's deadline has passed, or its attempts are used up."""
 
 
 class UnreadableRecord(TicketingError):
-    """A record lacks an attribute, or has one of another type. The message names both, and the record's key."""
+    """A record lacks an attribute, or has one of another type. The message names both."""
 
 
-class StoreTrouble(TicketingError):
-    """A store call had no success. It may be tried again."""
+class StoreError(TicketingError):
+    """A store call failed. It may be tried again."""
 
     reason = Reason.CONTENTION
 
 
-class Contended(StoreTrouble):
+class Contended(StoreError):
     """A conflict with another transaction, or a throttle. Nothing was written."""
 
 
-class StaleSale(StoreTrouble):
-    """The stock belongs to a newer generation of the sale than the caller knows. Nothing was written."""
+class StaleGeneration(StoreError):
+    """The stock belongs to a newer generation of the sale. Nothing was written."""
 
 
-class Unreachable(StoreTrouble):
+class Unreachable(StoreError):
     """No connection, or no credentials to use it. Nothing was sent."""
 
     reason = Reason.STORE_UNAVAILABLE
 
 
-class OutcomeUnknown(StoreTrouble):
-    """A time-out, a broken connection or an error on the store's side: a write may have been committed or not."""
+class OutcomeUnknown(StoreError):
+    """A time-out, a broken connection or a server error: the write may have committed."""
 
     reason = Reason.STORE_UNAVAILABLE

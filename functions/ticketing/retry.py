@@ -1,4 +1,4 @@
-"""One request's attempts at a store that may be busy or not respond: deadline, number and pauses."""
+"""The retry engine: one request's attempts, their deadline and the pauses between them."""
 
 import random as random_module
 import time
@@ -6,22 +6,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ticketing.errors import Busy, Contended, OutOfTime, Reason, StoreTrouble
+from ticketing.errors import Busy, Contended, DeadlineExceeded, Reason, StoreError
 from ticketing.rules import Random
 
-ATTEMPTS_MAX: Final = 100  # a second bound, for a clock may stand still
+ATTEMPTS_MAX: Final = 100  # a second bound, because a clock may be frozen
 BACKOFF_BASE_SECONDS: Final = 0.01  # a transaction is in progress for about 6 ms
 BACKOFF_CAP_SECONDS: Final = 0.5
-RETRY_AFTER_SECONDS_MAX: Final = 3  # drawn from 1 to this, so that those who were unlucky do not come back together
-LATE_COMMIT_SECONDS: Final = 10  # a store call takes effect within this time of being sent, or never
+RETRY_AFTER_SECONDS_MAX: Final = (
+    3  # drawn from 1 to this, so that refused buyers do not come back together
+)
+LATE_COMMIT_SECONDS: Final = (
+    10  # a store call takes effect within this time of being sent, or never
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a process has one of, and a test or a simulation brings its own of.
+class Runtime:
+    """Clock, random source and sleep of a process. Tests and simulations bring their own.
 
-    clock: seconds since the epoch; a wall clock, because it goes on while a process is frozen or stored as a snapshot.
-    random: the operating system's by default, so that processes restored from one snapshot differ. sleep: seconds.
+    clock: seconds since the epoch. A wall clock, because it goes on while a process is frozen or
+    stored as a snapshot. random: the operating system's by default, so that processes restored from
+    one snapshot differ. sleep: takes seconds.
     """
 
     clock: Callable[[], float] = time.time
@@ -29,8 +34,8 @@ class Surroundings:
     sleep: Callable[[float], None] = time.sleep
 
 
-class Again(Exception):
-    """Raised by an attempt that has learnt something and asks for another one at once."""
+class TryAgain(Exception):
+    """An attempt has learnt something and asks for another attempt at once."""
 
 
 class Deadline:
@@ -42,58 +47,64 @@ class Deadline:
         self._began_at = clock()
 
     def left(self) -> float:
-        """Seconds that are left; none where the clock was set back, for then it cannot be known."""
+        """Return the seconds that are left; 0 where the clock was set back."""
         passed = self._clock() - self._began_at
         return max(0.0, self._seconds - passed) if passed >= 0 else 0.0
 
     def check(self) -> None:
-        """Raise OutOfTime where no time is left."""
+        """Raise DeadlineExceeded where no time is left."""
         if self.left() <= 0:
-            raise OutOfTime
+            raise DeadlineExceeded
 
 
 class Attempts:
-    """One request's attempts, and their statistics. No store call may start after `deadline`.
+    """One request's attempts, and their statistics. No store call starts after `deadline`.
 
-    count: attempts begun. conflicts: those that met contention. trouble: what ended the last one that failed.
+    count: attempts begun. conflicts: attempts that met contention. last_error: of the last failed
+    attempt.
     """
 
-    def __init__(self, surroundings: Surroundings, seconds: float) -> None:
-        self._surroundings = surroundings
-        self.deadline = Deadline(surroundings.clock, seconds)
+    def __init__(self, runtime: Runtime, seconds: float) -> None:
+        self._runtime = runtime
+        self.deadline = Deadline(runtime.clock, seconds)
         self.count = 0
         self.conflicts = 0
-        self.trouble: StoreTrouble | None = None
+        self.last_error: StoreError | None = None
         self._pauses = 0
 
     def run[Result](self, attempt: Callable[[], Result]) -> Result:
-        """Return what `attempt` returns. After StoreTrouble it is made again after a pause, after Again at once.
+        """Return the result of `attempt`, repeated after StoreError (with a pause) and TryAgain.
 
-        Raises OutOfTime at the deadline or after ATTEMPTS_MAX attempts, and whatever else `attempt` raises.
+        Raises DeadlineExceeded at the deadline or after ATTEMPTS_MAX attempts, and whatever else
+        `attempt` raises.
         """
         for _ in range(ATTEMPTS_MAX):
             self.count += 1
             try:
                 return attempt()
-            except Again:
+            except TryAgain:
                 continue
-            except StoreTrouble as trouble:
-                self.trouble = trouble
-                self.conflicts += isinstance(trouble, Contended)
+            except StoreError as error:
+                self.last_error = error
+                self.conflicts += isinstance(error, Contended)
                 self._pause()
-        raise OutOfTime
+        raise DeadlineExceeded
 
     def busy(self) -> Busy:
-        """Return the error of a request that wrote nothing, or nothing that another one like it would write twice."""
+        """Return the error for a request that may safely be sent again."""
         return Busy(
-            self.trouble.reason if self.trouble else Reason.CONTENTION,
+            self.last_error.reason if self.last_error else Reason.CONTENTION,
             remedy="Send the same request again.",
-            retry_after_seconds=1 + self._surroundings.random.randrange(RETRY_AFTER_SECONDS_MAX),
+            retry_after_seconds=1 + self._runtime.random.randrange(RETRY_AFTER_SECONDS_MAX),
         )
 
     def _pause(self) -> None:
-        """Sleep for a time drawn from zero to twice as long each time ("full jitter"), never past the deadline."""
+        """Sleep for a random time with full jitter.
+
+        It is drawn from zero to a bound that doubles with each pause, and never passes the
+        deadline.
+        """
         longest = min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2.0**self._pauses)
         self._pauses += 1
-        drawn = longest * self._surroundings.random.random()
-        self._surroundings.sleep(min(self.deadline.left(), drawn))
+        drawn = longest * self._runtime.random.random()
+        self._runtime.sleep(min(self.deadline.left(), drawn))

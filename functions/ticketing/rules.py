@@ -1,4 +1,4 @@
-"""What a sale, a stock shard, an order and a purchase are, and the rules that need no store.
+"""Data of a sale, and the decisions that need no store.
 
 Knows no boto3, no Powertools, no environment, no clock.
 """
@@ -11,18 +11,23 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 from uuid import UUID, uuid5
 
-MAX_SHARDS: Final = 100  # a snapshot of all shards is one TransactGetItems, which takes 100 items (AWS)
-MAX_STOCK: Final = 10_000_000
-MAX_QUANTITY: Final = 10  # per purchase; it may take from as many shards, in a transaction of at most 100 actions (AWS)
-MAX_ITEM_ID: Final = 999_999_999
+SHARDS_MAX: Final = (
+    100  # a snapshot of all shards is one TransactGetItems, which takes 100 items (AWS)
+)
+STOCK_MAX: Final = 10_000_000
+# Per purchase; may need as many shards, and a transaction has at most 100 actions (AWS).
+QUANTITY_MAX: Final = 10
+ITEM_ID_MAX: Final = 999_999_999
 TICKETS_PER_SHARD: Final = 25
-RESET_KEYS_MAX: Final = 10  # so many resets of a sale are remembered by their keys
+RESET_KEYS_MAX: Final = 10  # the sale's record keeps the keys of its last resets, up to this number
 
-_PURCHASES: Final = UUID("6f1c4a0e-9c5b-5a53-8f7e-2b1d0c9e7a41")  # our namespace for UUIDv5; any constant would do
+_PURCHASES: Final = UUID(
+    "6f1c4a0e-9c5b-5a53-8f7e-2b1d0c9e7a41"
+)  # the namespace of our UUIDv5; any constant would do
 
 
 class Random(Protocol):
-    """The part of `random.Random` that we use, so that a simulation can bring its own."""
+    """The part of `random.Random` that is used, so that a simulation can replace it."""
 
     def random(self) -> float: ...
     def randrange(self, stop: int, /) -> int: ...
@@ -33,8 +38,8 @@ class Random(Protocol):
 class ResetKey:
     """An idempotency key that has reset a sale.
 
-    key: a digest of the key, which may be long. generation: the one that it opened. request: a digest of what was
-    asked for.
+    key: a digest of the key, which may be long. generation: the one that this reset started.
+    request: a digest of the values asked for.
     """
 
     key: str
@@ -44,10 +49,10 @@ class ResetKey:
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """One generation of an item's sale. Its record alone says what is for sale; shards are opened from it.
+    """One generation of an item's sale. Its record defines the sale; shards are opened from it.
 
-    shards_ever: the most shards that any generation had; whoever starts the next one closes as many to the older ones.
-    reset_keys: of the last resets, the newest at the end.
+    shards_ever: the highest shard count of all generations; a reset closes that many shards to
+    older generations. reset_keys: of the last resets, the newest at the end.
     """
 
     item_id: int
@@ -60,11 +65,11 @@ class Sale:
     reset_keys: tuple[ResetKey, ...] = ()
 
     def reset_key(self, key: str) -> ResetKey | None:
-        """The reset that was made with the key of this digest, if it is remembered."""
+        """Return the reset with this key digest; None where it is not in the record."""
         return next((each for each in self.reset_keys if each.key == key), None)
 
     def share(self, index: int) -> int:
-        """The tickets that shard `index` opens with; a shard that this generation does not use gets none."""
+        """Return the tickets that shard `index` opens with; 0 where there is no such shard."""
         if index >= self.shard_count:
             return 0
         return self.capacity // self.shard_count + (index < self.capacity % self.shard_count)
@@ -74,7 +79,7 @@ class Sale:
 class Shard:
     """A part of a sale's stock. Always: stock >= 0 and stock + held + sold == capacity.
 
-    sold_before: the tickets that it sold in all generations before this one.
+    sold_before: the tickets that it sold in all earlier generations.
     """
 
     index: int
@@ -88,14 +93,22 @@ class Shard:
 
     @classmethod
     def fresh(cls, sale: Sale, index: int) -> "Shard":
-        """Shard `index` of `sale` as it stands before its first ticket is sold."""
+        """Return shard `index` of `sale` before its first ticket is sold."""
         share = sale.share(index)
-        return cls(index, sale.generation, capacity=share, stock=share, held=0, sold=0, updated_at=sale.created_at)
+        return cls(
+            index,
+            sale.generation,
+            capacity=share,
+            stock=share,
+            held=0,
+            sold=0,
+            updated_at=sale.created_at,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A wish to buy. `keyed`: the buyer sent an idempotency key, so it can come back for the same purchase."""
+    """A request to buy. keyed: it has an idempotency key, so the buyer can repeat it safely."""
 
     item_id: int
     quantity: int
@@ -105,16 +118,16 @@ class Order:
 
     @property
     def fingerprint(self) -> str:
-        """Tells whether two requests with one key ask for the same."""
-        wish = json.dumps([self.item_id, self.quantity, self.buyer_id])
-        return hashlib.sha256(wish.encode()).hexdigest()
+        """Return a digest that differs where two requests with one key ask for different things."""
+        content = json.dumps([self.item_id, self.quantity, self.buyer_id])
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """The record of a purchase; it is the receipt, and what makes a key buy once.
+    """The record of a purchase. It is the receipt, and it makes a key buy only once.
 
-    taken: shard index → tickets that came from it.
+    taken: shard index → tickets taken from it.
     """
 
     purchase_id: str
@@ -130,7 +143,7 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class Bought:
-    """The purchase stands. `replayed`: an earlier request with this key had made it."""
+    """The purchase is recorded. replayed: an earlier request with this key made it."""
 
     purchase: Purchase
     replayed: bool
@@ -138,21 +151,29 @@ class Bought:
 
 @dataclass(frozen=True, slots=True)
 class SoldOut:
-    """At some instant of this request, or within the second before it, only `left` tickets were free: too few."""
+    """Fewer tickets were free than asked for, at some instant of this request or the second before.
+
+    left: how many were free.
+    """
 
     left: int
 
 
 @dataclass(frozen=True, slots=True)
 class KeyReused:
-    """The idempotency key has bought something else."""
+    """The idempotency key belongs to another purchase."""
 
 
 type Outcome = Bought | SoldOut | KeyReused
 
 
-def make_order(item_id: int, quantity: int, buyer_id: str | None, key: str | None, random: Random) -> Order:
-    """The order for a request: its purchase's id comes from item, buyer and key, or from chance without a key."""
+def make_order(
+    item_id: int, quantity: int, buyer_id: str | None, key: str | None, random: Random
+) -> Order:
+    """Return the order for a request.
+
+    Its purchase id is made of item, buyer and key, and is random without a key.
+    """
     if key is None:
         purchase_id = UUID(int=random.getrandbits(128), version=4)
     else:
@@ -161,15 +182,16 @@ def make_order(item_id: int, quantity: int, buyer_id: str | None, key: str | Non
 
 
 def settle(order: Order, found: Purchase, *, replayed: bool) -> Bought | KeyReused:
-    """What the order gets whose record stands in the store already."""
+    """Return the outcome for an order whose purchase record already exists."""
     return Bought(found, replayed) if found.fingerprint == order.fingerprint else KeyReused()
 
 
 def allocate(stock: Mapping[int, int], quantity: int, random: Random) -> dict[int, int] | None:
-    """Which shards to take `quantity` tickets from, given what stands in each; None where all together have too few.
+    """Return shard index → tickets to take; None where all shards together have too few.
 
-    One shard at random among those that have enough, so that buyers spread; where none has, the fullest first, so that
-    the transaction touches as few shards as it can.
+    stock: shard index → free tickets. quantity: tickets to take in all. The choice is one shard at
+    random among those that have enough, so that buyers spread. Where none has enough, it is the
+    fullest shards first, so that the transaction touches few.
     """
     enough = [index for index, tickets in stock.items() if tickets >= quantity]
     if enough:
@@ -186,32 +208,45 @@ def allocate(stock: Mapping[int, int], quantity: int, random: Random) -> dict[in
 
 
 def default_shard_count(stock: int) -> int:
-    """One shard for every 25 tickets, 1 to 100.
+    """Return one shard per 25 tickets, between 1 and 100.
 
-    A shard sells some 140 tickets a second (from a sketch of a model of DynamoDB's conflicts), so a small sale needs
-    few, and a shard of fewer tickets is empty before it was of use.
+    A shard sells about 140 tickets a second (sketch of a model of DynamoDB's conflicts), so a small
+    sale needs few shards, and a shard with fewer tickets is empty too soon to help.
     """
-    return max(1, min(MAX_SHARDS, stock // TICKETS_PER_SHARD))
+    return max(1, min(SHARDS_MAX, stock // TICKETS_PER_SHARD))
 
 
 def current_shards(sale: Sale, stored: Iterable[Shard]) -> list[Shard]:
-    """The sale's shards, given those in the table: one that is not opened for its generation has its whole share."""
+    """Return the sale's shards as they are now.
+
+    stored: those that are in the table. A shard that is not open for this generation has its whole
+    share.
+    """
     opened = {shard.index: shard for shard in stored if shard.generation == sale.generation}
     return [opened.get(index) or Shard.fresh(sale, index) for index in range(sale.shard_count)]
 
 
 def totals(shards: Iterable[Shard]) -> tuple[int, int, int, int]:
-    """capacity, stock, held and sold over all shards."""
+    """Return capacity, stock, held and sold, each added up over all shards."""
     rows = [(shard.capacity, shard.stock, shard.held, shard.sold) for shard in shards]
-    capacity, stock, held, sold = (sum(column) for column in zip(*rows, strict=True)) if rows else (0, 0, 0, 0)
+    capacity, stock, held, sold = (
+        (sum(column) for column in zip(*rows, strict=True)) if rows else (0, 0, 0, 0)
+    )
     return capacity, stock, held, sold
 
 
 def digest(*parts: object) -> str:
-    """128 bits that stand for the parts: for comparing, never for secrets."""
+    """Return 128 bits in hexadecimal made of the parts. For comparing, not for secrets."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 def timestamp(seconds: float) -> str:
-    """An instant since the epoch as ISO 8601 in UTC, to the microsecond: 2026-01-15T12:30:27.123456Z."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    """Return an instant as ISO 8601 in UTC with microseconds: 2026-01-15T12:30:27.123456Z.
+
+    seconds: since the epoch.
+    """
+    return (
+        datetime.fromtimestamp(seconds, UTC)
+        .isoformat(timespec="microseconds")
+        .replace("+00:00", "Z")
+    )

@@ -1,4 +1,4 @@
-"""The API's bodies: what a request may say and what an answer says. The OpenAPI document is made from these."""
+"""The API's request and response bodies. The OpenAPI document is made from them."""
 
 import json
 import re
@@ -8,25 +8,30 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct, field
 
-from ticketing.audit import Audit as AuditResult
-from ticketing.catalogue import FIRST_ITEM_ID
-from ticketing.catalogue import Inventory as InventoryResult
+from ticketing.audit import AuditResult
+from ticketing.catalogue import FIRST_ITEM_ID, SaleState
 from ticketing.errors import InvalidRequest
-from ticketing.rules import MAX_ITEM_ID, MAX_QUANTITY, MAX_SHARDS, MAX_STOCK, Purchase, totals
+from ticketing.rules import ITEM_ID_MAX, QUANTITY_MAX, SHARDS_MAX, STOCK_MAX, Purchase, totals
 
-MAX_BODY_BYTES: Final = 4096  # the largest body that says anything is some 600 bytes
-MAX_GENERATION: Final = 999_999_999
-KEY_PATTERN: Final = "^[!-~]{16,255}(?!\n)$"  # visible ASCII; Python's $ alone would admit a final line feed
+BODY_BYTES_MAX: Final = 4096  # the largest useful body has about 600 bytes
+GENERATION_MAX: Final = 999_999_999
+KEY_PATTERN: Final = (
+    "^[!-~]{16,255}(?!\n)$"  # visible ASCII; `$` alone would accept a final line feed
+)
 
-type ItemId = Annotated[int, Meta(ge=1, le=MAX_ITEM_ID, description="The item; 1 is the first sale.", examples=[1])]
+type ItemId = Annotated[
+    int, Meta(ge=1, le=ITEM_ID_MAX, description="The item; 1 is the first sale.", examples=[1])
+]
 
 
 class BuyTicket(Struct, frozen=True, forbid_unknown_fields=True):
     """What to buy. An empty body buys one ticket of item 1."""
 
     item_id: ItemId = FIRST_ITEM_ID
-    quantity: Annotated[int, Meta(ge=1, le=MAX_QUANTITY, description="Tickets, all or none of them.", examples=[1])] = 1
-    # Visible ASCII alone: Unicode has several spellings of one name, and so would a buyer.
+    quantity: Annotated[
+        int, Meta(ge=1, le=QUANTITY_MAX, description="Tickets: all of them or none.", examples=[1])
+    ] = 1
+    # Visible ASCII only: Unicode spells one name in several ways, and a buyer would have several.
     buyer_id: (
         Annotated[
             str,
@@ -34,7 +39,7 @@ class BuyTicket(Struct, frozen=True, forbid_unknown_fields=True):
                 min_length=1,
                 max_length=128,
                 pattern="^[!-~]+(?!\n)$",
-                description="Who buys: visible ASCII, for example an account's id.",
+                description="The buyer: visible ASCII, for example an account id.",
                 examples=["buyer-42"],
             ),
         ]
@@ -42,11 +47,14 @@ class BuyTicket(Struct, frozen=True, forbid_unknown_fields=True):
     ) = None
 
 
-class Reset(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the sale starts anew. Stock and name stay as they are where they are left out."""
+class ResetSale(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the sale starts again. Stock and name keep their values where they are left out."""
 
     item_id: ItemId = FIRST_ITEM_ID
-    stock: Annotated[int, Meta(ge=0, le=MAX_STOCK, description="Tickets for sale.", examples=[100])] | None = None
+    stock: (
+        Annotated[int, Meta(ge=0, le=STOCK_MAX, description="Tickets for sale.", examples=[100])]
+        | None
+    ) = None
     item_name: (
         Annotated[
             str,
@@ -54,7 +62,7 @@ class Reset(Struct, frozen=True, forbid_unknown_fields=True):
                 min_length=1,
                 max_length=100,
                 pattern="^(?=.*\\S)[^\\x00-\\x1f\\x7f-\\x9f]+(?!\n)$",
-                description="What buyers see: no control characters, and not blanks alone.",
+                description="Shown to buyers: no control characters, and not only blanks.",
                 examples=["Item A - Concert Ticket"],
             ),
         ]
@@ -65,8 +73,11 @@ class Reset(Struct, frozen=True, forbid_unknown_fields=True):
             int,
             Meta(
                 ge=1,
-                le=MAX_SHARDS,
-                description="Stock shards; each sells some 140 tickets a second. Left out: one for every 25 tickets.",
+                le=SHARDS_MAX,
+                description=(
+                    "Stock shards; each sells about 140 tickets a second. "
+                    "Left out: one for every 25 tickets."
+                ),
                 examples=[4],
             ),
         ]
@@ -77,8 +88,11 @@ class Reset(Struct, frozen=True, forbid_unknown_fields=True):
             int,
             Meta(
                 ge=0,
-                le=MAX_GENERATION,
-                description="Reset only a sale of this generation, which GET /inventory shows; 0: only a new item.",
+                le=GENERATION_MAX,
+                description=(
+                    "Reset only a sale of this generation, which GET /inventory shows. "
+                    "0: only a new item."
+                ),
                 examples=[1],
             ),
         ]
@@ -87,15 +101,21 @@ class Reset(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Receipt(Struct, frozen=True):
-    """A purchase. The same for every request with its key."""
+    """A purchase. Every request with the same key gets the same receipt."""
 
-    purchase_id: Annotated[str, Meta(description="UUID; GET /purchases/{purchase_id} answers this receipt.")]
+    purchase_id: Annotated[
+        str, Meta(description="UUID; GET /purchases/{purchase_id} returns this receipt.")
+    ]
     item_id: int
     quantity: int
-    status: Annotated[str, Meta(description="The record's own: confirmed.", examples=["confirmed"])]
+    status: Annotated[
+        str, Meta(description="Status of the purchase record: confirmed.", examples=["confirmed"])
+    ]
     buyer_id: str | None
     purchased_at: Annotated[str, Meta(description="ISO 8601, UTC.")]
-    generation: Annotated[int, Meta(description="Counts the resets of the sale; this purchase belongs to this one.")]
+    generation: Annotated[
+        int, Meta(description="The generation of the sale that this purchase belongs to.")
+    ]
 
     @classmethod
     def of(cls, purchase: Purchase) -> "Receipt":
@@ -111,20 +131,22 @@ class Receipt(Struct, frozen=True):
 
 
 class Inventory(Struct, frozen=True):
-    """How a sale stands: current_stock + held + total_purchases = initial_stock."""
+    """The state of a sale: current_stock + held + total_purchases = initial_stock."""
 
     item_id: int
     item_name: str
     current_stock: Annotated[int, Meta(ge=0, description="Tickets that can be bought now.")]
     initial_stock: int
-    total_purchases: Annotated[int, Meta(description="Tickets sold: a purchase of three counts three.")]
+    total_purchases: Annotated[
+        int, Meta(description="Tickets sold: a purchase of three counts as three.")
+    ]
     last_updated: Annotated[str, Meta(description="When a ticket last moved; ISO 8601, UTC.")]
     held: int
     generation: Annotated[int, Meta(description="Counts the resets of the sale.")]
     shard_count: int
 
     @classmethod
-    def of(cls, inventory: InventoryResult) -> "Inventory":
+    def of(cls, inventory: SaleState) -> "Inventory":
         _, stock, held, sold = totals(inventory.shards)
         return cls(
             item_id=inventory.sale.item_id,
@@ -139,8 +161,8 @@ class Inventory(Struct, frozen=True):
         )
 
 
-class Audit(Struct, frozen=True):
-    """Counters and purchase records of the present generation, counted apart."""
+class AuditReport(Struct, frozen=True):
+    """The counters and the purchase records of the current generation, counted separately."""
 
     item_id: int
     item_name: str
@@ -151,16 +173,28 @@ class Audit(Struct, frozen=True):
     sold: int
     purchase_records: int
     tickets_in_records: int
-    agrees: Annotated[bool, Meta(description="All records were counted, and all adds up.")]
-    complete: Annotated[bool, Meta(description="All records were counted. Otherwise go on with the cursor.")]
-    cursor: Annotated[
-        str | None, Meta(description="GET /audit/{item_id}?cursor=… goes on where the time of this request was over.")
+    agrees: Annotated[
+        bool, Meta(description="All records were counted, and they agree with the counters.")
     ]
-    problems: Annotated[Sequence[str], Meta(description="What does not add up, shard by shard and record by record.")]
+    complete: Annotated[
+        bool, Meta(description="All records were counted. If not, continue with the cursor.")
+    ]
+    cursor: Annotated[
+        str | None,
+        Meta(
+            description=(
+                "GET /audit/{item_id}?cursor=… continues where the time of this request was over."
+            )
+        ),
+    ]
+    problems: Annotated[
+        Sequence[str],
+        Meta(description="Differences, by shard and by record."),
+    ]
     checked_at: str
 
     @classmethod
-    def of(cls, result: AuditResult) -> "Audit":
+    def of(cls, result: AuditResult) -> "AuditReport":
         return cls(
             item_id=result.sale.item_id,
             item_name=result.sale.item_name,
@@ -180,7 +214,7 @@ class Audit(Struct, frozen=True):
 
 
 class Service(Struct, frozen=True):
-    """What this is."""
+    """Name, version and routes of this service."""
 
     service: str
     version: str
@@ -199,16 +233,29 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     request_id: str
     type: str = field(default="about:blank")
     field: str | None = None
-    left: Annotated[int, Meta(description="Tickets that are left, where they are too few.")] | None = None
-    purchase_id: Annotated[str, Meta(description="What may have been bought, where nobody can tell yet.")] | None = None
-    reason: Annotated[str, Meta(description="Of busy: contention, store_unavailable or in_doubt.")] | None = None
+    left: Annotated[int, Meta(description="Tickets left, where they are too few.")] | None = None
+    purchase_id: (
+        Annotated[
+            str, Meta(description="The purchase of an attempt in doubt: it may have been made.")
+        ]
+        | None
+    ) = None
+    reason: (
+        Annotated[str, Meta(description="For busy: contention, store_unavailable or in_doubt.")]
+        | None
+    ) = None
 
 
 def decode[T](body: bytes, shape: type[T]) -> T:
-    """The body as a `shape`; an empty one is all defaults. Raises InvalidRequest with the field and the remedy."""
-    if len(body) > MAX_BODY_BYTES:
+    """Return the body as a `shape`; an empty body has all defaults.
+
+    Raises InvalidRequest with the field and the remedy.
+    """
+    if len(body) > BODY_BYTES_MAX:
         raise InvalidRequest(
-            f"The body has {len(body)} bytes; at most {MAX_BODY_BYTES} are read.", field="body", status=400
+            f"The body has {len(body)} bytes; at most {BODY_BYTES_MAX} are allowed.",
+            field="body",
+            status=400,
         )
     content = body.strip(b" \t\r\n") or b"{}"
     try:
@@ -217,7 +264,9 @@ def decode[T](body: bytes, shape: type[T]) -> T:
     except msgspec.ValidationError as error:
         unknown = re.fullmatch("Object contains unknown field `(.*)`", str(error), re.DOTALL)
         if unknown:
-            raise InvalidRequest("There is no such field. Leave it out.", field=unknown[1]) from error
+            raise InvalidRequest(
+                "There is no such field. Leave it out.", field=unknown[1]
+            ) from error
         text, _, path = str(error).partition(" - at `$.")
         raise InvalidRequest(f"{text}.", field=path.rstrip("`") or "body") from error
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
@@ -226,8 +275,12 @@ def decode[T](body: bytes, shape: type[T]) -> T:
 
 
 def _refuse_repeated_fields(fields: Sequence[tuple[str, Any]]) -> None:
-    """One reader takes the first of two, another one the last: a body that two readers read differently is refused."""
+    """Raise InvalidRequest for a field that is there twice: readers differ in which one counts."""
     names = [name for name, _ in fields]
     for name in names:
         if names.count(name) > 1:
-            raise InvalidRequest(f"The field was sent {names.count(name)} times. Send it once.", field=name, status=400)
+            raise InvalidRequest(
+                f"The field was sent {names.count(name)} times. Send it once.",
+                field=name,
+                status=400,
+            )

@@ -13,5 +13,8 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Raises KeyError with the variable's name where one is missing: a guess would sell from another table."""
+        """Return the settings. Raises KeyError with the name of a missing variable.
+
+        There is no default: a guessed table name would sell from another table.
+        """
         return cls(table_name=environment["TABLE_NAME"])

@@ -1,8 +1,9 @@
-"""The table: all key shapes and expressions, and what DynamoDB's answers mean. No other module calls DynamoDB.
+"""The table: all keys and expressions, and the meaning of DynamoDB's answers.
 
-Every method is one call of DynamoDB. It raises `OutOfTime` where the request's time is over, and `StoreTrouble` where
-the call was refused for a reason that passes, or got no answer. An answer that means a bug (a malformed expression, a
-missing permission) is raised as botocore raised it, and a record that nothing of ours wrote as `UnreadableRecord`.
+No other module calls DynamoDB, and each method is one call. It raises DeadlineExceeded where the
+request's time is over, and StoreError where the call may be tried again. A bug (a malformed
+expression, a missing permission) is raised as botocore raised it. A record that this software did
+not write raises UnreadableRecord.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,25 +17,41 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
-from ticketing.errors import Contended, OutcomeUnknown, StaleSale, StoreTrouble, Unreachable, UnreadableRecord
+from ticketing.errors import (
+    Contended,
+    OutcomeUnknown,
+    StaleGeneration,
+    StoreError,
+    Unreachable,
+    UnreadableRecord,
+)
 from ticketing.retry import Deadline
 from ticketing.rules import Purchase, ResetKey, Sale, Shard, current_shards
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-type Item = Mapping[str, Any]  # an item as DynamoDB's low-level API has it: attribute → {"S": …} or {"N": …}
+type Item = Mapping[
+    str, Any
+]  # an item of DynamoDB's low-level API: attribute → {"S": …} or {"N": …}
 
-# The clauses of our conditions. Each stands for one way to go wrong.
-_SAME_GENERATION: Final = "generation = :generation"  # planned for this generation: a reset came between otherwise
-_SOMETHING_LEFT: Final = "stock > :zero"  # never one ticket too many
-_ENOUGH_LEFT: Final = "stock >= :quantity"  # several tickets: as many as are taken
-_NOT_THERE: Final = "attribute_not_exists(pk)"  # a key buys once; a sale is not announced twice
-_OLDER: Final = "generation < :generation"  # each shard opens once per generation, and generations only rise
+# The clauses of the condition expressions, each with what it prevents.
+_SAME_GENERATION: Final = "generation = :generation"  # a purchase that was planned before a reset
+_SOMETHING_LEFT: Final = "stock > :zero"  # an oversell
+_ENOUGH_LEFT: Final = "stock >= :quantity"  # an oversell by a purchase of several tickets
+# A key that buys twice; a sale that is started twice.
+_NOT_THERE: Final = "attribute_not_exists(pk)"
+_OLDER: Final = (
+    "generation < :generation"  # a shard that opens twice in one generation, or for an older one
+)
 
-# Reasons for which a transaction may be sent again (API reference of TransactWriteItems, "CancellationReasons").
-_CONTENTION_REASONS: Final = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
-# The same as errors of a whole call: refused before anything was written.
+# Cancellation reasons that allow another attempt (TransactWriteItems, API reference).
+_CONTENTION_REASONS: Final = {
+    "TransactionConflict",
+    "ThrottlingError",
+    "ProvisionedThroughputExceeded",
+}
+# Errors of a whole call that was refused before anything was written.
 _CONTENTION_ERRORS: Final = {
     "LimitExceededException",
     "ProvisionedThroughputExceededException",
@@ -45,17 +62,21 @@ _CONTENTION_ERRORS: Final = {
     "TooManyRequestsException",
     "TransactionConflictException",
 }
-# Errors that leave open whether the call was carried out; so does every status of 500 and above.
-_UNKNOWN_ERRORS: Final = {"RequestTimeout", "RequestTimeoutException", "TransactionInProgressException"}
+# Errors after which the call may have been carried out, as after every status of 500 and above.
+_UNKNOWN_ERRORS: Final = {
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "TransactionInProgressException",
+}
 
 
 def connect() -> "DynamoDBClient":
-    """A DynamoDB client for a sale; the SDK's defaults are for batch jobs.
+    """Return a DynamoDB client with settings for a sale; the SDK's defaults suit batch jobs.
 
-    One attempt, because the domain retries better: on another shard, within the buyer's budget. And because a retry
-    inside the SDK hides what happened: a lost reply, followed by a throttle, looks as if nothing had been written.
-    Time-outs: a transaction takes 25 ms (p99 85 ms), and the default of 60 s outlives API Gateway's 29 s. So no call
-    takes longer than 1 s + 2 s.
+    One attempt per call. The domain retries better: on another shard, within the request's budget.
+    And a retry inside the SDK hides what happened: a lost reply followed by a throttle looks as if
+    nothing was written. Time-outs: a transaction takes 25 ms (p99 85 ms), but the SDK waits 60 s,
+    longer than API Gateway's 29 s. With these settings no call takes longer than 1 s + 2 s.
     """
     return boto3.client(
         "dynamodb",
@@ -69,13 +90,12 @@ def connect() -> "DynamoDBClient":
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a purchase's transaction was cancelled; nothing of it was written.
+class Cancellation:
+    """Why a purchase's transaction was cancelled. Nothing was written.
 
-    record: the purchase that stands under this id already.
-    shards: the shards whose condition failed, as they were found; None for a shard that was never opened.
-    contended: another transaction or a throttle was in the way of at least one action.
-    contended_shards: the shards among these.
+    record: the record that already has this purchase id. shards: the shards whose condition failed,
+    as they were found; None for a shard that was never opened. contended: a conflict or a throttle
+    stopped at least one action. contended_shards: the shards of these actions.
     """
 
     record: Purchase | None
@@ -86,7 +106,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Purchase records, and what is wrong with those that cannot be read. end: where the next page starts, if any."""
+    """One page of purchase records.
+
+    problems: what is wrong with records that cannot be read. end: where the next page starts; None
+    after the last.
+    """
 
     purchases: Sequence[Purchase]
     problems: Sequence[str]
@@ -94,35 +118,44 @@ class Page:
 
 
 class Store:
-    """The table `table_name` behind a boto3 DynamoDB client. deadline: after it no call starts (OutOfTime)."""
+    """The table `table_name`, called through a boto3 DynamoDB client.
 
-    def __init__(self, client: "DynamoDBClient", table_name: str, deadline: Deadline | None = None) -> None:
+    deadline: after it no call starts (DeadlineExceeded). None: no limit.
+    """
+
+    def __init__(
+        self, client: "DynamoDBClient", table_name: str, deadline: Deadline | None = None
+    ) -> None:
         self._client = client
         self._table = table_name
         self._deadline = deadline
 
     def within(self, deadline: Deadline) -> "Store":
-        """Return the same store for one request, whose every call checks the request's deadline."""
+        """Return the same table for one request: every call checks the request's deadline."""
         return Store(self._client, self._table, deadline)
 
     def read_sale(self, item_id: int) -> Sale | None:
-        """The item's sale as it stands now; None where there is none."""
+        """Return the item's sale as it is now; None where there is none."""
         item = self._get(_sale_key(item_id))
         return _to_sale(item_id, item) if item else None
 
     def read_purchase(self, purchase_id: str) -> Purchase | None:
-        """The record of a purchase; None where there is none."""
+        """Return the record of a purchase; None where there is none."""
         item = self._get(_purchase_key(purchase_id))
         return _to_purchase(item) if item else None
 
     def read_shards(self, sale: Sale) -> list[Shard]:
-        """The sale's shards, each as it stands now, but not all of one instant. Never conflicts with a sale."""
+        """Return the sale's shards, each as it is now, but not of one instant.
+
+        Never conflicts with a transaction.
+        """
         return _current(sale, self._read_shards(sale.item_id, sale.shard_count))
 
     def read_stored_shards(self, sale: Sale) -> tuple[list[Shard], list[str]]:
-        """All shards that the item ever had, each as it is in the table, and what is wrong with unreadable ones.
+        """Return all stored shards of the item, and what is wrong with those that cannot be read.
 
-        Those that were never opened are not there.
+        Shards of every generation, as they are in the table. A shard that was never opened is
+        missing.
         """
         return _readable(_to_shard, self._read_shards(sale.item_id, sale.shards_ever))
 
@@ -135,7 +168,7 @@ class Store:
         return answer["Responses"].get(self._table, [])
 
     def snapshot(self, sale: Sale) -> list[Shard]:
-        """The sale's shards, all of one instant. Conflicts with sales that are under way."""
+        """Return the sale's shards as of one instant. Conflicts with purchases in flight."""
         gets: Any = [
             {"Get": {"TableName": self._table, "Key": _shard_key(sale.item_id, index)}}
             for index in range(sale.shard_count)
@@ -143,12 +176,17 @@ class Store:
         try:
             answer = self._call(self._client.transact_get_items, TransactItems=gets)
         except ClientError as error:
-            _reasons(error)  # raises unless all that stood in the way was contention
+            _reasons(error)  # raises unless contention is the only reason
             raise Contended from error
-        return _current(sale, [response["Item"] for response in answer["Responses"] if "Item" in response])
+        return _current(
+            sale, [response["Item"] for response in answer["Responses"] if "Item" in response]
+        )
 
-    def sell(self, sale: Sale, purchase: Purchase) -> Refusal | None:
-        """Takes the purchase's tickets from its shards and puts its record, in one transaction; None: done."""
+    def sell(self, sale: Sale, purchase: Purchase) -> Cancellation | None:
+        """Take the purchase's tickets from its shards and put its record, in one transaction.
+
+        Returns None when it is done, otherwise why it was cancelled.
+        """
         indexes = list(purchase.taken)
         actions: Any = [self._take(sale, purchase, index) for index in indexes]
         actions.append({"Put": self._put(_from_purchase(purchase), _NOT_THERE)})
@@ -158,8 +196,10 @@ class Store:
             *shard_reasons, record_reason = _reasons(error)
             reasons = dict(zip(indexes, shard_reasons, strict=True))
             record = _failed(record_reason)
-            contended_shards = frozenset(i for i, reason in reasons.items() if reason["Code"] in _CONTENTION_REASONS)
-            return Refusal(
+            contended_shards = frozenset(
+                i for i, reason in reasons.items() if reason["Code"] in _CONTENTION_REASONS
+            )
+            return Cancellation(
                 record=_to_purchase(record) if record else None,
                 shards={
                     index: _to_shard(reason["Item"]) if reason.get("Item") else None
@@ -172,7 +212,10 @@ class Store:
         return None
 
     def announce(self, sale: Sale) -> bool:
-        """Makes `sale` the item's sale, if it is the next generation; shards open from it. False: another was first."""
+        """Put the sale's record, if it is the next generation. False: another reset was first.
+
+        Shards open from this record.
+        """
         put = self._put(_from_sale(sale), f"{_NOT_THERE} OR {_OLDER}")
         values = {":generation": _number(sale.generation)}
         try:
@@ -182,17 +225,18 @@ class Store:
         return True
 
     def open_shard(self, sale: Sale, index: int) -> bool:
-        """Opens one shard for the sale's generation with its share, once; False when it was opened before.
+        """Open a shard with its share for the sale's generation, once. False: it was open.
 
-        This is also what closes a shard to all older generations, whose sales demand theirs. A shard is never
-        deleted: an old generation could open a missing one again.
+        This also closes the shard to all older generations, whose purchases demand theirs. A shard
+        is never deleted, because an old generation could open a missing one again.
         """
         update: Any = {
             "TableName": self._table,
             "Key": _shard_key(sale.item_id, index),
             "UpdateExpression": (
-                "SET generation = :generation, #capacity = :share, stock = :share, held = :zero, sold = :zero, "
-                "sold_before = if_not_exists(sold_before, :zero) + if_not_exists(sold, :zero), updated_at = :created_at"
+                "SET generation = :generation, #capacity = :share, stock = :share, "
+                "held = :zero, sold = :zero, updated_at = :created_at, "
+                "sold_before = if_not_exists(sold_before, :zero) + if_not_exists(sold, :zero)"
             ),
             "ConditionExpression": f"{_NOT_THERE} OR {_OLDER}",
             "ExpressionAttributeNames": {"#capacity": "capacity"},
@@ -210,15 +254,17 @@ class Store:
         return True
 
     def read_purchases(self, item_id: int, start: str | None) -> "Page":
-        """One page of an item's purchase records, of every generation, by a consistent scan of the table.
+        """Return a page of an item's purchase records, of every generation, by a consistent scan.
 
-        start: where the page before ended. Records without a readable item_id belong to every item.
+        start: the `end` of the page before. A record without a readable item_id is counted for
+        every item.
         """
         request: Any = {
             "TableName": self._table,
             "ConsistentRead": True,
             "FilterExpression": (
-                "begins_with(pk, :purchase) AND (item_id = :item_id OR NOT attribute_type(item_id, :number))"
+                "begins_with(pk, :purchase) AND "
+                "(item_id = :item_id OR NOT attribute_type(item_id, :number))"
             ),
             "ExpressionAttributeValues": {
                 ":purchase": _purchase_key("")["pk"],
@@ -234,20 +280,28 @@ class Store:
         return Page(purchases, problems, last["pk"]["S"] if last else None)
 
     def _call[**Parameters, Answer](
-        self, operation: Callable[Parameters, Answer], *args: Parameters.args, **request: Parameters.kwargs
+        self,
+        operation: Callable[Parameters, Answer],
+        *args: Parameters.args,
+        **request: Parameters.kwargs,
     ) -> Answer:
-        """Every call of DynamoDB goes through here. Raises OutOfTime, StoreTrouble, or what botocore raised."""
+        """Make one call of DynamoDB; every call passes here.
+
+        Raises DeadlineExceeded, StoreError, or the error that botocore raised.
+        """
         if self._deadline:
             self._deadline.check()
         try:
             return operation(*args, **request)
         except (exceptions.BotoCoreError, ClientError, ResponseParserError) as error:
-            if trouble := _trouble(error):
-                raise trouble from error
+            if translated := _translated(error):
+                raise translated from error
             raise
 
     def _get(self, key: Any) -> Item | None:
-        return self._call(self._client.get_item, TableName=self._table, Key=key, ConsistentRead=True).get("Item")
+        return self._call(
+            self._client.get_item, TableName=self._table, Key=key, ConsistentRead=True
+        ).get("Item")
 
     def _take(self, sale: Sale, purchase: Purchase, index: int) -> Any:
         quantity = purchase.taken[index]
@@ -256,7 +310,9 @@ class Store:
             "Update": {
                 "TableName": self._table,
                 "Key": _shard_key(sale.item_id, index),
-                "UpdateExpression": "SET stock = stock - :quantity, sold = sold + :quantity, updated_at = :now",
+                "UpdateExpression": (
+                    "SET stock = stock - :quantity, sold = sold + :quantity, updated_at = :now"
+                ),
                 "ConditionExpression": " AND ".join(clauses),
                 "ExpressionAttributeValues": {
                     ":generation": _number(sale.generation),
@@ -277,8 +333,8 @@ class Store:
         }
 
 
-def _trouble(error: Exception) -> StoreTrouble | None:
-    """What a failed call means where it may be tried again; None where it is a bug of ours."""
+def _translated(error: Exception) -> StoreError | None:
+    """Return the StoreError for a failed call that may be tried again; None for a bug."""
     match error:
         case exceptions.EndpointConnectionError() | exceptions.ConnectTimeoutError():
             return Unreachable()
@@ -287,34 +343,50 @@ def _trouble(error: Exception) -> StoreTrouble | None:
         case exceptions.ConnectionError() | exceptions.HTTPClientError() | ResponseParserError():
             return OutcomeUnknown()
         case ClientError():
-            code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+            code, status = (
+                error.response["Error"]["Code"],
+                error.response["ResponseMetadata"]["HTTPStatusCode"],
+            )
             if code in _CONTENTION_ERRORS or status == HTTPStatus.TOO_MANY_REQUESTS:
                 return Contended()
             timed_out = status == HTTPStatus.REQUEST_TIMEOUT or code in _UNKNOWN_ERRORS
-            return OutcomeUnknown() if timed_out or status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
+            return (
+                OutcomeUnknown()
+                if timed_out or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+                else None
+            )
         case _:
             return None
 
 
 def _reasons(error: ClientError) -> Sequence[Any]:
-    """Why each action of a cancelled transaction failed, in the request's order; raises where it is our mistake."""
+    """Return why each action of a cancelled transaction failed, in the request's order.
+
+    Raises the error itself where one reason is a bug.
+    """
     reasons: Sequence[Any] = error.response.get("CancellationReasons", [])
-    expected = _CONTENTION_REASONS | {"None", "ConditionalCheckFailed"}  # "None": nothing was wrong with this action
+    expected = _CONTENTION_REASONS | {
+        "None",
+        "ConditionalCheckFailed",
+    }  # "None": this action was in order
     if not reasons or any(reason["Code"] not in expected for reason in reasons):
         raise error
     return reasons
 
 
 def _failed(reason: Any) -> Item | None:
-    """The item that failed this action's condition, {} where it was missing; None where the condition did not fail."""
+    """Return the item that failed the action's condition; {} where it was missing.
+
+    None where the condition did not fail.
+    """
     return reason.get("Item", {}) if reason["Code"] == "ConditionalCheckFailed" else None
 
 
 def _current(sale: Sale, items: Sequence[Item]) -> list[Shard]:
-    """The sale's shards from the table's items. Raises StaleSale where one belongs to a newer generation."""
+    """Return the sale's shards. Raises StaleGeneration where one has a newer generation."""
     stored = [_to_shard(item) for item in items]
     if any(shard.generation > sale.generation for shard in stored):
-        raise StaleSale
+        raise StaleGeneration
     return current_shards(sale, stored)
 
 
@@ -334,8 +406,10 @@ def _number(value: int) -> Any:
     return {"N": str(value)}
 
 
-def _readable[Record](to_record: Callable[[Item], Record], items: Iterable[Item]) -> tuple[list[Record], list[str]]:
-    """The records of these items, and what is wrong with those that cannot be read."""
+def _readable[Record](
+    to_record: Callable[[Item], Record], items: Iterable[Item]
+) -> tuple[list[Record], list[str]]:
+    """Return the records of these items, and what is wrong with those that cannot be read."""
     records, problems = [], []
     for item in items:
         try:
@@ -346,12 +420,17 @@ def _readable[Record](to_record: Callable[[Item], Record], items: Iterable[Item]
 
 
 def _value(item: Item, name: str, kind: str) -> Any:
-    """An attribute's value. Raises UnreadableRecord with the record's key where it is not there or of another type."""
+    """Return an attribute's value.
+
+    Raises UnreadableRecord, with the record's key, where it is missing or of another type.
+    """
     key = item["pk"]["S"]
     if name not in item:
         raise UnreadableRecord(f"Record {key}: attribute {name} is missing.")
     if kind not in item[name]:
-        raise UnreadableRecord(f"Record {key}: attribute {name} is of type {next(iter(item[name]))}, not {kind}.")
+        raise UnreadableRecord(
+            f"Record {key}: attribute {name} is of type {next(iter(item[name]))}, not {kind}."
+        )
     return item[name][kind]
 
 
@@ -365,7 +444,9 @@ def _integer(item: Item, name: str) -> int:
     try:
         return int(number)
     except ValueError:
-        raise UnreadableRecord(f"Record {item['pk']['S']}: attribute {name} is no whole number.") from None
+        raise UnreadableRecord(
+            f"Record {item['pk']['S']}: attribute {name} is not a whole number."
+        ) from None
 
 
 def _from_sale(sale: Sale) -> Item:
@@ -379,7 +460,13 @@ def _from_sale(sale: Sale) -> Item:
         "created_at": {"S": sale.created_at},
         "reset_keys": {
             "L": [
-                {"M": {"key": {"S": each.key}, "generation": _number(each.generation), "request": {"S": each.request}}}
+                {
+                    "M": {
+                        "key": {"S": each.key},
+                        "generation": _number(each.generation),
+                        "request": {"S": each.request},
+                    }
+                }
                 for each in sale.reset_keys
             ]
         },
@@ -396,7 +483,10 @@ def _to_sale(item_id: int, item: Item) -> Sale:
         shards_ever=_integer(item, "shards_ever"),
         generation=_integer(item, "generation"),
         created_at=_text(item, "created_at"),
-        reset_keys=tuple(ResetKey(key["key"]["S"], int(key["generation"]["N"]), key["request"]["S"]) for key in keys),
+        reset_keys=tuple(
+            ResetKey(key["key"]["S"], int(key["generation"]["N"]), key["request"]["S"])
+            for key in keys
+        ),
     )
 
 
@@ -420,7 +510,9 @@ def _from_purchase(purchase: Purchase) -> Item:
         "generation": _number(purchase.generation),
         "quantity": _number(purchase.quantity),
         "status": {"S": purchase.status},
-        "taken": {"M": {f"{index:02}": _number(tickets) for index, tickets in purchase.taken.items()}},
+        "taken": {
+            "M": {f"{index:02}": _number(tickets) for index, tickets in purchase.taken.items()}
+        },
         "fingerprint": {"S": purchase.fingerprint},
         "created_at": {"S": purchase.created_at},
     }
@@ -434,7 +526,9 @@ def _to_purchase(item: Item) -> Purchase:
     try:
         taken_from = {int(index): int(tickets["N"]) for index, tickets in taken.items()}
     except (ValueError, KeyError):
-        raise UnreadableRecord(f"Record {item['pk']['S']}: attribute taken does not map shards to tickets.") from None
+        raise UnreadableRecord(
+            f"Record {item['pk']['S']}: attribute taken does not map shards to tickets."
+        ) from None
     return Purchase(
         purchase_id=item["pk"]["S"].partition("#")[2],
         item_id=_integer(item, "item_id"),

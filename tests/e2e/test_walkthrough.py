@@ -1,7 +1,7 @@
-"""What a stranger does with the sale, over HTTP: against E2E_URL, or against a local stack of its own.
+"""A buyer's and an organiser's way through the API: against E2E_URL, or a local stack of its own.
 
-E2E_URL=https://… with AWS credentials in the environment runs it against a deployment with AllowReset=true; it starts
-the sale of item 987654321 anew, and touches no other.
+E2E_URL=https://… with AWS credentials in the environment runs it against a deployment with
+AllowReset=true. It resets the sale of item 987654321, and no other.
 """
 
 import os
@@ -32,10 +32,16 @@ class Api:
         return self.client.request(method, self.url + path, **more)
 
     def signed(
-        self, method: str, path: str, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> httpx.Response:
-        """One call as an organiser: signed as the proof signs, by the credentials of the environment."""
-        return self.call(method, path, json=body, headers=headers, auth=signer(Target(self.url), None, None))
+        """Make one call as an organiser, signed with the environment's credentials."""
+        return self.call(
+            method, path, json=body, headers=headers, auth=signer(Target(self.url), None, None)
+        )
 
     def reset(self, stock: int, **more: Any) -> dict[str, Any]:
         answer = self.signed("POST", "/reset", {"item_id": ITEM, "stock": stock} | more)
@@ -44,10 +50,12 @@ class Api:
         return sale
 
     def buy(self, body: dict[str, Any] | None = None, key: str | None = None) -> httpx.Response:
-        """Buys; a full house is told "busy" by the gateway or by us, and comes back with its key."""
+        """Buy; after "busy", from the gateway or the service, try again with the same key."""
         headers = {"Idempotency-Key": key or str(uuid.uuid4())}
         for _ in range(20):
-            answer = self.call("POST", "/buy_ticket", json={"item_id": ITEM} | (body or {}), headers=headers)
+            answer = self.call(
+                "POST", "/buy_ticket", json={"item_id": ITEM} | (body or {}), headers=headers
+            )
             if answer.status_code not in {429, 502, 503, 504}:
                 break
         return answer
@@ -63,13 +71,14 @@ def api(request: pytest.FixtureRequest) -> Iterator[Api]:
         yield Api(url.rstrip("/"), client)
 
 
-def test_the_service_says_what_it_is(api: Api) -> None:
+def test_service(api: Api) -> None:
     service = api.call("GET", "/").json()
     assert service["service"] == "High-Concurrency Inventory System"
     assert service["endpoints"]["POST /buy_ticket"] == "Purchase a ticket"
 
 
-def test_a_ticket_is_bought_once_per_key_and_looked_up(api: Api) -> None:
+@pytest.mark.G3
+def test_buy_replay_look_up(api: Api) -> None:
     api.reset(3)
     key = str(uuid.uuid4())
     first, second = api.buy(key=key), api.buy(key=key)
@@ -80,12 +89,15 @@ def test_a_ticket_is_bought_once_per_key_and_looked_up(api: Api) -> None:
     assert api.buy({"quantity": 2}, key=key).json()["code"] == "idempotency_key_reused"
     # It may be a second old.
     inventory = eventually(
-        lambda: api.call("GET", f"/inventory?item_id={ITEM}").json(), lambda seen: seen["total_purchases"] == 1
+        lambda: api.call("GET", f"/inventory?item_id={ITEM}").json(),
+        lambda seen: seen["total_purchases"] == 1,
     )
     assert (inventory["current_stock"], inventory["initial_stock"]) == (2, 3)
 
 
-def test_the_end_of_a_sale_is_exact(api: Api) -> None:
+@pytest.mark.G1
+@pytest.mark.G2
+def test_end_of_sale(api: Api) -> None:
     api.reset(5, shards=3)
     assert api.buy({"quantity": 4}).status_code == 201
     few = api.buy({"quantity": 2})
@@ -98,11 +110,12 @@ def test_the_end_of_a_sale_is_exact(api: Api) -> None:
     assert (audit["stock"], audit["sold"], audit["purchase_records"]) == (0, 5, 2)
 
 
-def test_organisers_routes_demand_a_signature(api: Api) -> None:
+def test_unsigned_calls(api: Api) -> None:
     assert api.call("POST", "/reset").status_code == 403
     assert api.call("GET", f"/audit/{ITEM}").status_code == 403
 
 
+@pytest.mark.G5
 @pytest.mark.parametrize(
     ("method", "path", "content"),
     [
@@ -128,17 +141,18 @@ def test_organisers_routes_demand_a_signature(api: Api) -> None:
     ],
     ids=str,
 )
-def test_what_is_wrong_is_a_4xx_and_sells_nothing(api: Api, method: str, path: str, content: bytes | None) -> None:
+def test_bad_requests(api: Api, method: str, path: str, content: bytes | None) -> None:
     api.reset(1)
     answer = api.call(method, path, content=content)
     assert 400 <= answer.status_code < 500, answer.text
     assert api.signed("GET", f"/audit/{ITEM}").json()["stock"] == 1
 
 
-def test_a_reset_that_is_sent_twice_opens_one_sale(api: Api) -> None:
-    """Reset of 3, buy 3, the same reset again: there are three seats, and they are sold."""
+@pytest.mark.G3
+def test_reset_sent_twice(api: Api) -> None:
+    """Reset to 3, buy 3, the same reset again: there are three seats, and they are sold."""
     headers = {"Idempotency-Key": str(uuid.uuid4())}
-    item = ITEM + 1  # of which no process remembers anything
+    item = ITEM + 1  # an item that no process has cached
     body = {"item_id": item, "stock": 3}
     first = api.signed("POST", "/reset", body, headers)
     assert api.buy({"item_id": item, "quantity": 3}).status_code == 201
@@ -148,25 +162,29 @@ def test_a_reset_that_is_sent_twice_opens_one_sale(api: Api) -> None:
     assert again.json()["generation"] == first.json()["generation"]
     assert again.json()["current_stock"] == 0
     assert api.buy({"item_id": item}).json()["code"] == "sold_out"
-    other = api.signed("POST", "/reset", body | {"expected_generation": first.json()["generation"] + 7})
+    other = api.signed(
+        "POST", "/reset", body | {"expected_generation": first.json()["generation"] + 7}
+    )
     assert (other.status_code, other.json()["code"]) == (409, "generation_changed")
 
 
-def test_the_inventory_is_kept_by_caches_for_a_second(api: Api) -> None:
+def test_inventory_caching(api: Api) -> None:
     api.reset(3)
     answer = api.call("GET", f"/inventory?item_id={ITEM}")
     assert answer.headers["Cache-Control"] == "public, max-age=1"
-    again = api.call("GET", f"/inventory?item_id={ITEM}", headers={"If-None-Match": answer.headers["ETag"]})
+    again = api.call(
+        "GET", f"/inventory?item_id={ITEM}", headers={"If-None-Match": answer.headers["ETag"]}
+    )
     assert again.status_code in {200, 304}, "another process may have read it at another moment"
 
 
-def test_two_keys_in_one_request_are_refused(api: Api) -> None:
+def test_two_keys(api: Api) -> None:
     keys = [("Idempotency-Key", str(uuid.uuid4())), ("Idempotency-Key", str(uuid.uuid4()))]
     answer = api.client.post(f"{api.url}/buy_ticket", json={"item_id": ITEM}, headers=keys)
     assert (answer.status_code, answer.json()["field"]) == (400, "Idempotency-Key")
 
 
-def test_the_documentation_stands_behind_the_stage_path(api: Api) -> None:
+def test_docs_behind_stage_path(api: Api) -> None:
     page = api.call("GET", "/docs")
     assert page.headers["Content-Type"].startswith("text/html")
     assert "SwaggerUIBundle" in page.text

@@ -1,4 +1,4 @@
-"""The engines that the integration tests run on, one process each for the whole run."""
+"""The engines of the integration tests, one process each for the whole run."""
 
 import itertools
 import os
@@ -18,7 +18,7 @@ _tables = itertools.count(1)
 
 @pytest.fixture
 def table_name() -> str:
-    """A name that no other test has."""
+    """A table name that no other test has."""
     return f"tickets-{os.getpid()}-{next(_tables)}"
 
 

@@ -1,4 +1,4 @@
-"""Lets schemathesis call the organisers' routes: it signs them with SigV4 by the credentials of the environment."""
+"""Lets schemathesis sign the organisers' routes with SigV4, with the environment's credentials."""
 
 from typing import Any
 
@@ -16,12 +16,14 @@ class SigV4(requests.auth.AuthBase):
         session = boto3.Session()
         credentials = session.get_credentials()
         assert credentials is not None
-        headers = {name: value for name, value in request.headers.items() if name.lower() == "content-type"}
+        headers = {
+            name: value for name, value in request.headers.items() if name.lower() == "content-type"
+        }
         unsigned = AWSRequest(request.method, request.url, headers, request.body or b"")
         SigV4Auth(credentials, "execute-api", session.region_name).add_auth(unsigned)
         request.headers.update(dict(unsigned.headers.items()))
         return request
 
 
-auth: Any = schemathesis.auth  # typed as the function that it also is
+auth: Any = schemathesis.auth  # typed as a function, which it also is
 auth.set_from_requests(SigV4()).apply_to(path=["/reset", "/audit/{item_id}"])

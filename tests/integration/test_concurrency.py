@@ -1,4 +1,4 @@
-"""Real processes and threads on real engines: the stock is sold exactly, and each key buys once."""
+"""Real processes and threads on real engines: the stock is sold exactly, each key buys once."""
 
 import multiprocessing
 import random
@@ -17,10 +17,10 @@ from botocore.config import Config
 
 from tests.integration.conftest import Engine
 from tests.support import END_SECONDS_MAX, ITEM, World, create_table, eventually
+from ticketing.buying import PurchaseService
 from ticketing.catalogue import Catalogue
 from ticketing.errors import Busy
 from ticketing.rules import Bought, SoldOut, totals
-from ticketing.selling import BoxOffice
 from ticketing.store import Store
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -28,7 +28,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 @dataclass(frozen=True)
 class Answer:
-    """What one request heard, and when."""
+    """The answer to one request, and its times."""
 
     key: str
     started_at: float
@@ -39,7 +39,10 @@ class Answer:
 
 
 def connect(endpoint: str) -> Any:
-    """A client as patient as two cores under 16 processes demand; the domain's own budget stays."""
+    """Return a client that is patient enough for two cores under 16 processes.
+
+    The domain's own budget stays.
+    """
     return boto3.client(
         "dynamodb",
         endpoint_url=endpoint,
@@ -47,13 +50,13 @@ def connect(endpoint: str) -> Any:
     )
 
 
-def buy(office: BoxOffice, key: str, quantity: int) -> Answer:
-    """Buys as a client does: when it is busy, it comes back with the same key."""
+def buy(service: PurchaseService, key: str, quantity: int) -> Answer:
+    """Buy as a client does: after "busy", try again with the same key."""
     started_at = time.time()
     deadline = started_at + END_SECONDS_MAX
     while True:
         try:
-            outcome = office.buy(office.order(ITEM, quantity, None, key))
+            outcome = service.buy(service.order(ITEM, quantity, None, key))
         except Busy:
             if time.time() > deadline:
                 raise
@@ -72,7 +75,7 @@ def buy(office: BoxOffice, key: str, quantity: int) -> Answer:
 
 
 class Gate:
-    """What the processes of one run share: they begin together, and may stop early."""
+    """Shared by the processes of one run: they start together, and may stop early."""
 
     start: Barrier
     stop: Event
@@ -83,19 +86,19 @@ class Gate:
 
 
 def work(endpoint: str, table: str, requests: Sequence[tuple[str, int]]) -> list[Answer]:
-    """One process: a function environment with a memory of its own."""
-    office = BoxOffice(Store(connect(endpoint), table))
+    """Run one process: a function environment with its own cache."""
+    service = PurchaseService(Store(connect(endpoint), table))
     answers = []
     Gate.start.wait(END_SECONDS_MAX)
     for key, quantity in requests:
         if Gate.stop.is_set():
             break
-        answers.append(buy(office, key, quantity))
+        answers.append(buy(service, key, quantity))
     return answers
 
 
 def peak(answers: Sequence[Answer]) -> int:
-    """How many requests were under way at once, at most."""
+    """Return the most requests in flight at once."""
     moves = sorted([(a.started_at, 1) for a in answers] + [(a.ended_at, -1) for a in answers])
     most = now = 0
     for _, move in moves:
@@ -105,14 +108,17 @@ def peak(answers: Sequence[Answer]) -> int:
 
 
 def assert_each_key_bought_once(answers: Sequence[Answer]) -> dict[str, int]:
-    """purchase id → tickets; every key has one purchase, and at most one answer that calls itself the first."""
+    """Return purchase id → tickets.
+
+    Asserts that every key has one purchase, and at most one answer that is not a replay.
+    """
     purchases: dict[str, set[str | None]] = {}
     firsts: Counter[str] = Counter()
     for answer in answers:
         purchases.setdefault(answer.key, set()).add(answer.purchase_id)
         firsts[answer.key] += answer.purchase_id is not None and not answer.replayed
     for key, found in purchases.items():
-        assert len(found) == 1, f"{key} heard {found}"
+        assert len(found) == 1, f"{key} was answered {found}"
     assert max(firsts.values()) == 1
     return {answer.purchase_id: answer.quantity for answer in answers if answer.purchase_id}
 
@@ -136,7 +142,10 @@ def run_processes(
     shares: Sequence[Sequence[tuple[str, int]]],
     meanwhile: Callable[[], None] | None = None,
 ) -> list[Answer]:
-    """The answers of one process for each share. They stop when `meanwhile`, which begins with them, has ended."""
+    """Return the answers of one process for each share.
+
+    They stop when `meanwhile`, which starts with them, has ended.
+    """
     start, stop = SPAWN.Barrier(len(shares) + 1), SPAWN.Event()
     with ProcessPoolExecutor(len(shares), SPAWN, Gate.enter, (start, stop)) as pool:
         try:
@@ -151,13 +160,24 @@ def run_processes(
             start.abort()
 
 
-def test_16_processes_2000_buyers_500_tickets_8_shards_every_request_in_duplicate(world: World, engine: Engine) -> None:
-    """Each buyer's two requests go to two processes, at about the same time."""
+@pytest.mark.G1
+@pytest.mark.G2
+@pytest.mark.G3
+@pytest.mark.G4
+def test_duplicates_from_many_processes(world: World, engine: Engine) -> None:
+    """16 processes, 2,000 buyers, 500 tickets, 8 shards.
+
+    Each buyer sends two requests, to two processes, at about the same time.
+    """
     processes, buyers, tickets = 16, 2000, 500
     world.open_sale(stock=tickets, shards=8)
     keys = [f"buyer-{number:05}-{'k' * 10}" for number in range(buyers)]
     shares = [
-        [(key, 1) for number, key in enumerate(keys) if process in {number % processes, (number + 5) % processes}]
+        [
+            (key, 1)
+            for number, key in enumerate(keys)
+            if process in {number % processes, (number + 5) % processes}
+        ]
         for process in range(processes)
     ]
 
@@ -169,23 +189,39 @@ def test_16_processes_2000_buyers_500_tickets_8_shards_every_request_in_duplicat
     world.assert_exact(sold=tickets)
 
 
-def test_quantities_from_many_processes_leave_nothing_behind(world: World, engine: Engine) -> None:
+@pytest.mark.G1
+@pytest.mark.G2
+@pytest.mark.G3
+@pytest.mark.G4
+def test_quantities_from_many_processes(world: World, engine: Engine) -> None:
     world.open_sale(stock=300, shards=25)
     chance = random.Random(7)
-    shares = [[(f"{process:02}-{n:03}-{'k' * 12}", chance.randint(1, 5)) for n in range(60)] for process in range(4)]
+    shares = [
+        [(f"{process:02}-{n:03}-{'k' * 12}", chance.randint(1, 5)) for n in range(60)]
+        for process in range(4)
+    ]
     singles = [[(f"{process:02}-{n:03}-{'s' * 12}", 1) for n in range(40)] for process in range(4)]
 
-    answers = run_processes(world, engine, [few + one for few, one in zip(shares, singles, strict=True)])
+    answers = run_processes(
+        world, engine, [few + one for few, one in zip(shares, singles, strict=True)]
+    )
 
     assert sum(assert_each_key_bought_once(answers).values()) == 300
     world.assert_exact(sold=300)
 
 
-def test_resets_while_buyers_are_at_work_lose_and_double_nothing(world: World, engine: Engine) -> None:
-    """They buy until the last reset is done, and each reset waits until some have bought since the one before it."""
+@pytest.mark.G1
+@pytest.mark.G3
+@pytest.mark.G4
+def test_resets_while_selling(world: World, engine: Engine) -> None:
+    """They buy until the last reset is done. Each reset waits until tickets were sold since the
+    last one.
+    """
     stock, shard_counts = 100, [1, 30, 4, 12, 2, 8]
     world.open_sale(stock=stock, shards=8)
-    shares = [[(f"{process:02}-{n:06}-{'k' * 12}", 1) for n in range(100_000)] for process in range(4)]
+    shares = [
+        [(f"{process:02}-{n:06}-{'k' * 12}", 1) for n in range(100_000)] for process in range(4)
+    ]
     catalogue = Catalogue(Store(connect(engine.endpoint), world.table))
 
     def sold_in_this_generation() -> int:
@@ -208,16 +244,20 @@ def test_resets_while_buyers_are_at_work_lose_and_double_nothing(world: World, e
     world.assert_exact(sold=sold[len(shard_counts) + 1])
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["an office each", "one office"])
+@pytest.mark.G1
+@pytest.mark.G2
+@pytest.mark.G3
+@pytest.mark.G4
+@pytest.mark.parametrize("shared", [False, True], ids=["an service each", "one service"])
 def test_threads(world: World, engine: Engine, shared: bool) -> None:
     world.open_sale(stock=100, shards=4)
-    one = BoxOffice(world.store)
+    one = PurchaseService(world.store)
     start = threading.Barrier(16)
 
     def run(number: int) -> list[Answer]:
-        office = one if shared else BoxOffice(world.store)
+        service = one if shared else PurchaseService(world.store)
         start.wait(END_SECONDS_MAX)
-        return [buy(office, f"{number:02}-{n % 10:04}-{'t' * 12}", 1) for n in range(20)]
+        return [buy(service, f"{number:02}-{n % 10:04}-{'t' * 12}", 1) for n in range(20)]
 
     with ThreadPoolExecutor(16) as pool:
         answers = [answer for found in pool.map(run, range(16)) for answer in found]

@@ -1,4 +1,4 @@
-"""The local stack: what it promises to a developer (ports, state, tidiness), and how true it is to AWS (roles)."""
+"""The local stack: ports, state and clean-up, and roles as on AWS."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ ITEM_KEY = {"pk": {"S": "item#1"}}
 
 @contextlib.contextmanager
 def variant(change: Any) -> Iterator[Path]:
-    """The built template after `change`, beside the built one, because it names the code relative to itself."""
+    """Write the built template after `change`, next to the built one, whose paths are relative."""
     template = yaml.safe_load(sam.BUILT_TEMPLATE.read_text())
     change(template["Resources"])
     path = sam.BUILD_DIRECTORY / f"variant-{os.getpid()}.yaml"
@@ -53,9 +53,13 @@ class TestRoles:
 
     @staticmethod
     def as_role_of(stack: Stack, function: str) -> Any:
-        """A DynamoDB client with the credentials that this function has on Lambda."""
-        role = stack.client("iam").get_role(RoleName=stack.resource(f"{function}Role"))["Role"]["Arn"]
-        credentials = stack.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
+        """Return a DynamoDB client with the credentials that this function has on Lambda."""
+        role = stack.client("iam").get_role(RoleName=stack.resource(f"{function}Role"))["Role"][
+            "Arn"
+        ]
+        credentials = stack.client("sts").assume_role(RoleArn=role, RoleSessionName="test")[
+            "Credentials"
+        ]
         return boto3.client(
             "dynamodb",
             endpoint_url=stack.endpoint,
@@ -65,11 +69,13 @@ class TestRoles:
             aws_session_token=credentials["SessionToken"],
         )
 
-    def test_each_function_can_do_its_work(self, guarded: Stack) -> None:
+    def test_functions_work(self, guarded: Stack) -> None:
         assert call("GET", f"{guarded.url}/inventory")[0] == 200
         assert call("POST", f"{guarded.url}/buy_ticket")[0] == 201
         assert call("GET", f"{guarded.url}/audit/1", signed=True)[0] == 200
-        assert call("POST", f"{guarded.url}/reset", {"item_id": 2, "stock": 5}, signed=True)[0] == 200
+        assert (
+            call("POST", f"{guarded.url}/reset", {"item_id": 2, "stock": 5}, signed=True)[0] == 200
+        )
 
     @pytest.mark.parametrize(
         ("function", "allowed"),
@@ -80,16 +86,14 @@ class TestRoles:
             ("ResetFunction", {"get_item", "put_item", "update_item"}),
         ],
     )
-    def test_a_role_allows_what_its_function_needs_and_nothing_else(
-        self, guarded: Stack, function: str, allowed: set[str]
-    ) -> None:
+    def test_role_permissions(self, guarded: Stack, function: str, allowed: set[str]) -> None:
         table = guarded.resource("TicketsTable")
-        strangers = {"Key": {"pk": {"S": "nobody"}}}
+        missing = {"Key": {"pk": {"S": "missing"}}}
         calls: dict[str, dict[str, Any]] = {
             "get_item": {"Key": ITEM_KEY},
             "put_item": {"Item": {"pk": {"S": "stranger"}}},
-            "update_item": strangers,
-            "delete_item": strangers,
+            "update_item": missing,
+            "delete_item": missing,
             "scan": {},
             "describe_table": {},
         }
@@ -100,25 +104,30 @@ class TestRoles:
                 getattr(dynamodb, name)(TableName=table, **arguments)
                 carried_out.add(name)
             except dynamodb.exceptions.ClientError as error:
-                denied |= {name} if error.response["Error"]["Code"] == "AccessDeniedException" else set()
+                denied |= (
+                    {name} if error.response["Error"]["Code"] == "AccessDeniedException" else set()
+                )
         assert carried_out == allowed
         assert denied == calls.keys() - allowed
 
-    def test_a_transaction_needs_the_permission_of_each_action_in_it(self, guarded: Stack) -> None:
+    def test_transaction_permissions(self, guarded: Stack) -> None:
+        """A transaction needs the permission of each of its actions."""
         table = guarded.resource("TicketsTable")
         put = {"Put": {"TableName": table, "Item": {"pk": {"S": "in a transaction"}}}}
-        delete = {"Delete": {"TableName": table, "Key": {"pk": {"S": "nobody"}}}}
+        delete = {"Delete": {"TableName": table, "Key": {"pk": {"S": "missing"}}}}
         dynamodb = self.as_role_of(guarded, "BuyTicketFunction")
         dynamodb.transact_write_items(TransactItems=[put])
         with pytest.raises(ClientError, match="AccessDenied"):
             dynamodb.transact_write_items(TransactItems=[put, delete])
 
     @pytest.mark.parametrize(("method", "path"), [("POST", "/reset"), ("GET", "/audit/1")])
-    def test_an_unsigned_call_of_the_desk_is_refused(self, guarded: Stack, method: str, path: str) -> None:
+    def test_unsigned_call(self, guarded: Stack, method: str, path: str) -> None:
         assert call(method, f"{guarded.url}{path}")[0] == 403
 
-    def test_a_function_without_a_permission_is_denied_and_says_so_in_its_log(self, guarded: Stack) -> None:
-        """The checks above are no empty words: take GetItem away from one function, and it stops working."""
+    def test_missing_permission(self, guarded: Stack) -> None:
+        """The checks above can fail: without GetItem one function stops working, and its log says
+        so.
+        """
 
         def take_get_item_away(resources: dict[str, Any]) -> None:
             policies = resources["InventoryFunction"]["Properties"]["Policies"]
@@ -127,16 +136,21 @@ class TestRoles:
         with variant(take_get_item_away) as template:
             guarded.deploy(template)
         try:
-            # A worker that is warm still remembers the item for a second.
-            status, body = eventually(lambda: call("GET", f"{guarded.url}/inventory"), lambda answer: answer[0] != 200)
+            # A warm function caches the item for a second.
+            status, body = eventually(
+                lambda: call("GET", f"{guarded.url}/inventory"), lambda answer: answer[0] != 200
+            )
             assert status == 500
             assert "AccessDenied" not in body, "no internals in an answer"
-            assert "AccessDeniedException" in [line for line in guarded.log_lines() if '"ERROR"' in line][-1]
+            assert (
+                "AccessDeniedException"
+                in [line for line in guarded.log_lines() if '"ERROR"' in line][-1]
+            )
         finally:
             guarded.deploy()
         assert call("GET", f"{guarded.url}/inventory")[0] == 200
 
-    def test_reset_is_not_even_there_unless_a_parameter_asks_for_it(self, guarded: Stack) -> None:
+    def test_reset_needs_parameter(self, guarded: Stack) -> None:
         guarded.deploy(AllowReset="false")
         try:
             assert call("POST", f"{guarded.url}/reset", FIRST_ITEM, signed=True)[0] == 403
@@ -150,15 +164,17 @@ class TestRoles:
 
 
 class TestStack:
-    def test_it_listens_on_this_machine_only(self, stack: Stack) -> None:
+    def test_loopback_only(self, stack: Stack) -> None:
         with socket.socket() as outside:
-            # Any address of 127.0.0.0/8 reaches a listener on 0.0.0.0; one on 127.0.0.1 is reached by that alone.
+            # Every address of 127.0.0.0/8 reaches a listener on 0.0.0.0, but not one on 127.0.0.1.
             if sys.platform == "linux":
                 assert outside.connect_ex(("127.0.0.2", stack.port)) != 0
         assert call("GET", f"{stack.url}/")[0] == 200
 
-    def test_its_state_survives_and_its_temporary_files_do_not(self, tmp_path: Path) -> None:
-        """Through stop and start on another port: the sale, its records, the API and the functions are there again."""
+    def test_state_survives_restart(self, tmp_path: Path) -> None:
+        """Stop, and start on another port: the sale, its records, the API and the functions are
+        still there. Temporary files are not.
+        """
         sam.build()
         stack = Stack(tmp_path, free_port())
         with stack:
@@ -175,10 +191,12 @@ class TestStack:
             assert call("GET", f"{again.url}/purchases/{purchase}")[0] == 200
             create_first_item(again.url)
             inventory = json.loads(call("GET", f"{again.url}/inventory")[1])
-            assert (inventory["current_stock"], inventory["total_purchases"]) == (99, 1), "the sale goes on, not anew"
+            assert (inventory["current_stock"], inventory["total_purchases"]) == (99, 1), (
+                "the sale was reset"
+            )
 
-    def test_a_second_start_deploys_to_the_one_that_runs(self, stack: Stack) -> None:
-        """The same process serves the change, and is not stopped by the one who only joined it."""
+    def test_second_start(self, stack: Stack) -> None:
+        """It deploys to the running process, which does not end with the second start."""
         process = stack.record()["pid"]
         second = Stack(stack.directory, stack.port)
         assert second.start() is False
@@ -195,26 +213,26 @@ class TestStack:
         assert stack.record()["pid"] == process
         stack.deploy()
 
-    def test_a_second_start_on_another_port_is_refused(self, stack: Stack) -> None:
+    def test_second_start_on_other_port(self, stack: Stack) -> None:
         with pytest.raises(LocalError, match=rf"runs on port {stack.port} already"):
             Stack(stack.directory, free_port()).start()
 
-    def test_a_port_that_is_taken_is_named_and_another_one_suggested(self, tmp_path: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as somebody:
-            port = somebody.getsockname()[1]
+    def test_port_taken(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
             stack = Stack(tmp_path, port)
             with pytest.raises(LocalError, match=rf"Port {port} is not free.*make start PORT=\d+"):
                 stack.start()
             assert not stack.is_running
 
-    def test_the_log_holds_a_line_per_request(self, stack: Stack) -> None:
+    def test_log_lines(self, stack: Stack) -> None:
         before = len(list(stack.log_lines()))
         call("GET", f"{stack.url}/inventory")
         lines = list(stack.log_lines())
         assert len(lines) == before + 1
         assert json.loads(lines[-1])["route"] == "GET /inventory"
 
-    def test_a_failing_deployment_shows_the_cause(self, stack: Stack) -> None:
+    def test_failing_deployment(self, stack: Stack) -> None:
         with pytest.raises(LocalError, match=r"(?s)sam deploy failed.*LogLevel"):
             stack.deploy(LogLevel="LOUD")
         assert call("GET", f"{stack.url}/inventory")[0] == 200, "what ran goes on"
@@ -222,7 +240,7 @@ class TestStack:
 
 @pytest.fixture
 def background(tmp_path: Path) -> Iterator[Background]:
-    """A background process to be, which is over when the test is."""
+    """A background process that ends with the test."""
     process = Background(tmp_path)
     yield process
     process.stop()
@@ -233,8 +251,8 @@ class TestBackground:
 
     SLEEPER = (sys.executable, "-c", "import time; time.sleep(3600)")
 
-    def test_a_process_that_is_not_ours_is_left_alone(self, background: Background) -> None:
-        """A record that outlived its process may name an id that the system gave to somebody else since."""
+    def test_foreign_process(self, background: Background) -> None:
+        """A record may name an id that the system has given to another process since."""
         background.spawn(self.SLEEPER, os.environ, port=1)
         path = background.directory / "process.json"
         record = json.loads(path.read_text())
@@ -250,9 +268,13 @@ class TestBackground:
         with pytest.raises(LocalError, match="at work"):
             Background(background.directory).spawn(self.SLEEPER, os.environ)
 
-    def test_a_server_that_dies_at_once_shows_its_log(self, tmp_path: Path) -> None:
+    def test_server_dies_at_start(self, tmp_path: Path) -> None:
         server = MiniStack(tmp_path, free_port())
-        server.spawn([sys.executable, "-c", "raise SystemExit('no such thing')"], os.environ, port=server.port)
+        server.spawn(
+            [sys.executable, "-c", "raise SystemExit('no such thing')"],
+            os.environ,
+            port=server.port,
+        )
         with pytest.raises(LocalError, match="no such thing"):
             server.wait_until_ready()
         assert not server.stop()
@@ -261,17 +283,19 @@ class TestBackground:
 class TestCommandLine:
     """`python -m local`, as the Makefile calls it."""
 
-    def test_an_error_is_a_sentence(self) -> None:
+    def test_error_message(self) -> None:
         with (
-            socket.create_server(("127.0.0.1", 0)) as somebody,
-            running([sys.executable, "-m", "local", "start", "--port", somebody.getsockname()[1]]) as process,
+            socket.create_server(("127.0.0.1", 0)) as listener,
+            running(
+                [sys.executable, "-m", "local", "start", "--port", listener.getsockname()[1]]
+            ) as process,
         ):
             _, errors = wait_for_end(process)
         assert process.returncode == 1
         assert "Traceback" not in errors
         assert "not free" in errors or "already" in errors
 
-    def test_ctrl_c_leaves_nothing_running(self, background: Background) -> None:
+    def test_ctrl_c(self, background: Background) -> None:
         port = free_port()
         with running([sys.executable, "-c", START_IN, background.directory, port]) as process:
             eventually(lambda: port_is_free(port), lambda free: not free)

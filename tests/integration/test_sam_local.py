@@ -28,12 +28,12 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SamLocal]:
 
 @pytest.fixture(scope="module")
 def answers(containers: SamLocal) -> dict[Path, dict[str, Any]]:
-    """What each event is answered, each in a container of its own, two at a time."""
+    """The answer to each event, each from a container of its own, two at a time."""
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(EVENTS, pool.map(containers.invoke, EVENTS), strict=True))
 
 
-def test_there_are_events_of_every_function(containers: SamLocal) -> None:
+def test_events_of_every_function(containers: SamLocal) -> None:
     assert {containers.function_of(event) for event in EVENTS} == {
         "BuyTicketFunction",
         "InventoryFunction",
@@ -43,11 +43,11 @@ def test_there_are_events_of_every_function(containers: SamLocal) -> None:
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=NAMES)
-def test_every_event_has_an_answer_that_is_no_fault_of_ours(answers: dict[Path, Any], event: Path) -> None:
+def test_no_event_fails(answers: dict[Path, Any], event: Path) -> None:
     assert 200 <= answers[event]["statusCode"] < 500
 
 
-def test_the_api_sells_a_ticket_out_of_a_container(containers: SamLocal, tmp_path: Path) -> None:
+def test_start_api(containers: SamLocal, tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with containers.api(port, tmp_path / "log.txt"):
@@ -58,6 +58,7 @@ def test_the_api_sells_a_ticket_out_of_a_container(containers: SamLocal, tmp_pat
         assert status == 201
         assert call("GET", f"{url}/purchases/{json.loads(receipt)['purchase_id']}")[0] == 200
         after = eventually(  # it may be a second old
-            lambda: json.loads(call("GET", f"{url}/inventory?item_id=77")[1]), lambda seen: seen["current_stock"] != 3
+            lambda: json.loads(call("GET", f"{url}/inventory?item_id=77")[1]),
+            lambda seen: seen["current_stock"] != 3,
         )
         assert (after["current_stock"], after["total_purchases"]) == (2, 1)

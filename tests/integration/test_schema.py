@@ -1,4 +1,4 @@
-"""What the OpenAPI document allows and forbids, thrown at the running API."""
+"""Generated requests, valid and invalid by the OpenAPI document, against the running API."""
 
 import os
 import subprocess
@@ -7,7 +7,8 @@ from pathlib import Path
 
 from local.stack import Stack
 
-# Left out: what the gateway answers to a method that a route does not have (403 on AWS, 404 locally, never 405).
+# Left out: the gateway's answer to a method that a route does not have (403 on AWS, 404 locally,
+# never 405).
 CHECKS = [
     "not_a_server_error",
     "status_code_conformance",
@@ -18,17 +19,22 @@ CHECKS = [
 ]
 
 
-def test_the_api_does_what_its_document_says(stack: Stack, tmp_path: Path) -> None:
-    command: list[str | Path] = [
-        Path(sys.executable).absolute().parent / "schemathesis", "run", f"{stack.url}/openapi.json", "--url", stack.url,
-        "--checks", ",".join(CHECKS), "--max-examples", "25", "--seed", "1",
-    ]  # fmt: skip
+def test_api_matches_document(stack: Stack, tmp_path: Path) -> None:
+    program = Path(sys.executable).absolute().parent / "schemathesis"
+    command: list[str | Path] = [program, "run", f"{stack.url}/openapi.json", "--url", stack.url]
+    command += ["--checks", ",".join(CHECKS), "--max-examples", "25", "--seed", "1"]
     hooks = Path(__file__).parent
     environment = os.environ | {"SCHEMATHESIS_HOOKS": "sigv4_hooks", "PYTHONPATH": str(hooks)}
     finished = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=500
+        command,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
     )
     assert finished.returncode == 0, finished.stdout[-8000:] + finished.stderr[-2000:]
-    # Every operation but the document's own, which it has read already.
+    # Every operation except the document's own, which it has already read.
     assert "7 selected / 7 total" in finished.stdout, finished.stdout[:2000]
     assert "Authentication failed" not in finished.stdout, finished.stdout[-4000:]

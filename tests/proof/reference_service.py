@@ -1,4 +1,5 @@
-"""A right service in memory, and broken ones: each a few lines on top of it. The proof is tested against them.
+"""A correct service in memory, and broken variants of it, each a few lines. The proof is tested on
+them.
 
 Run one by hand: python tests/proof/reference_service.py [NAME] [PORT]
 """
@@ -27,12 +28,20 @@ class Record:
     buyer_id: str | None
     generation: int
     status: str = "confirmed"
-    purchased_at: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    purchased_at: str = field(
+        default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    )
 
 
 def problem(status: int, code: str, **more: Any) -> Answer:
     """A problem document."""
-    return status, {"type": "about:blank", "status": status, "code": code, "request_id": str(uuid.uuid4()), **more}
+    return status, {
+        "type": "about:blank",
+        "status": status,
+        "code": code,
+        "request_id": str(uuid.uuid4()),
+        **more,
+    }
 
 
 class Service:
@@ -51,11 +60,11 @@ class Service:
         self._calls = itertools.count(1)
 
     def now_and_then(self) -> bool:
-        """True at every eighth call."""
+        """Return True at every eighth call."""
         return next(self._calls) % 8 == 0
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
-        """One purchase, exactly once per purchase id."""
+        """Make one purchase, exactly once per purchase id."""
         with self.lock:
             if known := self.records.get(purchase_id):
                 return self.again(known, quantity)
@@ -65,17 +74,17 @@ class Service:
             return self.sell(Record(purchase_id, item_id, quantity, buyer_id, self.generation))
 
     def again(self, known: Record, quantity: int) -> Answer:
-        """The same key again."""
+        """Answer a key that has bought."""
         if known.quantity != quantity:
             return problem(422, "idempotency_key_reused")
         return 200, asdict(known)
 
     def refusal(self, left: int) -> Answer:
-        """Too few are left."""
+        """Answer where too few tickets are left."""
         return problem(409, "not_enough_left", left=left) if left > 0 else problem(409, "sold_out")
 
     def sell(self, record: Record) -> Answer:
-        """Tickets were taken: count and record them."""
+        """Count and record a purchase whose tickets have been taken."""
         self.sold += record.quantity
         self.records[record.purchase_id] = record
         return 201, asdict(record)
@@ -86,7 +95,7 @@ class Service:
         return (200, asdict(record)) if record else problem(404, "not_found")
 
     def reset(self, stock: int, key: str | None) -> Answer:
-        """POST /reset, which takes effect once per key."""
+        """POST /reset, once per key."""
         with self.lock:
             if key is None or key not in self.reset_keys:
                 self.open_generation(stock)
@@ -117,9 +126,17 @@ class Service:
     def audit(self) -> Answer:
         """GET /audit/{item_id}."""
         with self.lock:
-            mine = [record for record in list(self.records.values()) if record.generation == self.generation]
+            mine = [
+                record
+                for record in list(self.records.values())
+                if record.generation == self.generation
+            ]
             tickets = sum(record.quantity for record in mine)
-            problems = [] if tickets == self.sold else [f"records add up to {tickets}, sold is {self.sold}"]
+            problems = (
+                []
+                if tickets == self.sold
+                else [f"records add up to {tickets}, sold is {self.sold}"]
+            )
             return 200, {
                 "item_id": 1,
                 "item_name": self.item_name,
@@ -136,12 +153,12 @@ class Service:
             }
 
     def purchase_id(self, key: str) -> str:
-        """The purchase that belongs to a key."""
+        """Return the purchase id that belongs to a key."""
         return str(uuid.uuid5(uuid.NAMESPACE_URL, key))
 
 
 class Oversells(Service):
-    """Looks, thinks, then takes."""
+    """Reads the stock, waits, then takes."""
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
         if known := self.records.get(purchase_id):
@@ -156,7 +173,7 @@ class Oversells(Service):
 
 
 class OversellsInSilence(Oversells):
-    """Writes the stock that it had read, less what it sold: the counters look fine, and receipts are too many."""
+    """Writes the stock it had read minus what it sold: right counters, too many receipts."""
 
     def inventory(self) -> Answer:
         self.stock, self.sold = max(self.stock, 0), min(self.sold, self.capacity)
@@ -164,7 +181,7 @@ class OversellsInSilence(Oversells):
 
 
 class Undersells(Service):
-    """Takes the ticket first, and does not give it back when the sale meets a conflict."""
+    """Takes the ticket first, and does not give it back after a conflict."""
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
         if purchase_id not in self.records and self.now_and_then():
@@ -174,7 +191,7 @@ class Undersells(Service):
 
 
 class RefusesTooEarly(Service):
-    """One buyer in eight hears "sold out" from an outdated cache, and all tickets are sold all the same."""
+    """Answers one buyer in eight with "sold out" from an old cache, yet sells all tickets."""
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
         if purchase_id not in self.records and self.now_and_then():
@@ -183,7 +200,7 @@ class RefusesTooEarly(Service):
 
 
 class SellsTwicePerKey(Service):
-    """Looks for the record, thinks, then sells: two copies of a request both find nothing."""
+    """Looks for the record, waits, then sells: two copies of a request both find nothing."""
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
         if known := self.records.get(purchase_id):
@@ -199,14 +216,14 @@ class SellsTwicePerKey(Service):
 
 
 class ForgetsTheReceipt(Service):
-    """Says "sold out" to whoever comes back for a receipt once nothing is left."""
+    """Answers a key that has bought with "sold out" once nothing is left."""
 
     def again(self, known: Record, quantity: int) -> Answer:
         return super().again(known, quantity) if self.stock else problem(409, "sold_out")
 
 
 class LosesRecords(Service):
-    """Answers 201 before the record is durable, and some never are."""
+    """Answers 201 before the record is durable, and loses some."""
 
     def sell(self, record: Record) -> Answer:
         answer = super().sell(record)
@@ -216,7 +233,7 @@ class LosesRecords(Service):
 
 
 class ChangesReceipts(Service):
-    """Dates the receipt anew whenever it is asked for again."""
+    """Gives a receipt a new date whenever it is asked for again."""
 
     def again(self, known: Record, quantity: int) -> Answer:
         status, body = super().again(known, quantity)
@@ -224,7 +241,7 @@ class ChangesReceipts(Service):
 
 
 class AuditLies(LosesRecords):
-    """Loses records and says that all agrees."""
+    """Loses records and reports that all agrees."""
 
     def audit(self) -> Answer:
         status, body = super().audit()
@@ -232,7 +249,7 @@ class AuditLies(LosesRecords):
 
 
 class DoublesAtReset(Service):
-    """Sells from the old generation what it has already opened as the new one: the reset is not one step."""
+    """Sells from the old generation after the new one has started: its reset is not atomic."""
 
     def reset(self, stock: int, key: str | None) -> Answer:
         with self.lock:
@@ -245,7 +262,7 @@ class DoublesAtReset(Service):
 
 
 class StrandsTickets(Service):
-    """Close to the end, a purchase of several tickets that meets another takes what is left out of the sale."""
+    """Near the end, concurrent purchases of several tickets remove what is left from the sale."""
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
         with self.lock:
@@ -255,7 +272,7 @@ class StrandsTickets(Service):
 
 
 class Fails(Service):
-    """Has a bug that some requests run into."""
+    """Has a bug that some requests meet."""
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
         if self.now_and_then():
@@ -264,7 +281,7 @@ class Fails(Service):
 
 
 class Hangs(Service):
-    """Lets some buyers wait for ever, however often they send their key."""
+    """Never answers some buyers, however often they send their key."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -278,14 +295,14 @@ class Hangs(Service):
 
 
 class Deaf(Service):
-    """Is busy for ever."""
+    """Always busy."""
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
         return problem(503, "busy")
 
 
 class Crowded(Service):
-    """Right, but hard to deal with: few at once, the rest 429; and sometimes the answer is lost after the sale."""
+    """Correct but overloaded: few at once, 429 for the rest, and sometimes the answer is lost."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -303,7 +320,7 @@ class Crowded(Service):
 
 
 class LosesResetReplies(Service):
-    """Right: the first reply to each reset is lost after it took effect, and its key tells the second one."""
+    """Correct: loses the first reply to each reset after it took effect; the key identifies it."""
 
     def reset(self, stock: int, key: str | None) -> Answer:
         is_first = key not in self.reset_keys
@@ -324,7 +341,7 @@ class ResetsTwice(LosesResetReplies):
 
 
 class ShowsNothing(Service):
-    """Right, but it shows its inventory to nobody from a reset until the first receipt is looked up."""
+    """Correct, but shows no inventory from a reset until the first receipt is looked up."""
 
     shows = True
 
@@ -343,14 +360,19 @@ class ShowsNothing(Service):
 
 
 class WithoutAdmin(Service):
-    """Deployed for real: no reset."""
+    """Deployed without POST /reset."""
 
     admin_routes = False
 
 
-def answer_to(service: Service, method: str, path: str, headers: Message, body: dict[str, Any]) -> Answer:
-    """The routes."""
-    signed = headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential=") and service.admin_routes
+def answer_to(
+    service: Service, method: str, path: str, headers: Message, body: dict[str, Any]
+) -> Answer:
+    """Return the answer of the route."""
+    signed = (
+        headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential=")
+        and service.admin_routes
+    )
     match [method, *path.removeprefix("/live").partition("?")[0].split("/")[1:]]:
         case ["POST", "buy_ticket"]:
             purchase_id = service.purchase_id(headers["Idempotency-Key"])
@@ -367,15 +389,16 @@ def answer_to(service: Service, method: str, path: str, headers: Message, body: 
 
 
 def handler_of(service: Service) -> type[BaseHTTPRequestHandler]:
-    """The HTTP face of a service."""
+    """Return a request handler for a service."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        # One packet for head and body; in two, the second would wait for the client's delayed acknowledgement.
+        # One packet for head and body: a second one would wait for the client's delayed
+        # acknowledgement.
         wbufsize = -1
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def do_GET(self) -> None:
             self.reply(answer_to(service, self.command, self.path, self.headers, {}))
@@ -390,7 +413,9 @@ def handler_of(service: Service) -> type[BaseHTTPRequestHandler]:
             content = json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
-            self.send_header("Content-Type", "application/json" if status < 400 else "application/problem+json")
+            self.send_header(
+                "Content-Type", "application/json" if status < 400 else "application/problem+json"
+            )
             if status == 200 and self.command == "POST" and "purchase_id" in document:
                 self.send_header("Idempotent-Replayed", "true")
             if status == 503:
@@ -402,7 +427,7 @@ def handler_of(service: Service) -> type[BaseHTTPRequestHandler]:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one service on a free port of this machine, as a context."""
+    """Serves one service on a free port of this machine, as a context manager."""
 
     request_queue_size = 128
     daemon_threads = True
@@ -421,7 +446,7 @@ class Server(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away in the middle is none of the service's business."""
+        """Ignore clients that close the connection early."""
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""The checker never accuses a right service, whatever the timing, and sees each fault put into a right history.
+"""The checker has no false positives, whatever the timing, and reports each fault put into a
+history.
 
-The right service here is a list of instants: each request takes effect at once, at some instant that hypothesis picks.
-Answers get lost before or after the effect, effects come late, resets fall anywhere, and "sold out" is remembered.
+The correct service is a list of instants here: each request takes effect at once, at an instant
+that hypothesis picks. Answers get lost before or after the effect, effects come late, resets come
+at any time, and "sold out" is cached.
 """
 
 import random
@@ -13,16 +15,27 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from proof.checker import check
-from proof.history import Attempt, Audit, History, Inventory, Kind, Lookup, Receipt, Request, Reset, Sample
+from proof.history import (
+    Attempt,
+    AuditReport,
+    History,
+    Inventory,
+    Kind,
+    Lookup,
+    PurchaseRequest,
+    Receipt,
+    Reset,
+    Sample,
+)
 
-MEMORY_SECONDS = 1.0
+CACHE_SECONDS = 1.0
 ITEM_NAME = "Item A - Concert Ticket"
 LATE = "takes effect after its client has given up"
 
 
 @dataclass
 class Sale:
-    """A right service, one effect after the other."""
+    """A correct service, one effect after the other."""
 
     capacity: int
     generation: int = 0
@@ -31,15 +44,21 @@ class Sale:
     sold_out_at: float = -100.0
 
     def reset(self) -> None:
-        """A new generation."""
+        """Start a new generation."""
         self.generation += 1
         self.stock = self.capacity
 
-    def buy(self, key: str, quantity: int, now: float, remembers: bool) -> tuple[Kind, Receipt | None, int | None]:
-        """One effect. A process that remembers may go on saying "sold out" for a second, even across a reset."""
+    def buy(
+        self, key: str, quantity: int, now: float, cached: bool
+    ) -> tuple[Kind, Receipt | None, int | None]:
+        """Apply one request. cached: it may get a "sold out" of the last second."""
         if known := self.records.get(key):
-            return (Kind.REPLAYED, known, None) if known.quantity == quantity else (Kind.KEY_REUSED, None, None)
-        if remembers and now - self.sold_out_at < MEMORY_SECONDS:
+            return (
+                (Kind.REPLAYED, known, None)
+                if known.quantity == quantity
+                else (Kind.KEY_REUSED, None, None)
+            )
+        if cached and now - self.sold_out_at < CACHE_SECONDS:
             return Kind.SOLD_OUT, None, None
         if self.stock == 0:
             self.sold_out_at = now
@@ -47,14 +66,16 @@ class Sale:
         if self.stock < quantity:
             return Kind.NOT_ENOUGH_LEFT, None, self.stock
         self.stock -= quantity
-        receipt = Receipt(f"purchase-of-{key}", 1, quantity, "confirmed", f"at {now}", self.generation, key)
+        receipt = Receipt(
+            f"purchase-of-{key}", 1, quantity, "confirmed", f"at {now}", self.generation, key
+        )
         self.records[key] = receipt
         return Kind.BOUGHT, receipt, None
 
 
 @dataclass
 class Copy:
-    """One client's copy of a request, and what it has heard. Nobody waits for a ghost any more."""
+    """One copy of a request, and its answers. ghost: its client no longer waits."""
 
     key: str
     number: int
@@ -63,17 +84,59 @@ class Copy:
     ghost: bool = False
 
 
-CODES = {Kind.BOUGHT: (201, None), Kind.REPLAYED: (200, None), Kind.KEY_REUSED: (422, "idempotency_key_reused")}
+CODES = {
+    Kind.BOUGHT: (201, None),
+    Kind.REPLAYED: (200, None),
+    Kind.KEY_REUSED: (422, "idempotency_key_reused"),
+}
 
 
 def right_history(seed: int, capacity: int, buyers: int, resets: int) -> History:
-    """A history of a right service, with clients that lose answers and send again."""
+    """Return a history of a correct service, with clients that lose answers and retry."""
     draw = random.Random(seed)
     sale = Sale(capacity)
     opened: list[Reset] = []
-    copies: list[Copy] = []
     samples: list[Sample] = []
-    # What happens at which instant: (instant, order, what).
+    agenda, copies = _agenda(draw, buyers, resets)
+    while agenda:
+        agenda.sort(key=lambda entry: entry[:2])
+        now, number, copy = agenda.pop(0)
+        if copy is None:
+            sale.reset()
+            began, ended = now - draw.uniform(0, 0.3), now + draw.uniform(0, 0.3)
+            opened.append(Reset(sale.generation, capacity, began, ended))
+        elif copy.ghost:
+            sale.buy(copy.key, copy.quantity, now, cached=False)
+        else:
+            attempt = _attempt(sale, copy, now, draw)
+            copy.attempts.append(attempt)
+            samples.append(_sample(sale, now))
+            if attempt.detail == LATE:
+                ghost = Copy(copy.key, 0, copy.quantity, ghost=True)
+                agenda.append((now + draw.uniform(0, 3), 2000 + len(agenda), ghost))
+            if attempt.kind in (Kind.UNKNOWN, Kind.BUSY) and len(copy.attempts) < 4:
+                agenda.append((max(now, attempt.ended_at) + draw.uniform(0, 1), number, copy))
+    return History(
+        requests=tuple(
+            PurchaseRequest(one.key, 1, one.quantity, one.key, tuple(one.attempts), one.number)
+            for one in copies
+        ),
+        resets=_in_order(opened),
+        samples=tuple(samples),
+        lookups=tuple(
+            Lookup(receipt.purchase_id, 200, receipt) for receipt in sale.records.values()
+        ),
+        final=_sample(sale, 100.0),
+        audit=_audit(sale),
+        cache_seconds=CACHE_SECONDS,
+    )
+
+
+def _agenda(
+    draw: random.Random, buyers: int, resets: int
+) -> tuple[list[tuple[float, int, Copy | None]], list[Copy]]:
+    """Return what happens when, and all copies. Entries: instant, rank, request or None (reset)."""
+    copies: list[Copy] = []
     agenda: list[tuple[float, int, Copy | None]] = [(0.0, 0, None)]
     agenda += [(draw.uniform(2, 6), number, None) for number in range(1, resets + 1)]
     for buyer in range(buyers):
@@ -82,34 +145,7 @@ def right_history(seed: int, capacity: int, buyers: int, resets: int) -> History
             copy = Copy(f"buyer-{buyer}", number, quantity)
             copies.append(copy)
             agenda.append((arrival + draw.uniform(0, 0.5), 1000 + len(agenda), copy))
-    while agenda:
-        agenda.sort(key=lambda entry: entry[:2])
-        now, order, happens = agenda.pop(0)
-        if happens is None:
-            sale.reset()
-            opened.append(Reset(sale.generation, capacity, now - draw.uniform(0, 0.3), now + draw.uniform(0, 0.3)))
-            continue
-        if happens.ghost:
-            sale.buy(happens.key, happens.quantity, now, remembers=False)
-            continue
-        attempt = _attempt(sale, happens, now, draw)
-        happens.attempts.append(attempt)
-        samples.append(_sample(sale, now))
-        if attempt.detail == LATE:
-            agenda.append(
-                (now + draw.uniform(0, 3), 2000 + len(agenda), Copy(happens.key, 0, happens.quantity, ghost=True))
-            )
-        if attempt.kind in (Kind.UNKNOWN, Kind.BUSY) and len(happens.attempts) < 4:
-            agenda.append((max(now, attempt.ended_at) + draw.uniform(0, 1), order, happens))
-    return History(
-        requests=tuple(Request(one.key, 1, one.quantity, one.key, tuple(one.attempts), one.number) for one in copies),
-        resets=_in_order(opened),
-        samples=tuple(samples),
-        lookups=tuple(Lookup(receipt.purchase_id, 200, receipt) for receipt in sale.records.values()),
-        final=_sample(sale, 100.0),
-        audit=_audit(sale),
-        memory_seconds=MEMORY_SECONDS,
-    )
+    return agenda, copies
 
 
 def _in_order(opened: list[Reset]) -> tuple[Reset, ...]:
@@ -127,7 +163,7 @@ def _attempt(sale: Sale, copy: Copy, now: float, draw: random.Random) -> Attempt
         return Attempt(started_at, ended_at, Kind.UNKNOWN, None, detail="lost before the effect")
     if fate < 0.25:
         return Attempt(started_at, ended_at, Kind.UNKNOWN, None, detail=LATE)
-    kind, receipt, left = sale.buy(copy.key, copy.quantity, now, remembers=draw.random() < 0.3)
+    kind, receipt, left = sale.buy(copy.key, copy.quantity, now, cached=draw.random() < 0.3)
     if fate < 0.35:
         return Attempt(started_at, ended_at, Kind.UNKNOWN, None, detail="lost after the effect")
     status, code = CODES.get(kind, (409, str(kind)))
@@ -136,15 +172,15 @@ def _attempt(sale: Sale, copy: Copy, now: float, draw: random.Random) -> Attempt
 
 def _sample(sale: Sale, now: float) -> Sample:
     sold = sale.capacity - sale.stock
-    seen = Inventory(1, ITEM_NAME, sale.stock, sale.capacity, sold, 0, sale.generation)
-    return Sample(now, now, seen)
+    facts = Inventory(1, ITEM_NAME, sale.stock, sale.capacity, sold, 0, sale.generation)
+    return Sample(now, now, facts)
 
 
-def _audit(sale: Sale) -> Audit:
+def _audit(sale: Sale) -> AuditReport:
     mine = [record for record in sale.records.values() if record.generation == sale.generation]
     tickets = sum(record.quantity for record in mine)
     stock, sold = sale.stock, sale.capacity - sale.stock
-    return Audit(1, sale.generation, sale.capacity, stock, 0, sold, len(mine), tickets, True)
+    return AuditReport(1, sale.generation, sale.capacity, stock, 0, sold, len(mine), tickets, True)
 
 
 histories = st.builds(
@@ -158,74 +194,104 @@ histories = st.builds(
 
 @given(histories)
 @settings(max_examples=1500)
-def test_a_right_service_is_never_accused(history: History) -> None:
-    # A buyer who gave up is told of; that is the client's patience here, and no fault of the sale.
+def test_no_false_positives(history: History) -> None:
+    # A buyer who gave up is reported: that is the client's patience here, not a fault of the sale.
     assert [each for each in check(history) if each.rule != "left_without_an_answer"] == []
 
 
 def _patient(history: History) -> bool:
-    """Whether every answer that was lost came in the end, so that nothing hides a fault."""
+    """Return whether every lost answer came in the end, so that nothing hides a fault."""
     return all(request.last.kind not in (Kind.UNKNOWN, Kind.BUSY) for request in history.requests)
 
 
 quiet = st.builds(
-    right_history, seed=st.integers(0, 2**32), capacity=st.integers(3, 9), buyers=st.integers(20, 30), resets=st.just(0)
+    right_history,
+    seed=st.integers(0, 2**32),
+    capacity=st.integers(3, 9),
+    buyers=st.integers(20, 30),
+    resets=st.just(0),
 ).filter(_patient)
 
 
+@pytest.mark.G4
 @given(quiet)
 @settings(max_examples=60)
-def test_a_record_that_nobody_was_told_of_is_seen(history: History) -> None:
+def test_record_without_receipt(history: History) -> None:
     assert history.audit is not None
     more = structs.replace(history.audit, purchase_records=history.audit.purchase_records + 1)
     assert "figures_disagree" in _rules(structs.replace(history, audit=more))
 
 
+@pytest.mark.G5
 @given(quiet, st.data())
 @settings(max_examples=60)
-def test_a_receipt_without_a_record_is_seen(history: History, data: st.DataObject) -> None:
+def test_receipt_without_record(history: History, data: st.DataObject) -> None:
     gone = data.draw(st.sampled_from(history.lookups))
     others = tuple(each for each in history.lookups if each is not gone)
     lookups = (*others, Lookup(gone.purchase_id, 404))
     assert "record_is_missing" in _rules(structs.replace(history, lookups=lookups))
 
 
+@pytest.mark.G1
 @given(quiet)
 @settings(max_examples=60)
-def test_one_ticket_too_many_is_seen(history: History) -> None:
+def test_one_ticket_too_many(history: History) -> None:
     sold = sum(lookup.receipt.quantity for lookup in history.lookups if lookup.receipt)
     surplus = history.resets[0].capacity - sold + 1
     receipt = Receipt("surplus", 1, surplus, "confirmed", "now", 1, "eve")
-    extra = Request("eve", 1, surplus, "eve", (Attempt(50, 51, Kind.BOUGHT, 201, receipt=receipt),))
+    extra = PurchaseRequest(
+        "eve", 1, surplus, "eve", (Attempt(50, 51, Kind.BOUGHT, 201, receipt=receipt),)
+    )
     assert "oversold" in _rules(structs.replace(history, requests=(*history.requests, extra)))
 
 
+@pytest.mark.G2
 @given(quiet)
 @settings(max_examples=60)
-def test_a_refusal_before_anybody_came_is_seen(history: History) -> None:
+def test_refusal_before_any_buyer(history: History) -> None:
     # The first buyers come after the first second.
-    early = Request("eve", 1, 1, "eve", (Attempt(0.5, 0.6, Kind.SOLD_OUT, 409, "sold_out"),))
+    early = PurchaseRequest(
+        "eve", 1, 1, "eve", (Attempt(0.5, 0.6, Kind.SOLD_OUT, 409, "sold_out"),)
+    )
     opened = (structs.replace(history.resets[0], started_at=-9.0, ended_at=-8.0),)
-    assert "undersold" in _rules(structs.replace(history, requests=(*history.requests, early), resets=opened))
+    assert "undersold" in _rules(
+        structs.replace(history, requests=(*history.requests, early), resets=opened)
+    )
 
 
+@pytest.mark.G3
 @given(quiet, st.data())
 @settings(max_examples=60)
-def test_a_second_purchase_for_a_key_is_seen(history: History, data: st.DataObject) -> None:
+def test_second_purchase_for_key(history: History, data: st.DataObject) -> None:
     first = data.draw(st.sampled_from([each for each in history.requests if each.last.receipt]))
     assert first.last.receipt is not None
     other = structs.replace(first.last.receipt, purchase_id="another")
-    again = structs.replace(first, attempts=(structs.replace(first.last, kind=Kind.BOUGHT, receipt=other),), copy=9)
-    assert "sold_twice_for_one_key" in _rules(structs.replace(history, requests=(*history.requests, again)))
+    again = structs.replace(
+        first, attempts=(structs.replace(first.last, kind=Kind.BOUGHT, receipt=other),), copy=9
+    )
+    assert "sold_twice_for_one_key" in _rules(
+        structs.replace(history, requests=(*history.requests, again))
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_histories_are_worth_checking(seed: int) -> None:
-    """Concurrency, resets, losses and refusals do occur in them: otherwise the tests above would show nothing."""
+def test_histories_are_varied(seed: int) -> None:
+    """They contain concurrency, resets, losses and refusals: otherwise the tests above show
+    nothing.
+    """
     histories = [right_history(seed * 100 + number, 6, 30, 1) for number in range(20)]
-    attempts = [attempt for one in histories for request in one.requests for attempt in request.attempts]
+    attempts = [
+        attempt for one in histories for request in one.requests for attempt in request.attempts
+    ]
     kinds = {attempt.kind for attempt in attempts}
-    assert kinds >= {Kind.BOUGHT, Kind.REPLAYED, Kind.SOLD_OUT, Kind.NOT_ENOUGH_LEFT, Kind.BUSY, Kind.UNKNOWN}
+    assert kinds >= {
+        Kind.BOUGHT,
+        Kind.REPLAYED,
+        Kind.SOLD_OUT,
+        Kind.NOT_ENOUGH_LEFT,
+        Kind.BUSY,
+        Kind.UNKNOWN,
+    }
     assert all(len(one.resets) == 2 for one in histories)
 
 

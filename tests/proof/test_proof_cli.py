@@ -1,4 +1,4 @@
-"""The command against the reference service and its broken ones: exit status, counter-example, report."""
+"""The command against the reference service and its broken variants."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ SMALL = [
     "2",
     "--in-flight",
     "12",
-    "--memory",
+    "--cache",
     "0.1",
     "--seed",
     "1",
@@ -33,21 +33,23 @@ ProveHere = Callable[..., Proved]
 
 
 def command(url: str, *options: str) -> list[str]:
-    """The command as a person types it."""
+    """Return the command as a person types it."""
     return [sys.executable, "-m", "proof", "--url", url, *SMALL, *options]
 
 
 def prove(service: services.Service, report: Path, *options: str) -> Proved:
-    """Exit status, output and report of the proof of a service, by the command."""
+    """Return exit status, output and report of the proof of a service, run as a command."""
     with services.Server(service) as server:
         line = command(server.url, "--report", str(report), *options)
-        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=END_SECONDS_MAX, check=False)
+        done = subprocess.run(
+            line, cwd=ROOT, capture_output=True, text=True, timeout=END_SECONDS_MAX, check=False
+        )
     return done.returncode, done.stdout + done.stderr, json.loads(report.read_bytes())
 
 
 @pytest.fixture
 def prove_here(report: Path, capsys: pytest.CaptureFixture[str]) -> ProveHere:
-    """The same in this process, with buyers in others: it spares each test a second of imports."""
+    """Return the same, run in this process with buyers in others: saves a second of imports."""
 
     def prove(service: services.Service, *options: str) -> Proved:
         with services.Server(service) as server:
@@ -59,11 +61,17 @@ def prove_here(report: Path, capsys: pytest.CaptureFixture[str]) -> ProveHere:
 
 @pytest.fixture
 def report(tmp_path: Path) -> Path:
-    """Where the report of machines goes."""
+    """The path of the JSON report."""
     return tmp_path / "report.json"
 
 
-def test_a_right_service_passes_all_tests(report: Path) -> None:
+@pytest.mark.G1
+@pytest.mark.G2
+@pytest.mark.G3
+@pytest.mark.G4
+@pytest.mark.G5
+@pytest.mark.G6
+def test_correct_service(report: Path) -> None:
     status, output, document = prove(services.Service(), report)
     assert status == 0, output
     assert "TEST 2: OVERSELLING PREVENTION (100 buyers, 20 tickets)" in output
@@ -77,13 +85,16 @@ def test_a_right_service_passes_all_tests(report: Path) -> None:
     assert document["tests"][3]["figures"]["replays"] == 20
 
 
-def test_a_right_service_that_is_hard_to_deal_with_is_not_accused(report: Path) -> None:
+def test_correct_but_overloaded_service(report: Path) -> None:
     status, output, document = prove(services.Crowded(), report, "--only", "3,4", "--timeout", "3")
     assert status == 0, output
     assert all(test["figures"]["busy_answers"] > 0 for test in document["tests"])
     assert sum(test["figures"]["unknown_outcomes"] for test in document["tests"]) > 0
 
 
+@pytest.mark.G1
+@pytest.mark.G2
+@pytest.mark.G3
 @pytest.mark.parametrize(
     ("service", "test", "guarantee", "rule"),
     [
@@ -92,7 +103,7 @@ def test_a_right_service_that_is_hard_to_deal_with_is_not_accused(report: Path) 
         (services.SellsTwicePerKey, 4, "G3", "sold_twice_for_one_key"),
     ],
 )
-def test_the_command_catches_a_service_that_oversells_undersells_or_sells_twice(
+def test_three_broken_services_as_command(
     service: type[services.Service], test: int, guarantee: str, rule: str, report: Path
 ) -> None:
     status, output, document = prove(service(), report, "--only", str(test))
@@ -104,6 +115,11 @@ def test_the_command_catches_a_service_that_oversells_undersells_or_sells_twice(
     demand_violation(document, guarantee, rule)
 
 
+@pytest.mark.G1
+@pytest.mark.G2
+@pytest.mark.G3
+@pytest.mark.G4
+@pytest.mark.G5
 @pytest.mark.parametrize(
     ("service", "test", "guarantee", "rule"),
     [
@@ -118,7 +134,7 @@ def test_the_command_catches_a_service_that_oversells_undersells_or_sells_twice(
         (services.Fails, 2, "G6", "internal_error"),
     ],
 )
-def test_a_broken_service_is_caught(
+def test_broken_service(
     service: type[services.Service], test: int, guarantee: str, rule: str, prove_here: ProveHere
 ) -> None:
     status, output, document = prove_here(service(), "--only", str(test), "--timeout", "5")
@@ -126,48 +142,57 @@ def test_a_broken_service_is_caught(
     demand_violation(document, guarantee, rule)
 
 
+@pytest.mark.G6
 @pytest.mark.parametrize("service", [services.Hangs, services.Deaf])
-def test_a_service_that_leaves_buyers_without_an_answer_is_caught(
-    service: type[services.Service], prove_here: ProveHere
-) -> None:
-    status, output, document = prove_here(service(), "--only", "1", "--timeout", "0.5", "--patience", "1.5")
+def test_service_without_answers(service: type[services.Service], prove_here: ProveHere) -> None:
+    status, output, document = prove_here(
+        service(), "--only", "1", "--timeout", "0.5", "--patience", "1.5"
+    )
     assert status == 1, output
     demand_violation(document, "G6", "left_without_an_answer")
 
 
 def demand_violation(document: dict[str, Any], guarantee: str, rule: str) -> None:
-    """A report tells of this violation, with a counter-example."""
+    """Assert that a report has this violation, with a counter-example."""
     found = {each["rule"]: each for each in document["tests"][0]["violations"]}
     assert found[rule]["guarantee"] == guarantee
     assert found[rule]["evidence"]
 
 
-def test_a_reset_whose_reply_is_lost_is_sent_again_with_its_key_and_is_no_fault(prove_here: ProveHere) -> None:
+@pytest.mark.G3
+def test_lost_reset_reply_is_fine(
+    prove_here: ProveHere,
+) -> None:
     status, output, document = prove_here(services.LosesResetReplies(), "--only", "1,5")
     assert status == 0, output
-    assert [reset["attempts"] for test in document["tests"] for reset in test["resets"]] == [2, 2, 2]
+    assert [reset["attempts"] for test in document["tests"] for reset in test["resets"]] == [
+        2,
+        2,
+        2,
+    ]
 
 
-def test_a_reset_that_takes_effect_twice_is_caught(prove_here: ProveHere) -> None:
+@pytest.mark.G3
+def test_reset_taking_effect_twice(prove_here: ProveHere) -> None:
     status, output, document = prove_here(services.ResetsTwice(), "--only", "5")
     assert status == 1, output
     demand_violation(document, "G3", "reset_took_effect_twice")
     assert "which no reset of this sale has opened" not in output
 
 
-def test_a_test_that_could_not_look_is_inconclusive(prove_here: ProveHere) -> None:
+def test_inconclusive(prove_here: ProveHere) -> None:
     status, output, document = prove_here(services.ShowsNothing(), "--only", "2")
     assert status == 3, output
     assert "? Stock, held and sold added up in all 0 samples" in output
     assert "TEST 2 INCONCLUSIVE" in output
-    assert "The proof is INCONCLUSIVE: tests 2 could not look" in output
+    assert "The proof is INCONCLUSIVE: tests 2 have checks that looked at nothing" in output
     assert "PASSED" not in output
     assert "is CORRECT" not in output
     assert "NOT CORRECT" not in output
     assert document["verdict"] == document["tests"][0]["verdict"] == "inconclusive"
 
 
-def test_what_is_wrong_is_no_less_wrong_where_a_test_could_not_look(prove_here: ProveHere) -> None:
+def test_failed_beats_inconclusive(prove_here: ProveHere) -> None:
     class Both(services.ShowsNothing, services.Oversells):
         """Two faults."""
 
@@ -180,7 +205,7 @@ def test_what_is_wrong_is_no_less_wrong_where_a_test_could_not_look(prove_here: 
     ("tickets", "buyers", "processes", "shards"),
     [(2, 200, 4, 1), (2, 2, 2, 1), (3, 4, 4, 100), (7, 9, 3, 2), (20, 20, 2, 1)],
 )
-def test_every_test_works_at_odd_sizes_or_says_why_not(
+def test_odd_sizes(
     tickets: int, buyers: int, processes: int, shards: int, prove_here: ProveHere
 ) -> None:
     size = ("--tickets", tickets, "--buyers", buyers, "--processes", processes, "--shards", shards)
@@ -213,7 +238,10 @@ def test_no_admin_routes(prove_here: ProveHere) -> None:
     ("options", "words"),
     [
         (["--url", "https://tickets.example/live"], "--i-know-this-resets-item 1"),
-        (["--url", "https://tickets.example/live", "--i-know-this-resets-item", "2"], "--i-know-this-resets-item 1"),
+        (
+            ["--url", "https://tickets.example/live", "--i-know-this-resets-item", "2"],
+            "--i-know-this-resets-item 1",
+        ),
         (["--url", "tickets"], "no URL"),
         (["--only", "7"], "1 to 6"),
         (["--buyers", "10"], "at least --tickets"),

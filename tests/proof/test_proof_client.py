@@ -1,4 +1,4 @@
-"""What answers mean, when the same key is sent again, and how admin calls are signed."""
+"""The meaning of responses, retries with the same key, and the signature of admin calls."""
 
 import asyncio
 import json
@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from proof.admin import Admin, NotUsable, SigV4, region_of, signer
-from proof.answers import attempt_of, attempt_without_answer
-from proof.client import PAUSE_CAP_SECONDS, Buyers, Order, Target, pause_seconds
+from proof.client import PAUSE_CAP_SECONDS, Buyers, PlannedRequest, Target, pause_seconds
 from proof.figures import figures_of, peak_in_flight, percentile
-from proof.history import Attempt, Kind, Lookup, Request
+from proof.history import Attempt, Kind, Lookup, PurchaseRequest
+from proof.responses import attempt_of, attempt_without_answer
 from tests.proof import reference_service as services
 
 RECEIPT = {
@@ -32,7 +32,7 @@ RECEIPT = {
 
 
 def answer(status: int, body: object = None, **headers: str) -> Attempt:
-    """An HTTP answer, understood."""
+    """Return the attempt with this HTTP response."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return attempt_of(httpx.Response(status, content=content, headers=headers), 1.0, 2.0)
 
@@ -70,14 +70,14 @@ def answer(status: int, body: object = None, **headers: str) -> Attempt:
         (422, {"code": "sold_out"}, Kind.UNEXPECTED),
     ],
 )
-def test_the_meaning_of_an_answer(status: int, body: object, kind: Kind) -> None:
+def test_meaning_of_response(status: int, body: object, kind: Kind) -> None:
     attempt = answer(status, body)
     assert attempt.kind is kind
     assert attempt.status == status
     assert (attempt.receipt is not None) == (kind is Kind.BOUGHT)
 
 
-def test_a_replay_says_so_in_its_header() -> None:
+def test_replay_header() -> None:
     assert answer(200, RECEIPT, **{"Idempotent-Replayed": "true"}).kind is Kind.REPLAYED
     assert answer(201, RECEIPT, **{"Idempotent-Replayed": "true"}).kind is Kind.UNEXPECTED
 
@@ -92,38 +92,46 @@ def test_a_replay_says_so_in_its_header() -> None:
         (httpx.RemoteProtocolError("gone"), Kind.UNKNOWN),
     ],
 )
-def test_without_an_answer_a_request_that_was_sent_may_have_bought(error: httpx.TransportError, kind: Kind) -> None:
+def test_no_response(error: httpx.TransportError, kind: Kind) -> None:
+    """A request that was sent may have bought."""
     assert attempt_without_answer(error, 1.0, 2.0).kind is kind
 
 
-def test_a_pause_has_full_jitter_on_top_of_what_was_asked_for() -> None:
+def test_pause() -> None:
+    """`Retry-After` plus full jitter."""
     draw = random.Random(1)
-    assert all(0 <= pause_seconds(attempts, None, draw) <= PAUSE_CAP_SECONDS for attempts in range(1, 1000))
+    assert all(
+        0 <= pause_seconds(attempts, None, draw) <= PAUSE_CAP_SECONDS for attempts in range(1, 1000)
+    )
     early = [pause_seconds(1, None, draw) for _ in range(1000)]
     assert min(early) < 0.01
     assert 0.19 < max(early) <= 0.2
     assert all(7 <= pause_seconds(3, 7.0, draw) <= 7.8 for _ in range(1000))
 
 
-@pytest.mark.parametrize(("value", "seconds"), [("3", 3.0), ("0", 0.0), ("soon", None), ("", None), ("-1", None)])
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("3", 3.0), ("0", 0.0), ("soon", None), ("", None), ("-1", None)]
+)
 def test_retry_after(value: str, seconds: float | None) -> None:
     assert answer(503, {"code": "busy"}, **{"Retry-After": value}).retry_after_seconds == seconds
 
 
 @pytest.fixture
 def server() -> Iterator[services.Server]:
-    """A right service."""
+    """A correct service."""
     with services.Server(services.Service()) as server:
         yield server
 
 
-def test_a_buyer_keeps_the_key_until_there_is_a_definite_answer() -> None:
+def test_buyer_retries_with_same_key() -> None:
     with services.Server(services.Crowded()) as server:
 
-        async def buy() -> list[Request]:
+        async def buy() -> list[PurchaseRequest]:
             async with Buyers(Target(server.url), 16, random.Random(1), process_id=7) as buyers:
-                orders = [Order(f"key-{number:020}", 1, 1, "ann") for number in range(30)]
-                return await asyncio.gather(*(buyers.buy(order) for order in orders))
+                planned = [PlannedRequest(f"key-{number:020}", 1, 1, "ann") for number in range(30)]
+                return await asyncio.gather(
+                    *(buyers.buy(planned_request) for planned_request in planned)
+                )
 
         requests = asyncio.run(buy())
     assert len(server.service.records) == 30
@@ -136,20 +144,20 @@ def test_a_buyer_keeps_the_key_until_there_is_a_definite_answer() -> None:
     assert figures.processes == 1
 
 
-def test_a_lookup_finds_the_receipt_or_says_that_there_is_none(server: services.Server) -> None:
+def test_lookup(server: services.Server) -> None:
     server.service.buy("p", 1, 1, "ann")
 
-    async def look() -> list[Lookup]:
+    async def look_up() -> list[Lookup]:
         async with Buyers(Target(server.url), 2, random.Random(1)) as buyers:
             return [await buyers.look_up("p"), await buyers.look_up("q")]
 
-    found, missing = asyncio.run(look())
+    found, missing = asyncio.run(look_up())
     assert found.receipt is not None
     assert found.receipt.buyer_id == "ann"
     assert (missing.status, missing.receipt) == (404, None)
 
 
-def test_the_desk(server: services.Server) -> None:
+def test_admin(server: services.Server) -> None:
     target = Target(server.url)
     with Admin(target, signer(target, None, None), 1, random.Random(1)) as admin:
         before = admin.inventory_at_start()
@@ -161,7 +169,7 @@ def test_the_desk(server: services.Server) -> None:
         assert admin.audit().agrees
 
 
-def test_the_desk_says_what_is_missing() -> None:
+def test_admin_without_routes() -> None:
     with services.Server(services.WithoutAdmin()) as server:
         target = Target(server.url)
         with Admin(target, signer(target, None, None), 1, random.Random(1)) as admin:
@@ -171,10 +179,12 @@ def test_the_desk_says_what_is_missing() -> None:
             assert "AllowReset" in refused.value.remedy
 
 
-def test_the_signature_is_the_one_that_aws_computes() -> None:
+def test_signature() -> None:
     """Signed once by the client, once by botocore for the same instant."""
     credentials = botocore.credentials.Credentials("AKIDEXAMPLE", "secret", "session")
-    request = httpx.Request("POST", "https://x.execute-api.eu-west-1.amazonaws.com/live/reset", json={"stock": 7})
+    request = httpx.Request(
+        "POST", "https://x.execute-api.eu-west-1.amazonaws.com/live/reset", json={"stock": 7}
+    )
     signed = next(SigV4(credentials, "eu-west-1").auth_flow(request))
     authorization = signed.headers["Authorization"]
     assert "/eu-west-1/execute-api/aws4_request" in authorization
@@ -202,12 +212,12 @@ def test_the_signature_is_the_one_that_aws_computes() -> None:
         ("http://127.0.0.1:8000/live", None),
     ],
 )
-def test_the_region_of_a_url(url: str, region: str | None) -> None:
+def test_region_of_url(url: str, region: str | None) -> None:
     assert region_of(url) == region
 
 
 @pytest.fixture
-def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine without any AWS configuration."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -218,24 +228,26 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-@pytest.mark.usefixtures("nobody")
-def test_on_this_machine_test_credentials_will_do() -> None:
+@pytest.mark.usefixtures("no_configuration")
+def test_credentials_on_loopback() -> None:
     assert signer(Target("http://127.0.0.1:8000/live"), None, None)
 
 
-@pytest.mark.usefixtures("nobody")
-def test_elsewhere_credentials_are_needed() -> None:
+@pytest.mark.usefixtures("no_configuration")
+def test_credentials_elsewhere() -> None:
     with pytest.raises(NotUsable, match="credentials"):
         signer(Target("https://abc.execute-api.eu-west-1.amazonaws.com/live"), None, None)
 
 
-@pytest.mark.usefixtures("nobody")
-def test_a_profile_that_does_not_exist() -> None:
+@pytest.mark.usefixtures("no_configuration")
+def test_unknown_profile() -> None:
     with pytest.raises(NotUsable, match="nowhere"):
         signer(Target("https://abc.execute-api.eu-west-1.amazonaws.com/live"), None, "nowhere")
 
 
-def test_a_domain_of_ones_own_needs_the_region(nobody: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_custom_domain_needs_region(
+    no_configuration: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     with pytest.raises(NotUsable, match="Region"):
@@ -243,9 +255,13 @@ def test_a_domain_of_ones_own_needs_the_region(nobody: None, monkeypatch: pytest
     assert signer(Target("https://tickets.example/live"), "eu-west-1", None)
 
 
-def test_percentiles_are_nearest_ranks() -> None:
+def test_percentiles() -> None:
     values = [float(number) for number in range(1, 101)]
-    assert (percentile(values, 50), percentile(values, 99), percentile(values, 100)) == (50.0, 99.0, 100.0)
+    assert (percentile(values, 50), percentile(values, 99), percentile(values, 100)) == (
+        50.0,
+        99.0,
+        100.0,
+    )
     assert percentile([3.0], 99) == 3.0
 
 

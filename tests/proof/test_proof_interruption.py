@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment ends the proof and all its processes, with exit status 130 and without a traceback."""
+"""Ctrl-C at any moment ends the proof and all its processes: exit status 130, no traceback."""
 
 import json
 import os
@@ -13,8 +13,9 @@ from tests.proof import reference_service as services
 from tests.proof.test_proof_cli import SMALL
 from tests.support import END_SECONDS_MAX, running, wait_for_end
 
-# Runs the proof as `python -m proof` does, and interrupts its process group as a terminal does, at the n-th event of a
-# kind: an import, the start of a process, a connection. These are moments that no machine's speed moves.
+# Runs the proof as `python -m proof` does, and interrupts its process group as a terminal does, at
+# the n-th event of a kind: an import, the start of a process, a connection. These moments do not
+# depend on a machine's speed.
 INTERRUPT = """
 import os, runpy, signal, sys
 kind, number = sys.argv[1], int(sys.argv[2])
@@ -41,7 +42,7 @@ MOMENTS = [event for events in EVENTS.values() for event in events]
 
 
 @pytest.mark.parametrize(("kind", "number"), MOMENTS)
-def test_at_this_moment(kind: str, number: int, tmp_path: Path) -> None:
+def test_interrupted_at_event(kind: str, number: int, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     with services.Server(services.Service()) as server:
         options = ["--url", server.url, *SMALL, "--only", "3,5", "--report", report]
@@ -55,24 +56,28 @@ def test_at_this_moment(kind: str, number: int, tmp_path: Path) -> None:
 
 
 class Waits(services.Service):
-    """Answers no buyer, and says when the first of them waits."""
+    """Answers no buyer, and tells when the first of them waits."""
 
     def __init__(self) -> None:
         super().__init__()
         self.a_buyer_waits = threading.Event()
         self.over = threading.Event()
 
-    def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> services.Answer:
+    def buy(
+        self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None
+    ) -> services.Answer:
         self.a_buyer_waits.set()
         self.over.wait()
         return super().buy(purchase_id, item_id, quantity, buyer_id)
 
 
 @pytest.mark.parametrize(
-    ("how", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)], ids=["Ctrl-C", "kill"]
+    ("how", "status"),
+    [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)],
+    ids=["Ctrl-C", "kill"],
 )
-def test_in_the_midst_of_a_sale(how: signal.Signals, status: int, tmp_path: Path) -> None:
-    """A killed process cannot end the others: they notice."""
+def test_interrupted_during_sale(how: signal.Signals, status: int, tmp_path: Path) -> None:
+    """A killed process cannot end the others, so they must notice it."""
     report = tmp_path / "report.json"
     service = Waits()
     with services.Server(service) as server:

@@ -1,4 +1,4 @@
-"""The verdicts: what a check says that looked at nothing, and what a test says whose experiment failed."""
+"""The verdicts, also of checks that looked at nothing and of experiments that failed."""
 
 from typing import Any
 
@@ -6,27 +6,55 @@ import pytest
 from msgspec import structs
 
 from proof.checker import check
-from proof.conductor import Result, worst
 from proof.figures import figures_of
-from proof.history import Attempt, Audit, History, Inventory, Kind, Lookup, Receipt, Request, Reset, Sample
-from proof.scenarios import Check, Outcome, Size, Verdict, common_checks, scenarios
+from proof.history import (
+    Attempt,
+    AuditReport,
+    History,
+    Inventory,
+    Kind,
+    Lookup,
+    PurchaseRequest,
+    Receipt,
+    Reset,
+    Sample,
+)
+from proof.runner import Result, worst
+from proof.scenarios import Check, Observation, Size, Verdict, common_checks, scenarios
 
 SIZE = Size(tickets=2, buyers=4, processes=2)
 
 
-def outcome(**figures: Any) -> Outcome:
-    """Two of four buyers bought both tickets: a sale in which all is right, and its figures but for those given."""
+def observation(**figures: Any) -> Observation:
+    """Return a correct sale, in which two of four buyers got both tickets.
+
+    figures: replace its own.
+    """
     receipts = [Receipt(f"p{n}", 1, 1, "confirmed", "now", 1, f"buyer-{n}") for n in (1, 2)]
     bought = [
-        Request(f"key-{n}", 1, 1, f"buyer-{n}", (Attempt(n, n + 5.0, Kind.BOUGHT, 201, receipt=receipts[n - 1]),))
+        PurchaseRequest(
+            f"key-{n}",
+            1,
+            1,
+            f"buyer-{n}",
+            (Attempt(n, n + 5.0, Kind.BOUGHT, 201, receipt=receipts[n - 1]),),
+        )
         for n in (1, 2)
     ]
     refused = [
-        Request(f"key-{n}", 1, 1, f"buyer-{n}", (Attempt(n + 5.0, n + 6.0, Kind.SOLD_OUT, 409, "sold_out"),), 1, 7)
+        PurchaseRequest(
+            f"key-{n}",
+            1,
+            1,
+            f"buyer-{n}",
+            (Attempt(n + 5.0, n + 6.0, Kind.SOLD_OUT, 409, "sold_out"),),
+            1,
+            7,
+        )
         for n in (3, 4)
     ]
     inventory = Inventory(1, "Item A", 0, 2, 2, 0, 1)
-    audit = Audit(1, 1, 2, 0, 0, 2, 2, 2, agrees=True)
+    audit = AuditReport(1, 1, 2, 0, 0, 2, 2, 2, agrees=True)
     history = History(
         requests=(*bought, *refused),
         resets=(Reset(1, 2, -9.0, -8.0),),
@@ -35,18 +63,20 @@ def outcome(**figures: Any) -> Outcome:
         final=Sample(50.0, 50.1, inventory),
         audit=audit,
     )
-    seen = structs.replace(figures_of(history.requests), **figures)
-    return Outcome(SIZE, history, history.requests, [], seen, inventory, audit, check(history))
+    facts = structs.replace(figures_of(history.requests), **figures)
+    return Observation(SIZE, history, history.requests, [], facts, inventory, audit, check(history))
 
 
-def result(number: int, what: Outcome) -> Result:
-    """The verdict on one test."""
+def result(number: int, what: Observation) -> Result:
+    """Return the result of one test."""
     scenario = scenarios(SIZE)[number - 1]
-    return Result(scenario, what, [*scenario.checks(what), *common_checks(what, refuses=scenario.refuses)])
+    return Result(
+        scenario, what, [*scenario.checks(what), *common_checks(what, refuses=scenario.refuses)]
+    )
 
 
-def test_what_looked_and_found_nothing_wrong_has_passed() -> None:
-    assert result(2, outcome()).verdict is Verdict.PASSED
+def test_passed() -> None:
+    assert result(2, observation()).verdict is Verdict.PASSED
 
 
 @pytest.mark.parametrize(
@@ -56,33 +86,46 @@ def test_what_looked_and_found_nothing_wrong_has_passed() -> None:
         ({"sold_out": 0}, "Every refusal was true"),
     ],
 )
-def test_an_experiment_that_failed_is_inconclusive(figures: dict[str, int], words: str) -> None:
-    found = [one for one in result(2, outcome(**figures)).checks if one.verdict is Verdict.INCONCLUSIVE]
+def test_failed_experiment(figures: dict[str, int], words: str) -> None:
+    found = [
+        one
+        for one in result(2, observation(**figures)).checks
+        if one.verdict is Verdict.INCONCLUSIVE
+    ]
     assert any(one.text.startswith(words) for one in found), found
 
 
-def test_processes_that_sent_nothing_are_no_fault_of_the_service() -> None:
-    (line,) = [one for one in result(3, outcome(processes=1)).checks if "separate processes" in one.text]
+def test_missing_processes() -> None:
+    (line,) = [
+        one
+        for one in result(3, observation(processes=1)).checks
+        if "separate processes" in one.text
+    ]
     assert line.verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(
-    ("figures", "words"), [({"replays": 0}, "Both copies"), ({"pairs_overlapping": 0}, "Copies were in flight")]
+    ("figures", "words"),
+    [({"replays": 0}, "Both copies"), ({"pairs_overlapping": 0}, "Copies were in flight")],
 )
-def test_copies_that_did_not_meet_show_nothing(figures: dict[str, int], words: str) -> None:
-    (line,) = [one for one in result(4, outcome(**figures)).checks if one.text.startswith(words)]
+def test_copies_without_overlap(figures: dict[str, int], words: str) -> None:
+    (line,) = [
+        one for one in result(4, observation(**figures)).checks if one.text.startswith(words)
+    ]
     assert line.verdict is Verdict.INCONCLUSIVE
 
 
-def test_without_refusals_to_expect_no_check_is_about_refusals() -> None:
-    what = outcome(sold_out=0)
+def test_no_refusals_expected() -> None:
+    what = observation(sold_out=0)
     assert not [one for one in common_checks(what, refuses=False) if "refusal" in one.text]
     assert [one for one in common_checks(what, refuses=True) if "refusal" in one.text]
 
 
-def test_the_worst_verdict_counts() -> None:
-    passed, inconclusive = result(2, outcome()), result(2, outcome(peak_in_flight=1))
-    failed = Result(passed.scenario, passed.outcome, [Check("wrong", False), Check("unseen", True, 0)])
+def test_worst_verdict() -> None:
+    passed, inconclusive = result(2, observation()), result(2, observation(peak_in_flight=1))
+    failed = Result(
+        passed.scenario, passed.observation, [Check("wrong", False), Check("unseen", True, 0)]
+    )
     assert failed.verdict is Verdict.FAILED
     assert worst([passed]) is Verdict.PASSED
     assert worst([passed, inconclusive]) is Verdict.INCONCLUSIVE
@@ -90,8 +133,8 @@ def test_the_worst_verdict_counts() -> None:
 
 
 @pytest.mark.parametrize("number", range(1, 7))
-def test_every_check_says_how_much_it_looked_at(number: int) -> None:
-    what = outcome()
+def test_checks_tell_their_number(number: int) -> None:
+    what = observation()
     if number == 5:  # it has a second reset
         resets = (*what.history.resets, Reset(2, 2, 3.0, 3.1))
         what = structs.replace(what, history=structs.replace(what.history, resets=resets))

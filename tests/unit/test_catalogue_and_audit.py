@@ -1,6 +1,7 @@
-"""Starting sales anew, reading them, and holding records against counters."""
+"""Resetting a sale, reading it, and comparing its records with its counters."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,70 +10,103 @@ from tests.support import ITEM, TABLE, World, lost_reply, raises
 from ticketing.audit import BUDGET_SECONDS as AUDIT_BUDGET_SECONDS
 from ticketing.audit import PROBLEMS_MAX, audit
 from ticketing.catalogue import BUDGET_SECONDS as CATALOGUE_BUDGET_SECONDS
-from ticketing.catalogue import ResetDone
-from ticketing.errors import Busy, GenerationChanged, InvalidRequest, KeyReusedForReset, NotFound, Reason
+from ticketing.catalogue import ResetResult
+from ticketing.errors import (
+    Busy,
+    GenerationChanged,
+    InvalidRequest,
+    KeyReusedForReset,
+    NotFound,
+    Reason,
+)
 from ticketing.retry import ATTEMPTS_MAX, LATE_COMMIT_SECONDS
-from ticketing.rules import MAX_SHARDS, RESET_KEYS_MAX, Bought, SoldOut
+from ticketing.rules import RESET_KEYS_MAX, SHARDS_MAX, Bought, SoldOut
 
 
 def sell(world: World, count: int, quantity: int = 1) -> list[Bought]:
-    office = world.box_office()
-    outcomes = [office.buy(office.order(ITEM, quantity, None, None)) for _ in range(count)]
+    service = world.purchase_service()
+    outcomes = [service.buy(service.order(ITEM, quantity, None, None)) for _ in range(count)]
     assert all(isinstance(outcome, Bought) for outcome in outcomes)
     return [outcome for outcome in outcomes if isinstance(outcome, Bought)]
 
 
 def tamper(world: World, key: str, expression: str, **values: int) -> None:
-    """Writes into the table behind everybody's back."""
+    """Write into the table, past the store."""
     world.client.update_item(
         TableName=TABLE,
         Key={"pk": {"S": key}},
         UpdateExpression=expression.replace("capacity", "#capacity"),
-        **({"ExpressionAttributeNames": {"#capacity": "capacity"}} if "capacity" in expression else {}),
+        **(
+            {"ExpressionAttributeNames": {"#capacity": "capacity"}}
+            if "capacity" in expression
+            else {}
+        ),
         ExpressionAttributeValues={f":{name}": {"N": str(value)} for name, value in values.items()},
     )
 
 
 class TestReset:
-    def test_the_first_one_opens_the_original_item(self, world: World) -> None:
+    def test_first_reset(self, world: World) -> None:
+        """The first reset of item 1 puts the original system's item on sale."""
         inventory = world.catalogue.reset(ITEM, stock=None, item_name=None, shard_count=None)
-        assert (inventory.sale.item_name, inventory.sale.capacity) == ("Item A - Concert Ticket", 100)
+        assert (inventory.sale.item_name, inventory.sale.capacity) == (
+            "Item A - Concert Ticket",
+            100,
+        )
         assert inventory.inventory == world.catalogue.inventory(ITEM)
 
-    def test_the_next_one_keeps_what_it_is_not_told_and_counts_the_generation(self, world: World) -> None:
+    def test_omitted_values_are_kept(self, world: World) -> None:
+        """A reset keeps the name and stock that it does not mention, and raises the generation."""
         world.catalogue.reset(ITEM, stock=60, item_name="Concert", shard_count=3)
         sale = world.catalogue.reset(ITEM, stock=None, item_name=None, shard_count=None).sale
-        assert (sale.item_name, sale.capacity, sale.shard_count, sale.generation) == ("Concert", 60, 2, 2)
+        assert (sale.item_name, sale.capacity, sale.shard_count, sale.generation) == (
+            "Concert",
+            60,
+            2,
+            2,
+        )
 
-    def test_no_stock_is_a_stock(self, world: World) -> None:
-        assert world.catalogue.reset(ITEM, stock=0, item_name=None, shard_count=None).sale.capacity == 0
+    def test_reset_to_zero(self, world: World) -> None:
+        """A stock of 0 is a value, not a missing one."""
+        assert (
+            world.catalogue.reset(ITEM, stock=0, item_name=None, shard_count=None).sale.capacity
+            == 0
+        )
 
-    @pytest.mark.parametrize(("before", "after"), [(MAX_SHARDS, 1), (1, MAX_SHARDS), (7, 7)])
-    def test_every_shard_of_the_old_generation_is_closed(self, world: World, before: int, after: int) -> None:
+    @pytest.mark.G1
+    @pytest.mark.parametrize(("before", "after"), [(SHARDS_MAX, 1), (1, SHARDS_MAX), (7, 7)])
+    def test_old_shards_are_closed(self, world: World, before: int, after: int) -> None:
         world.open_sale(stock=300, shards=before)
         old = world.store.read_sale(ITEM)
         assert old
         world.open_sale(stock=300, shards=after)
         for index in range(before):
-            assert not world.store.open_shard(old, index), "an older generation opened a shard again"
+            assert not world.store.open_shard(old, index), (
+                "an older generation opened a shard again"
+            )
         items = world.client.scan(TableName=TABLE)["Items"]
         stock = [item for item in items if "#stock#" in item["pk"]["S"]]
         assert {item["generation"]["N"] for item in stock} == {"2"}
         assert sum(int(item["stock"]["N"]) for item in stock) == 300
 
-    def test_a_reset_after_one_that_died_closes_all_shards_that_ever_were(self, world: World) -> None:
+    @pytest.mark.G1
+    def test_reset_after_crashed_reset(self, world: World) -> None:
+        """A reset closes the shards of all generations, also those that a crashed reset added."""
         world.open_sale(stock=100, shards=20)
-        office = world.box_office()
-        office.buy(office.order(ITEM, 1, None, None))
+        service = world.purchase_service()
+        service.buy(service.order(ITEM, 1, None, None))
         world.client.before("update_item", raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             world.catalogue.reset(ITEM, stock=4, item_name=None, shard_count=4)
         world.catalogue.reset(ITEM, stock=4, item_name=None, shard_count=4)
-        bought = [office.buy(office.order(ITEM, 1, None, None)) for _ in range(30)]
-        assert {outcome.purchase.generation for outcome in bought if isinstance(outcome, Bought)} == {3}
+        bought = [service.buy(service.order(ITEM, 1, None, None)) for _ in range(30)]
+        assert {
+            outcome.purchase.generation for outcome in bought if isinstance(outcome, Bought)
+        } == {3}
         world.assert_exact(sold=4)
 
-    def test_a_reset_that_has_no_time_left_stops_and_can_be_repeated(self, world: World) -> None:
+    @pytest.mark.G6
+    def test_reset_out_of_time(self, world: World) -> None:
         world.client.before("update_item", *[lambda: world.clock.sleep(3)] * 4)
         with pytest.raises(Busy):
             world.catalogue.reset(ITEM, stock=100, item_name=None, shard_count=10)
@@ -80,17 +114,21 @@ class TestReset:
         world.open_sale(stock=100, shards=10)
         world.assert_exact(sold=0)
 
-    def test_a_rival_reset_comes_first_and_both_take_effect(self, world: World) -> None:
+    def test_concurrent_reset_first(self, world: World) -> None:
+        """Two resets without keys both take effect, one after the other."""
         world.open_sale(stock=5)
-        world.client.before("put_item", lambda: world.catalogue.reset(ITEM, stock=7, item_name=None, shard_count=1))
+        world.client.before(
+            "put_item", lambda: world.catalogue.reset(ITEM, stock=7, item_name=None, shard_count=1)
+        )
         sale = world.catalogue.reset(ITEM, stock=9, item_name=None, shard_count=1).sale
         assert (sale.generation, sale.capacity) == (3, 9)
         world.assert_exact(sold=0)
 
-    def test_endless_rivals_end_in_contended(self, world: World) -> None:
+    @pytest.mark.G6
+    def test_concurrent_resets_without_end(self, world: World) -> None:
         world.open_sale(stock=5)
 
-        def rival() -> None:
+        def concurrent_reset() -> None:
             sale = world.store.read_sale(ITEM)
             assert sale
             item = {"pk": {"S": "item#1"}}
@@ -99,7 +137,7 @@ class TestReset:
                 ExpressionAttributeValues={":one": {"N": "1"}},
             )  # fmt: skip
 
-        world.client.before("put_item", *[rival] * 100)
+        world.client.before("put_item", *[concurrent_reset] * 100)
         with pytest.raises(Busy):
             world.catalogue.reset(ITEM, stock=9, item_name=None, shard_count=1)
 
@@ -108,34 +146,40 @@ RESET_KEY = "reset-0123456789abcdef"
 
 
 class TestOneResetTakesEffectOnce:
-    """One request of an organiser takes effect once, whatever becomes of its replies."""
+    """One reset request takes effect once, whatever happens to its replies."""
 
     @staticmethod
-    def reset(world: World, key: str | None = RESET_KEY, stock: int = 3, **more: Any) -> ResetDone:
-        return world.catalogue.reset(ITEM, stock=stock, item_name=None, shard_count=1, key=key, **more)
+    def reset(
+        world: World, key: str | None = RESET_KEY, stock: int = 3, **more: Any
+    ) -> ResetResult:
+        return world.catalogue.reset(
+            ITEM, stock=stock, item_name=None, shard_count=1, key=key, **more
+        )
 
-    def test_a_lost_reply_and_a_repeat_do_not_sell_the_seats_again(self, world: World) -> None:
-        """Reset of 3, reply lost; buy 3; the same reset again: it was six receipts for three seats."""
+    @pytest.mark.G3
+    def test_repeat_after_lost_reply(self, world: World) -> None:
+        """Reset to 3, reply lost; buy 3; the same reset again. This used to give six receipts for
+        three seats.
+        """
         self.reset(world)
         sell(world, 3)
         again = self.reset(world)
         assert again.replayed
         assert (again.sale.generation, again.inventory.shards[0].stock) == (1, 0)
-        office = world.box_office()
-        assert office.buy(office.order(ITEM, 1, None, None)) == SoldOut(left=0)
+        service = world.purchase_service()
+        assert service.buy(service.order(ITEM, 1, None, None)) == SoldOut(left=0)
         world.assert_exact(sold=3)
 
+    @pytest.mark.G3
     @pytest.mark.parametrize("key", [RESET_KEY, None])
     @pytest.mark.parametrize("call", ["put_item", "update_item"])
-    def test_a_reply_lost_inside_one_request_opens_one_generation(
-        self, world: World, call: str, key: str | None
-    ) -> None:
+    def test_reply_lost_within_request(self, world: World, call: str, key: str | None) -> None:
         world.client.after(call, raises(lost_reply()))
         done = self.reset(world, key)
         assert (done.sale.generation, done.replayed) == (1, False)
         world.assert_exact(sold=0)
 
-    def test_a_repeat_opens_what_the_first_one_left_closed(self, world: World) -> None:
+    def test_repeat_opens_missing_shards(self, world: World) -> None:
         world.open_sale(stock=40, shards=4)
         world.client.before("update_item", lambda: None, raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
@@ -145,20 +189,25 @@ class TestOneResetTakesEffectOnce:
         assert {shard.generation for shard in world.store.read_stored_shards(again.sale)[0]} == {2}
         world.assert_exact(sold=0)
 
-    def test_a_repeat_after_another_reset_changes_nothing(self, world: World) -> None:
+    @pytest.mark.G3
+    def test_repeat_after_another_reset(self, world: World) -> None:
         self.reset(world)
         self.reset(world, key="another-0123456789")
-        with pytest.raises(GenerationChanged, match=r"opened generation 1\. The sale is at generation 2"):
+        with pytest.raises(
+            GenerationChanged, match=r"started generation 1\. The sale has generation 2"
+        ):
             self.reset(world)
         assert world.catalogue.inventory(ITEM).sale.generation == 2
 
-    def test_a_key_belongs_to_what_was_asked_for(self, world: World) -> None:
+    @pytest.mark.G3
+    def test_key_with_other_values(self, world: World) -> None:
         self.reset(world)
         with pytest.raises(KeyReusedForReset):
             self.reset(world, stock=4)
         assert world.catalogue.inventory(ITEM).sale.generation == 1
 
-    def test_the_last_keys_are_remembered_and_the_record_stays_small(self, world: World) -> None:
+    def test_last_ten_keys(self, world: World) -> None:
+        """The sale's record has the keys of the last resets, and stays below 1 KB."""
         keys = [f"{number:04}-{'k' * 240}" for number in range(RESET_KEYS_MAX + 2)]
         for key in keys:
             self.reset(world, key)
@@ -172,31 +221,31 @@ class TestOneResetTakesEffectOnce:
         assert len(json.dumps(item)) < 2500
 
     @pytest.mark.parametrize(("expected", "takes_effect"), [(1, True), (0, False), (2, False)])
-    def test_the_generation_that_is_expected_must_be_there(
-        self, world: World, expected: int, takes_effect: bool
-    ) -> None:
+    def test_expected_generation(self, world: World, expected: int, takes_effect: bool) -> None:
         world.open_sale(stock=5)
         if takes_effect:
             assert self.reset(world, None, expected_generation=expected).sale.generation == 2
         else:
-            with pytest.raises(GenerationChanged, match="at generation 1"):
+            with pytest.raises(GenerationChanged, match="has generation 1"):
                 self.reset(world, None, expected_generation=expected)
             assert world.catalogue.inventory(ITEM).sale.generation == 1
 
-    def test_a_new_item_has_generation_0(self, world: World) -> None:
+    def test_expected_generation_of_new_item(self, world: World) -> None:
         assert self.reset(world, None, expected_generation=0).sale.generation == 1
 
+    @pytest.mark.G5
     @pytest.mark.parametrize(
         ("key", "expected", "words"),
         [
             (RESET_KEY, None, "Send the same request again: it takes effect once."),
             (None, 1, "Send the same request again: it takes effect once."),
-            (None, None, "Look at its generation before you send"),
+            (None, None, "Check its generation before you send"),
         ],
     )
-    def test_a_repeat_is_recommended_only_where_it_is_safe(
+    def test_remedy_fits_request(
         self, world: World, key: str | None, expected: int | None, words: str
     ) -> None:
+        """A repeat is recommended only where it is safe."""
         world.open_sale(stock=5)
         world.client.before("put_item", *[raises(lost_reply())] * ATTEMPTS_MAX)
         with pytest.raises(Busy) as caught:
@@ -207,7 +256,7 @@ class TestOneResetTakesEffectOnce:
 
 
 class TestInventory:
-    def test_however_many_look_the_sale_is_read_once_a_second(self, world: World) -> None:
+    def test_one_read_a_second(self, world: World) -> None:
         world.open_sale(stock=5)
         for _ in range(100):
             world.catalogue.recent_inventory(ITEM)
@@ -215,7 +264,9 @@ class TestInventory:
         assert world.client.count("get_item") == world.client.count("batch_get_item") == 2
 
     @pytest.mark.parametrize(("later", "is_read_again"), [(0.99, False), (1.0, True), (-5.0, True)])
-    def test_what_is_remembered_is_younger_than_a_second(self, world: World, later: float, is_read_again: bool) -> None:
+    def test_cache_expires_after_a_second(
+        self, world: World, later: float, is_read_again: bool
+    ) -> None:
         world.open_sale(stock=5)
         world.catalogue.recent_inventory(ITEM)
         sell(world, 2)
@@ -223,7 +274,7 @@ class TestInventory:
         stock = world.catalogue.recent_inventory(ITEM).shards[0].stock
         assert stock == (3 if is_read_again else 5)
 
-    def test_its_second_begins_before_it_is_read(self, world: World) -> None:
+    def test_cache_age_starts_before_read(self, world: World) -> None:
         world.open_sale(stock=5)
         world.client.after("batch_get_item", lambda: world.clock.sleep(0.9))
         world.catalogue.recent_inventory(ITEM)
@@ -231,26 +282,29 @@ class TestInventory:
         world.clock.now += 0.2
         assert world.catalogue.recent_inventory(ITEM).shards[0].stock == 4
 
-    def test_an_unknown_item(self, world: World) -> None:
+    def test_unknown_item(self, world: World) -> None:
         with pytest.raises(NotFound):
             world.catalogue.inventory(ITEM)
 
-    def test_a_reset_between_its_two_reads_shows_the_new_sale_whole(self, world: World) -> None:
+    def test_reset_between_two_reads(self, world: World) -> None:
+        """The inventory is of one generation, never a mixture."""
         world.open_sale(stock=5)
         world.client.before(
-            "batch_get_item", lambda: world.catalogue.reset(ITEM, stock=8, item_name=None, shard_count=2)
+            "batch_get_item",
+            lambda: world.catalogue.reset(ITEM, stock=8, item_name=None, shard_count=2),
         )
         inventory = world.catalogue.inventory(ITEM)
         assert inventory.sale.capacity == sum(shard.stock for shard in inventory.shards) == 8
 
-    def test_resets_without_end_are_contended(self, world: World) -> None:
+    @pytest.mark.G6
+    def test_resets_without_end(self, world: World) -> None:
         world.open_sale(stock=5)
-        again = lambda: world.catalogue.reset(ITEM, stock=8, item_name=None, shard_count=1)  # noqa: E731
-        world.client.before("batch_get_item", *[again] * 100)
+        reset = partial(world.open_sale, 8, shards=1)
+        world.client.before("batch_get_item", *[reset] * 100)
         with pytest.raises(Busy):
             world.catalogue.inventory(ITEM)
 
-    def test_it_was_updated_when_the_last_ticket_moved(self, world: World) -> None:
+    def test_updated_at(self, world: World) -> None:
         world.open_sale(stock=100)
         world.clock.now += 60
         (bought,) = sell(world, 1)
@@ -258,23 +312,28 @@ class TestInventory:
 
 
 class TestDeadlines:
-    """No store call starts after the request's budget is spent: Lambda would kill the function in the midst of it."""
+    """No store call starts after the request's budget: Lambda would kill the function during it."""
 
+    @pytest.mark.G6
     @pytest.mark.parametrize("slow", ["get_item", "batch_get_item"])
-    def test_inventory(self, world: World, slow: str) -> None:
+    def test_inventory_deadline(self, world: World, slow: str) -> None:
         world.open_sale(stock=5)
-        self.assert_last(world, slow, lambda: world.catalogue.inventory(ITEM), CATALOGUE_BUDGET_SECONDS)
+        self.assert_last(
+            world, slow, lambda: world.catalogue.inventory(ITEM), CATALOGUE_BUDGET_SECONDS
+        )
 
+    @pytest.mark.G6
     @pytest.mark.parametrize("slow", ["get_item", "put_item", "update_item"])
-    def test_reset(self, world: World, slow: str) -> None:
+    def test_reset_deadline(self, world: World, slow: str) -> None:
         world.open_sale(stock=5)
-        reset: Any = lambda: world.catalogue.reset(ITEM, stock=5, item_name=None, shard_count=4)  # noqa: E731
+        reset = partial(world.open_sale, 5, shards=4)
         self.assert_last(world, slow, reset, CATALOGUE_BUDGET_SECONDS)
 
+    @pytest.mark.G6
     @pytest.mark.parametrize("slow", ["get_item", "batch_get_item", "scan"])
-    def test_audit(self, world: World, slow: str) -> None:
+    def test_audit_deadline(self, world: World, slow: str) -> None:
         world.open_sale(stock=5)
-        run: Any = lambda: audit(world.store, ITEM, surroundings=world.surroundings())  # noqa: E731
+        run = partial(audit, world.store, ITEM, runtime=world.runtime())
         self.assert_last(world, slow, run, AUDIT_BUDGET_SECONDS)
 
     @staticmethod
@@ -291,35 +350,74 @@ class TestDeadlines:
 
 
 class TestAudit:
-    def test_it_agrees_at_rest_with_records_of_older_generations_beside(self, world: World) -> None:
+    @pytest.mark.G4
+    def test_agrees_at_rest(self, world: World) -> None:
         world.open_sale(stock=20, shards=4)
         sell(world, 3)
         world.open_sale(stock=20, shards=4)
         sell(world, 2, quantity=7)
         result = audit(world.store, ITEM)
         assert result.problems == []
-        assert (result.purchase_records, result.tickets_in_records, result.sold, result.stock) == (2, 14, 14, 6)
+        assert (result.purchase_records, result.tickets_in_records, result.sold, result.stock) == (
+            2,
+            14,
+            14,
+            6,
+        )
 
-    def test_it_agrees_with_a_sale_that_is_running(self, world: World) -> None:
+    @pytest.mark.G4
+    def test_agrees_during_sale(self, world: World) -> None:
         world.open_sale(stock=20, shards=1)
         sell(world, 3)
-        # A sale comes between the first look at the counters and the scan, and two between the scan and the second.
+        # One sale between the first read of the counters and the scan, two between the scan and the
+        # second read.
         world.client.before("batch_get_item", lambda: None, lambda: sell(world, 2))
         world.client.after("batch_get_item", lambda: sell(world, 1))
         assert audit(world.store, ITEM).problems == []
 
+    @pytest.mark.G4
     @pytest.mark.parametrize(
         ("key", "expression", "values", "problem"),
         [
-            ("item#1#stock#00", "SET stock = stock - :n", {"n": 1}, "Shard 0: stock 1 + held 0 + sold 3 is not 5."),
-            ("item#1#stock#00", "SET stock = stock - :n, sold = sold + :n", {"n": 1}, "Shard 0: its records hold 3"),
-            ("item#1#stock#00", "SET stock = stock + :n, sold = sold - :n", {"n": 1}, "Shard 0: its records hold 3"),
-            ("item#1#stock#00", "SET stock = stock - :n, held = held + :n", {"n": 9}, "Shard 0: stock is -7."),
-            ("item#1#stock#00", "SET stock = stock + :n, held = held - :n", {"n": 1}, "Shard 0: held is -1."),
-            ("item#1", "SET capacity = capacity + :n", {"n": 1}, "The shards have a capacity of 5, the sale of 6."),
+            (
+                "item#1#stock#00",
+                "SET stock = stock - :n",
+                {"n": 1},
+                "Shard 0: stock 1 + held 0 + sold 3 is not 5.",
+            ),
+            (
+                "item#1#stock#00",
+                "SET stock = stock - :n, sold = sold + :n",
+                {"n": 1},
+                "Shard 0: its records hold 3",
+            ),
+            (
+                "item#1#stock#00",
+                "SET stock = stock + :n, sold = sold - :n",
+                {"n": 1},
+                "Shard 0: its records hold 3",
+            ),
+            (
+                "item#1#stock#00",
+                "SET stock = stock - :n, held = held + :n",
+                {"n": 9},
+                "Shard 0: stock is -7.",
+            ),
+            (
+                "item#1#stock#00",
+                "SET stock = stock + :n, held = held - :n",
+                {"n": 1},
+                "Shard 0: held is -1.",
+            ),
+            (
+                "item#1",
+                "SET capacity = capacity + :n",
+                {"n": 1},
+                "The shards have a capacity of 5, the sale of 6.",
+            ),
         ],
     )
-    def test_it_names_what_does_not_add_up(
+    def test_tampered_counters(
         self, world: World, key: str, expression: str, values: dict[str, int], problem: str
     ) -> None:
         world.open_sale(stock=5, shards=1)
@@ -327,28 +425,33 @@ class TestAudit:
         tamper(world, key, expression, **values)
         assert any(found.startswith(problem) for found in audit(world.store, ITEM).problems)
 
-    def test_a_record_that_vanished_is_missed(self, world: World) -> None:
+    @pytest.mark.G4
+    def test_missing_record(self, world: World) -> None:
         world.open_sale(stock=5, shards=1)
         bought = sell(world, 3)
-        world.client.delete_item(TableName=TABLE, Key={"pk": {"S": f"purchase#{bought[0].purchase.purchase_id}"}})
+        world.client.delete_item(
+            TableName=TABLE, Key={"pk": {"S": f"purchase#{bought[0].purchase.purchase_id}"}}
+        )
         (problem,) = audit(world.store, ITEM).problems
         assert problem == "Shard 0: its records hold 2 tickets, its counter says 3."
 
-    def test_a_record_that_says_more_than_it_took_is_named(self, world: World) -> None:
+    @pytest.mark.G4
+    def test_record_with_wrong_quantity(self, world: World) -> None:
         world.open_sale(stock=5, shards=1)
         (bought,) = sell(world, 1)
         tamper(world, f"purchase#{bought.purchase.purchase_id}", "SET quantity = :n", n=2)
         (problem,) = audit(world.store, ITEM).problems
         assert problem == f"Purchase {bought.purchase.purchase_id}: 1 of 2 tickets came from stock."
 
-    def test_a_reset_meanwhile_is_said(self, world: World) -> None:
+    def test_reset_during_audit(self, world: World) -> None:
         world.open_sale(stock=5)
-        reset: Any = lambda: world.catalogue.reset(ITEM, stock=8, item_name=None, shard_count=1)  # noqa: E731
+        reset = partial(world.open_sale, 8, shards=1)
         world.client.before("batch_get_item", lambda: None, reset)
         assert "was reset" in audit(world.store, ITEM).problems[-1]
 
-    def test_tickets_of_older_generations_are_compared_with_their_records(self, world: World) -> None:
-        """A receipt of the sale before is as good as one of this one, and its record may vanish as well."""
+    @pytest.mark.G4
+    def test_older_generations(self, world: World) -> None:
+        """A receipt of an earlier sale counts as much, and its record can be lost as well."""
         world.open_sale(stock=20, shards=2)
         sell(world, 5)
         world.open_sale(stock=20, shards=4)
@@ -356,12 +459,15 @@ class TestAudit:
         world.open_sale(stock=20, shards=1)
         assert audit(world.store, ITEM).problems == []
         purchase = first[0].purchase
-        world.client.delete_item(TableName=TABLE, Key={"pk": {"S": f"purchase#{purchase.purchase_id}"}})
+        world.client.delete_item(
+            TableName=TABLE, Key={"pk": {"S": f"purchase#{purchase.purchase_id}"}}
+        )
         (problem,) = audit(world.store, ITEM).problems
         (shard,) = purchase.taken
         assert problem.startswith(f"Shard {shard}: its records of earlier generations hold ")
 
-    def test_a_generation_that_is_opened_by_its_buyers_is_compared_too(self, world: World) -> None:
+    @pytest.mark.G4
+    def test_generation_opened_by_buyers(self, world: World) -> None:
         world.open_sale(stock=8, shards=4)
         sell(world, 3)
         world.client.before("update_item", raises(KeyboardInterrupt()))
@@ -372,6 +478,7 @@ class TestAudit:
         result = audit(world.store, ITEM)
         assert (result.problems, result.sold, result.stock) == ([], 2, 6)
 
+    @pytest.mark.G4
     @pytest.mark.parametrize(
         ("expression", "problem"),
         [
@@ -382,10 +489,10 @@ class TestAudit:
             ("SET item_id = :text", "attribute item_id is of type S, not N."),
             ("SET taken = :text", "attribute taken is of type S, not M."),
             ("SET taken = :map", "attribute taken does not map shards to tickets."),
-            ("SET generation = :fraction", "attribute generation is no whole number."),
+            ("SET generation = :fraction", "attribute generation is not a whole number."),
         ],
     )
-    def test_an_odd_record_is_a_named_problem(self, world: World, expression: str, problem: str) -> None:
+    def test_unreadable_record(self, world: World, expression: str, problem: str) -> None:
         world.open_sale(stock=5, shards=1)
         bought = sell(world, 2)[0]
         key = f"purchase#{bought.purchase.purchase_id}"
@@ -401,17 +508,20 @@ class TestAudit:
         assert f"Record {key}: {problem}" in result.problems
         assert (result.purchase_records, result.sold) == (1, 2)
 
+    @pytest.mark.G4
     @pytest.mark.parametrize("attribute", ["stock", "sold", "generation", "updated_at"])
-    def test_an_odd_shard_is_a_named_problem(self, world: World, attribute: str) -> None:
+    def test_unreadable_shard(self, world: World, attribute: str) -> None:
         world.open_sale(stock=5, shards=2)
         sell(world, 2)
         key = "item#1#stock#01"
-        world.client.update_item(TableName=TABLE, Key={"pk": {"S": key}}, UpdateExpression=f"REMOVE {attribute}")
+        world.client.update_item(
+            TableName=TABLE, Key={"pk": {"S": key}}, UpdateExpression=f"REMOVE {attribute}"
+        )
         result = audit(world.store, ITEM)
         assert f"Record {key}: attribute {attribute} is missing." in result.problems
         assert result.purchase_records == 2
 
-    def test_many_odd_records_are_counted(self, world: World) -> None:
+    def test_many_unreadable_records(self, world: World) -> None:
         world.open_sale(stock=100, shards=1)
         for bought in sell(world, PROBLEMS_MAX + 3):
             tamper(world, f"purchase#{bought.purchase.purchase_id}", "SET quantity = :n", n=2)
@@ -419,10 +529,8 @@ class TestAudit:
         assert len(problems) == PROBLEMS_MAX + 1
         assert problems[-1] == "There are 3 more such records."
 
-    def test_an_audit_out_of_time_says_what_it_counted_and_goes_on_there(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Pages of three items, and each takes so long that three of them are all that one request can read."""
+    def test_audit_out_of_time(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Pages of three items, each so slow that one request can read only three of them."""
         world.open_sale(stock=40, shards=4)
         sell(world, 10, quantity=2)
         scan = world.client._client.scan
@@ -432,10 +540,12 @@ class TestAudit:
             return scan(**request, Limit=3)
 
         monkeypatch.setattr(world.client._client, "scan", slow_page)
-        results = [audit(world.store, ITEM, surroundings=world.surroundings())]
+        results = [audit(world.store, ITEM, runtime=world.runtime())]
         while results[-1].cursor:
             began = world.clock()
-            results.append(audit(world.store, ITEM, surroundings=world.surroundings(), cursor=results[-1].cursor))
+            results.append(
+                audit(world.store, ITEM, runtime=world.runtime(), cursor=results[-1].cursor)
+            )
             assert world.clock() - began <= AUDIT_BUDGET_SECONDS
         counted = [result.purchase_records for result in results]
         assert len(counted) > 1
@@ -443,18 +553,20 @@ class TestAudit:
         assert (results[-1].purchase_records, results[-1].tickets_in_records) == (10, 20)
         assert results[-1].problems == []
 
-    def test_an_audit_has_as_many_pages_as_it_has_time_for(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        """More than a request has attempts at one call: those are for calls that fail."""
+    def test_many_pages(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """More pages than the attempts of one call: those are for calls that fail."""
         pages = ATTEMPTS_MAX + 20
         world.open_sale(stock=pages, shards=1)
         sell(world, pages)
         scan = world.client._client.scan
-        monkeypatch.setattr(world.client._client, "scan", lambda **request: scan(**request, Limit=1))
-        result = audit(world.store, ITEM, surroundings=world.surroundings())
+        monkeypatch.setattr(
+            world.client._client, "scan", lambda **request: scan(**request, Limit=1)
+        )
+        result = audit(world.store, ITEM, runtime=world.runtime())
         assert (result.cursor, result.problems, result.purchase_records) == (None, [], pages)
 
-    def test_a_cursor_that_is_none_is_refused(self, world: World) -> None:
+    def test_malformed_cursor(self, world: World) -> None:
         world.open_sale(stock=5)
         for cursor in ("x", "eJwDAAAAAAE=", "ö"):
-            with pytest.raises(InvalidRequest, match="no cursor"):
+            with pytest.raises(InvalidRequest, match="not the cursor"):
                 audit(world.store, ITEM, cursor=cursor)

@@ -1,4 +1,4 @@
-"""The OpenAPI document against the document's own standard, the template and the code."""
+"""The OpenAPI document, compared with its standard, the template and the code."""
 
 import json
 import re
@@ -19,22 +19,22 @@ OPERATIONS = {
 }
 
 
-def test_it_is_openapi_3_1() -> None:
+def test_valid_openapi_3_1() -> None:
     validate(DOCUMENT)
     assert DOCUMENT["openapi"] == "3.1.0"
 
 
-def test_it_describes_exactly_what_the_template_deploys() -> None:
+def test_routes_equal_template() -> None:
     assert OPERATIONS.keys() == methods().keys()
     assert openapi.endpoints().keys() == OPERATIONS.keys()
 
 
-def test_it_demands_a_signature_where_the_template_does() -> None:
+def test_signed_routes_equal_template() -> None:
     signed = {route for route, operation in methods().items() if "AWS_IAM" in json.dumps(operation)}
     assert signed == {route for route, operation in OPERATIONS.items() if operation.get("security")}
 
 
-def test_every_expected_answer_is_described() -> None:
+def test_every_expected_status() -> None:
     for name, (status, _) in EXPECTED.items():
         event = load(name)
         route = f"{event['httpMethod']} {event['resource']}"
@@ -42,17 +42,20 @@ def test_every_expected_answer_is_described() -> None:
             assert str(status) in OPERATIONS[route]["responses"], name
 
 
-def test_every_code_is_described() -> None:
-    assert set(DOCUMENT["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]) == PROBLEMS.keys()
+def test_every_code() -> None:
+    assert (
+        set(DOCUMENT["components"]["schemas"]["Problem"]["properties"]["code"]["enum"])
+        == PROBLEMS.keys()
+    )
 
 
-def test_bounds_are_the_ones_that_are_enforced() -> None:
+def test_bounds() -> None:
     quantity = DOCUMENT["components"]["schemas"]["BuyTicket"]["properties"]["quantity"]
     assert (quantity["minimum"], quantity["maximum"], quantity["default"]) == (1, 10, 1)
 
 
-def test_patterns_mean_the_same_to_readers_of_json_schema() -> None:
-    """Python's \\Z and friends mean nothing in ECMAScript, and Python's $ admits a final line feed."""
+def test_patterns_are_ecmascript() -> None:
+    """Python's `\\Z` means nothing in ECMAScript, and Python's $ accepts a final line feed."""
     patterns = re.findall(r'"pattern":\s*"((?:[^"\\]|\\.)*)"', openapi.document())
     assert len(patterns) == 4
     for pattern in patterns:

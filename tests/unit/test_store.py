@@ -1,4 +1,4 @@
-"""What every request to the store says, and what the client behind it was told."""
+"""The store's requests, and the settings of its client."""
 
 from typing import Any
 
@@ -9,14 +9,16 @@ from ticketing.audit import audit
 from ticketing.store import connect
 
 
-def test_the_client_answers_or_gives_up_within_three_seconds() -> None:
+@pytest.mark.G6
+def test_client_timeouts() -> None:
     config: Any = connect().meta.config
     assert config.retries["mode"] == "standard"
     assert config.retries["total_max_attempts"] == 1
     assert (config.connect_timeout, config.read_timeout) == (1, 2)
 
 
-def test_the_sdk_does_not_repeat_a_request() -> None:
+@pytest.mark.G5
+def test_sdk_never_retries() -> None:
     """With a real client, so that botocore's own retries would show."""
     sent = []
 
@@ -26,19 +28,19 @@ def test_the_sdk_does_not_repeat_a_request() -> None:
 
     client = connect()
     client.meta.events.register_first("before-send.dynamodb.*", lose)
-    with pytest.raises(Exception):  # noqa: B017, PT011 -- whatever botocore makes of it
+    with pytest.raises(Exception):  # noqa: B017, PT011 -- whatever botocore turns it into
         client.get_item(TableName="tickets", Key={"pk": {"S": "x"}})
     assert len(sent) == 1
 
 
-def test_every_read_is_consistent_and_every_refusal_shows_the_item(world: World) -> None:
+def test_consistent_reads_and_all_old(world: World) -> None:
     world.open_sale(stock=1, shards=1)
     world.client.requests.clear()
-    office = world.box_office()
+    service = world.purchase_service()
     for _ in range(2):
-        office.buy(office.order(ITEM, 1, None, "0123456789abcdef"))
+        service.buy(service.order(ITEM, 1, None, "0123456789abcdef"))
     world.client.before("transact_write_items", raises(cancelled("TransactionConflict", "None")))
-    office.buy(office.order(ITEM, 1, None, None))
+    service.buy(service.order(ITEM, 1, None, None))
     for name, request in zip(world.client.calls, world.client.requests, strict=True):
         match name:
             case "get_item":
@@ -53,8 +55,9 @@ def test_every_read_is_consistent_and_every_refusal_shows_the_item(world: World)
     assert {"get_item", "batch_get_item", "transact_write_items"} <= set(world.client.calls)
 
 
-def test_the_audit_reads_records_consistently(world: World) -> None:
-    """A record that a plain scan does not show yet would be missing in a table that is right."""
+@pytest.mark.G4
+def test_consistent_scan(world: World) -> None:
+    """An eventually consistent scan can miss a record, and report a correct table as wrong."""
     world.open_sale(stock=1)
     world.client.requests.clear()
     audit(world.store, ITEM)

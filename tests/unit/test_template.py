@@ -1,4 +1,4 @@
-"""What the template deploys, on the transformed template: what each role may do, who may call what, what stays."""
+"""The transformed template: permissions, signatures, limits, and what outlives the stack."""
 
 import json
 import time
@@ -12,16 +12,20 @@ from samtranslator.translator.managed_policy_translator import ManagedPolicyLoad
 from samtranslator.translator.transform import transform
 
 from tests.support import eventually, template
-from ticketing import audit, catalogue, selling
+from ticketing import audit, buying, catalogue
 from ticketing.schemas import Problem
 from ticketing.store import connect
 
 PARTITION_POLICIES = {
     name: f"arn:aws:iam::aws:policy/{name}"
-    for name in ("service-role/AWSLambdaBasicExecutionRole", "AWSXrayWriteOnlyAccess", "AWSXRayDaemonWriteAccess")
+    for name in (
+        "service-role/AWSLambdaBasicExecutionRole",
+        "AWSXrayWriteOnlyAccess",
+        "AWSXRayDaemonWriteAccess",
+    )
 }
 READ = {"dynamodb:GetItem", "dynamodb:BatchGetItem"}
-# All that each function may do with the table, and why no less: the store's calls that it reaches.
+# The table permissions of each function: exactly those of the store calls that it makes.
 ACTIONS = {
     "BuyTicketFunctionRole": READ | {"dynamodb:PutItem", "dynamodb:UpdateItem"},
     "InventoryFunctionRole": READ,
@@ -31,7 +35,7 @@ ACTIONS = {
 
 
 class _Policies(ManagedPolicyLoader):  # type: ignore[misc]
-    """The managed policies that SAM adds by name, without asking AWS for them."""
+    """The managed policies that SAM adds by name, without a call of AWS."""
 
     def __init__(self) -> None:
         super().__init__(None)
@@ -43,7 +47,7 @@ class _Policies(ManagedPolicyLoader):  # type: ignore[misc]
 
 @cache
 def resources() -> dict[str, Any]:
-    """The template's resources after the SAM transform."""
+    """Return the template's resources after the SAM transform."""
     source = template()
     source["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"  # as `sam package` leaves it
     transformed = transform(source, {"AWS::Region": "us-east-1"}, _Policies())
@@ -56,7 +60,7 @@ def of_type(kind: str) -> dict[str, Any]:
 
 
 def methods() -> dict[str, Any]:
-    """ "POST /reset" → its OpenAPI operation, with the condition it stands under."""
+    """Return "POST /reset" → its OpenAPI operation, with its condition."""
     (api,) = of_type("AWS::ApiGateway::RestApi").values()
     found: dict[str, Any] = {}
     for path, operations in api["Properties"]["Body"]["paths"].items():
@@ -70,13 +74,16 @@ def methods() -> dict[str, Any]:
     return found
 
 
-def test_every_function_has_a_role_of_its_own() -> None:
-    roles = [function["Properties"]["Role"]["Fn::GetAtt"][0] for function in of_type("AWS::Lambda::Function").values()]
+def test_one_role_per_function() -> None:
+    roles = [
+        function["Properties"]["Role"]["Fn::GetAtt"][0]
+        for function in of_type("AWS::Lambda::Function").values()
+    ]
     assert sorted(roles) == sorted(ACTIONS)
 
 
 @pytest.mark.parametrize("role", ACTIONS)
-def test_a_role_may_do_exactly_this_to_the_one_table(role: str) -> None:
+def test_table_permissions(role: str) -> None:
     (policy,) = resources()[role]["Properties"]["Policies"]
     (statement,) = policy["PolicyDocument"]["Statement"]
     assert set(statement["Action"]) == ACTIONS[role]
@@ -85,7 +92,8 @@ def test_a_role_may_do_exactly_this_to_the_one_table(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ACTIONS)
-def test_beyond_the_table_a_role_writes_logs_and_traces(role: str) -> None:
+def test_other_permissions(role: str) -> None:
+    """Only logs and traces."""
     managed = resources()[role]["Properties"]["ManagedPolicyArns"]
     assert len(managed) == 2
     assert {str(arn).rpartition("/")[2].strip("'}") for arn in managed} <= {
@@ -95,7 +103,7 @@ def test_beyond_the_table_a_role_writes_logs_and_traces(role: str) -> None:
     }
 
 
-def test_no_statement_has_a_wildcard() -> None:
+def test_no_wildcard() -> None:
     statements = [
         statement
         for role in of_type("AWS::IAM::Role").values()
@@ -106,32 +114,42 @@ def test_no_statement_has_a_wildcard() -> None:
     assert not any("*" in str(statement) for statement in statements)
 
 
-def test_organisers_sign_and_buyers_do_not() -> None:
+def test_signed_routes() -> None:
     signed = {route for route, operation in methods().items() if "AWS_IAM" in str(operation)}
     assert signed == {"POST /reset", "GET /audit/{item_id}"}
 
 
-def test_reset_is_absent_unless_it_is_asked_for() -> None:
+def test_reset_needs_parameter() -> None:
     assert methods()["POST /reset"]["condition"] == "ResetAllowed"
     assert template()["Parameters"]["AllowReset"]["Default"] == "false"
-    assert [route for route, operation in methods().items() if operation["condition"]] == ["POST /reset"]
+    assert [route for route, operation in methods().items() if operation["condition"]] == [
+        "POST /reset"
+    ]
     for name, resource in resources().items():
         if name.startswith("ResetFunction"):
             assert resource.get("Condition") == "ResetAllowed", name
 
 
-def test_asking_for_reset_or_not_makes_a_new_deployment() -> None:
-    """With the same one the route would stay as it was: absent where it is needed, or there where it must not be."""
-    first = [name for name, resource in resources().items() if resource["Type"] == "AWS::ApiGateway::Deployment"]
+def test_new_deployment_for_reset() -> None:
+    """With the same deployment the route would stay as it was: missing, or still there."""
+    first = [
+        name
+        for name, resource in resources().items()
+        if resource["Type"] == "AWS::ApiGateway::Deployment"
+    ]
     resources.cache_clear()
-    # The name is made of the second in which SAM looks at the template.
+    # SAM derives the name from the current second.
     began = int(time.time())
     eventually(lambda: int(time.time()), lambda second: second != began)
-    second = [name for name, resource in resources().items() if resource["Type"] == "AWS::ApiGateway::Deployment"]
+    second = [
+        name
+        for name, resource in resources().items()
+        if resource["Type"] == "AWS::ApiGateway::Deployment"
+    ]
     assert first != second
 
 
-def test_what_only_a_test_stage_may_lose_stays() -> None:
+def test_production_keeps_table() -> None:
     table = resources()["TicketsTable"]
     retained = {"Fn::If": ["IsProduction", "Retain", "Delete"]}
     assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == (retained, retained)
@@ -143,7 +161,7 @@ def test_what_only_a_test_stage_may_lose_stays() -> None:
     assert template()["Parameters"]["Stage"]["Default"] == "production"
 
 
-def test_every_function_is_python_3_13_and_traced_and_buyers_ones_are_restored_from_a_snapshot() -> None:
+def test_function_settings() -> None:
     functions = of_type("AWS::Lambda::Function")
     for function in functions.values():
         properties = function["Properties"]
@@ -153,15 +171,18 @@ def test_every_function_is_python_3_13_and_traced_and_buyers_ones_are_restored_f
         assert properties["SnapStart"] == {"ApplyOn": "None" if admin else "PublishedVersions"}
         assert properties["Architectures"] == [{"Ref": "Architecture"}]
         assert properties["LoggingConfig"] == {"LogGroup": {"Ref": "FunctionLogs"}}
-    assert len(of_type("AWS::Lambda::Alias")) == len(of_type("AWS::Lambda::Version")) == len(functions)
+    assert (
+        len(of_type("AWS::Lambda::Alias")) == len(of_type("AWS::Lambda::Version")) == len(functions)
+    )
 
 
-def test_every_request_ends_with_an_answer_of_ours() -> None:
-    """Budget + the slowest store call < Lambda's time-out < the 29 s after which API Gateway gives up."""
+@pytest.mark.G6
+def test_time_limits() -> None:
+    """Budget + slowest store call < Lambda's timeout < 29 s, after which API Gateway gives up."""
     config: Any = connect().meta.config
     slowest_call = config.connect_timeout + config.read_timeout
     budgets = {
-        "BuyTicketFunction": selling.BUDGET_SECONDS,
+        "BuyTicketFunction": buying.BUDGET_SECONDS,
         "InventoryFunction": catalogue.BUDGET_SECONDS,
         "AuditFunction": audit.BUDGET_SECONDS,
         "ResetFunction": catalogue.BUDGET_SECONDS,
@@ -172,29 +193,37 @@ def test_every_request_ends_with_an_answer_of_ours() -> None:
         assert budgets[name] + slowest_call < function["Properties"]["Timeout"] < 29, name
 
 
-def test_readers_are_throttled_before_buyers() -> None:
+def test_rate_limits() -> None:
+    """Readers are throttled before buyers."""
     (stage,) = of_type("AWS::ApiGateway::Stage").values()
     everything, looking = stage["Properties"]["MethodSettings"]
-    assert (everything["ResourcePath"], everything["ThrottlingRateLimit"]) == ("/*", {"Ref": "RateLimit"})
+    assert (everything["ResourcePath"], everything["ThrottlingRateLimit"]) == (
+        "/*",
+        {"Ref": "RateLimit"},
+    )
     assert (looking["ResourcePath"], looking["HttpMethod"]) == ("/inventory", "GET")
     assert looking["ThrottlingRateLimit"] == {"Ref": "InventoryRateLimit"}
     parameters = template()["Parameters"]
     assert parameters["InventoryRateLimit"]["Default"] * 3 <= parameters["RateLimit"]["Default"]
 
 
-def test_no_log_stays_for_ever() -> None:
+def test_log_retention() -> None:
     groups = of_type("AWS::Logs::LogGroup")
     assert len(groups) == 2
-    assert all(group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups.values())
+    assert all(
+        group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+        for group in groups.values()
+    )
 
 
-def test_the_stage_waits_for_the_role_that_writes_its_access_logs() -> None:
+def test_stage_waits_for_logs_role() -> None:
     (stage,) = of_type("AWS::ApiGateway::Stage").values()
     waits_for = {"Fn::If": ["CreatesApiGatewayLogsRole", {"Ref": "ApiGatewayAccount"}, "existing"]}
     assert stage["Properties"]["Variables"] == {"AccessLogsRole": waits_for}
 
 
-def test_access_logs_name_no_caller() -> None:
+def test_access_log_format() -> None:
+    """It names no caller."""
     (stage,) = of_type("AWS::ApiGateway::Stage").values()
     log_format = stage["Properties"]["AccessLogSetting"]["Format"]
     for private in ("identity", "$context.path", "$context.authorizer", "header"):
@@ -203,8 +232,8 @@ def test_access_logs_name_no_caller() -> None:
     assert stage["Properties"]["StageName"] == "live"
 
 
-# Every response type of the documentation ("Gateway response types for API Gateway") → status and code. The defaults
-# stand for several, and cannot tell their status.
+# Every response type of the documentation ("Gateway response types for API Gateway") → status and
+# code. A default covers several types, and cannot tell their status.
 GATEWAY_RESPONSES = {
     "ACCESS_DENIED": (403, "forbidden"),
     "API_CONFIGURATION_ERROR": (500, "internal_error"),
@@ -236,16 +265,18 @@ def gateway_responses() -> dict[str, Any]:
     return found
 
 
-def test_every_kind_of_gateway_response_is_known() -> None:
+def test_every_gateway_response_type() -> None:
     assert gateway_responses().keys() == GATEWAY_RESPONSES.keys()
 
 
 @pytest.mark.parametrize("kind", GATEWAY_RESPONSES)
-def test_a_gateway_response_has_the_shape_of_our_own(kind: str) -> None:
+def test_gateway_response_shape(kind: str) -> None:
     status, code = GATEWAY_RESPONSES[kind]
     response = gateway_responses()[kind]
     (media_type,) = response["responseTemplates"]
-    text = response["responseTemplates"][media_type].replace("$context.error.messageString", '"Why."')
+    text = response["responseTemplates"][media_type].replace(
+        "$context.error.messageString", '"Why."'
+    )
     if status is None:
         problem = json.loads(text)
         assert problem.keys() == {"title", "code", "request_id", "detail"}
@@ -259,13 +290,18 @@ def test_a_gateway_response_has_the_shape_of_our_own(kind: str) -> None:
     assert headers["gatewayresponse.header.Content-Type"] == "'application/problem+json'"
 
 
-def test_no_gateway_response_recommends_a_retry_that_is_not_safe() -> None:
+@pytest.mark.G5
+def test_gateway_response_remedies() -> None:
     """A retry without a key is safe only where nothing was carried out."""
     for kind, response in gateway_responses().items():
         (text,) = response["responseTemplates"].values()
         if "again" in text and "sign again" not in text:
-            assert "Nothing was carried out." in text or "If it had an Idempotency-Key" in text, kind
+            assert "Nothing was carried out." in text or "If it had an Idempotency-Key" in text, (
+                kind
+            )
         if "gatewayresponse.header.Retry-After" in response["responseParameters"]:
             assert "again" in text, kind
         if "may have been carried out" in text:
-            assert response["responseParameters"]["gatewayresponse.header.Retry-After"] == "'10'", kind
+            assert response["responseParameters"]["gatewayresponse.header.Retry-After"] == "'10'", (
+                kind
+            )

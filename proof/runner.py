@@ -1,4 +1,4 @@
-"""Runs one test against a service, from the reset to the verdict."""
+"""Runs one test, from the reset to the verdict."""
 
 import asyncio
 import random
@@ -12,10 +12,18 @@ from msgspec import Struct
 from proof.admin import Admin
 from proof.checker import check
 from proof.client import Buyers, Target
-from proof.crowd import Crowd
 from proof.figures import figures_of
-from proof.history import History, Kind, Lookup, Request, Reset, Sample
-from proof.scenarios import Check, Outcome, Scenario, Size, Verdict, comeback_orders, common_checks
+from proof.history import History, Kind, Lookup, PurchaseRequest, Reset, Sample
+from proof.processes import BuyerProcesses
+from proof.scenarios import (
+    Check,
+    Observation,
+    Scenario,
+    Size,
+    Verdict,
+    common_checks,
+    repeated_requests,
+)
 
 SAMPLE_INTERVAL_SECONDS = 0.2
 
@@ -23,8 +31,8 @@ SAMPLE_INTERVAL_SECONDS = 0.2
 class Plan(Struct, frozen=True):
     """How to run the tests.
 
-    `in_flight` counts over all processes. `memory_seconds` is how long after a reset a process of the service may go by
-    what it knew before it: buyers wait that long, and the checker allows for it.
+    in_flight: over all processes. cache_seconds: how long a process of the service may use what it
+    read before a reset. Buyers wait that long, and the checker allows for it.
     """
 
     target: Target
@@ -32,54 +40,56 @@ class Plan(Struct, frozen=True):
     size: Size
     in_flight: int
     seed: int
-    memory_seconds: float
+    cache_seconds: float
     item_name: str | None = None
     shards: int | None = None
 
 
 class Result(Struct, frozen=True):
-    """What became of one test."""
+    """The result of one test."""
 
     scenario: Scenario
-    outcome: Outcome
+    observation: Observation
     checks: list[Check]
 
     @property
     def verdict(self) -> Verdict:
-        """Failed if anything is wrong, otherwise inconclusive if any check looked at nothing."""
+        """Return failed if any check failed, otherwise inconclusive if any looked at nothing."""
         verdicts = {check.verdict for check in self.checks}
-        if self.outcome.violations or Verdict.FAILED in verdicts:
+        if self.observation.violations or Verdict.FAILED in verdicts:
             return Verdict.FAILED
         return Verdict.INCONCLUSIVE if Verdict.INCONCLUSIVE in verdicts else Verdict.PASSED
 
 
 def worst(results: Sequence[Result]) -> Verdict:
-    """The verdict on all tests together."""
+    """Return the verdict on all tests together."""
     verdicts = {result.verdict for result in results}
-    return next((one for one in (Verdict.FAILED, Verdict.INCONCLUSIVE) if one in verdicts), Verdict.PASSED)
+    return next(
+        (one for one in (Verdict.FAILED, Verdict.INCONCLUSIVE) if one in verdicts), Verdict.PASSED
+    )
 
 
 class Watcher(Protocol):
-    """Somebody who is told how far a test is."""
+    """Receives the progress of a test."""
 
     def note(self, text: str) -> None:
-        """Something happened that is worth a line."""
+        """Receive a remark."""
 
     def launched(self, scenario: Scenario, requests: int) -> None:
-        """The sale of a test begins."""
+        """Receive that the sale of a test has begun."""
 
-    def answered(self, request: Request) -> None:
-        """A buyer is through."""
+    def answered(self, request: PurchaseRequest) -> None:
+        """Receive a request that has its last answer."""
 
     def sampled(self, sample: Sample) -> None:
-        """The inventory was seen. Called from another thread."""
+        """Receive a sample. Called from another thread."""
 
-    def landed(self) -> None:
-        """The last buyer is through."""
+    def finished(self) -> None:
+        """Receive that all requests have their last answer."""
 
 
 class Sampler:
-    """Looks at the inventory every now and then while the sale runs, in a thread, as a context."""
+    """Reads the inventory at intervals during the sale, in a thread, as a context manager."""
 
     def __init__(self, admin: Admin, watcher: Watcher) -> None:
         self.samples: list[Sample] = []
@@ -107,24 +117,29 @@ class Sampler:
 
 
 def run(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Result:
-    """One test. Raises NotUsable if the service cannot be tested, and WorkerDied if buyers ended before their time."""
-    orders = scenario.orders(plan.item_id, random.Random(plan.seed))
+    """Run one test.
+
+    Raises NotUsable if the service cannot be tested, and WorkerDied if a process of buyers died.
+    """
+    planned = scenario.planned(plan.item_id, random.Random(plan.seed))
     opening = _reset(plan, admin, watcher)
-    time.sleep(plan.memory_seconds)
-    crowd = Crowd(plan.target, orders, scenario.processes, plan.in_flight, plan.seed)
-    with crowd, Sampler(admin, watcher) as sampler:
-        watcher.launched(scenario, crowd.requests_total)
-        sale, resets = _sell(scenario, crowd, plan, admin, watcher)
-        watcher.landed()
+    time.sleep(plan.cache_seconds)
+    buyers = BuyerProcesses(plan.target, planned, scenario.processes, plan.in_flight, plan.seed)
+    with buyers, Sampler(admin, watcher) as sampler:
+        watcher.launched(scenario, buyers.requests_total)
+        sale, resets = _sell(scenario, buyers, plan, admin, watcher)
+        watcher.finished()
     _outwait_lost_requests(sale, plan, watcher)
-    after: list[Request] = []
-    if scenario.comes_back and (back := comeback_orders(sale)):
+    after: list[PurchaseRequest] = []
+    if scenario.sends_keys_again and (back := repeated_requests(sale)):
         watcher.note("Sending the keys that bought once more...")
-        with Crowd(plan.target, back, scenario.processes, plan.in_flight, plan.seed) as comers:
+        with BuyerProcesses(
+            plan.target, back, scenario.processes, plan.in_flight, plan.seed
+        ) as comers:
             comers.open_gate(0)
             after = list(comers.requests())
     lookups = asyncio.run(_look_up(plan, [*sale, *after]))
-    time.sleep(plan.memory_seconds)  # the inventory may be so old
+    time.sleep(plan.cache_seconds)  # GET /inventory may be that old
     final, audit = admin.inventory(), admin.audit()
     history = History(
         requests=(*sale, *after),
@@ -133,12 +148,14 @@ def run(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Resul
         lookups=tuple(lookups),
         final=final,
         audit=audit,
-        memory_seconds=plan.memory_seconds,
+        cache_seconds=plan.cache_seconds,
     )
     violations = check(history)
-    outcome = Outcome(plan.size, history, sale, after, figures_of(sale), final.inventory, audit, violations)
-    checks = [*scenario.checks(outcome), *common_checks(outcome, refuses=scenario.refuses)]
-    return Result(scenario, outcome, checks)
+    observation = Observation(
+        plan.size, history, sale, after, figures_of(sale), final.inventory, audit, violations
+    )
+    checks = [*scenario.checks(observation), *common_checks(observation, refuses=scenario.refuses)]
+    return Result(scenario, observation, checks)
 
 
 def _reset(plan: Plan, admin: Admin, watcher: Watcher) -> Reset:
@@ -148,35 +165,40 @@ def _reset(plan: Plan, admin: Admin, watcher: Watcher) -> Reset:
 
 
 def _sell(
-    scenario: Scenario, crowd: Crowd, plan: Plan, admin: Admin, watcher: Watcher
-) -> tuple[list[Request], list[Reset]]:
-    sale: list[Request] = []
+    scenario: Scenario, buyers: BuyerProcesses, plan: Plan, admin: Admin, watcher: Watcher
+) -> tuple[list[PurchaseRequest], list[Reset]]:
+    sale: list[PurchaseRequest] = []
     resets: list[Reset] = []
-    crowd.open_gate(0)
-    for request in crowd.requests():
+    buyers.open_gate(0)
+    for request in buyers.requests():
         sale.append(request)
         watcher.answered(request)
         if len(sale) == scenario.reset_after:
-            crowd.open_gate(1)
+            buyers.open_gate(1)
             resets.append(_reset(plan, admin, watcher))
-            time.sleep(plan.memory_seconds)
-            crowd.open_gate(2)
+            time.sleep(plan.cache_seconds)
+            buyers.open_gate(2)
     return sale, resets
 
 
-def _outwait_lost_requests(sale: Sequence[Request], plan: Plan, watcher: Watcher) -> None:
-    """Wait until no request whose answer was lost can be under way any more.
+def _outwait_lost_requests(sale: Sequence[PurchaseRequest], plan: Plan, watcher: Watcher) -> None:
+    """Wait until no request in doubt can be in flight any more.
 
-    Otherwise it might buy in the next generation, and that test would find a record without a receipt.
+    It could buy in the next generation, and the next test would find a record without a receipt.
     """
-    lost = [each.started_at for request in sale for each in request.attempts if each.kind is Kind.UNKNOWN]
+    lost = [
+        each.started_at
+        for request in sale
+        for each in request.attempts
+        if each.kind is Kind.UNKNOWN
+    ]
     seconds = max(lost, default=0.0) + plan.target.timeout_seconds - time.monotonic()
     if lost and seconds > 0:
         watcher.note(f"Waiting {seconds:.0f} s for requests whose answer was lost to end...")
         time.sleep(seconds)
 
 
-async def _look_up(plan: Plan, requests: Sequence[Request]) -> list[Lookup]:
+async def _look_up(plan: Plan, requests: Sequence[PurchaseRequest]) -> list[Lookup]:
     found = {
         attempt.receipt.purchase_id
         for request in requests

@@ -1,4 +1,4 @@
-"""What an HTTP answer means. Whatever a service sends, this module makes a plain fact of it and never fails."""
+"""What an HTTP response means. Any response becomes an observation; nothing here fails."""
 
 from typing import Any
 
@@ -9,8 +9,9 @@ from proof.history import Attempt, Kind, Receipt
 
 STATUS_CREATED = 201
 STATUS_OK = 200
+STATUS_NOT_FOUND = 404
 BUSY_STATUSES = frozenset({429, 503})
-# The request may have been carried out: 500 is a bug after any line of code, 502 and 504 are the gateway's.
+# The request may have been carried out: 500 can come from any line, 502 and 504 from the gateway.
 UNKNOWN_STATUSES = frozenset({500, 502, 504})
 KINDS_BY_CODE = {
     (409, "sold_out"): Kind.SOLD_OUT,
@@ -20,16 +21,16 @@ KINDS_BY_CODE = {
 DETAIL_CHARACTERS_MAX = 200
 
 
-# Not UTF-8 and a depth of a hundred thousand brackets have exceptions of their own.
+# Wrong UTF-8 and a depth of a hundred thousand brackets raise other exceptions.
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class NotAsPromised(Exception):
-    """A 2xx answer whose body is not what the API promises; the text says in which way."""
+    """A 2xx response whose body is not what the API promises. The text says why."""
 
 
 def body_of[Shape](response: httpx.Response, shape: type[Shape]) -> Shape:
-    """The JSON body as a `shape`; raises NotAsPromised."""
+    """Return the JSON body as a `shape`. Raises NotAsPromised."""
     try:
         return msgspec.json.decode(response.content, type=shape)
     except NOT_JSON as error:
@@ -37,13 +38,13 @@ def body_of[Shape](response: httpx.Response, shape: type[Shape]) -> Shape:
 
 
 def excerpt(response: httpx.Response) -> str:
-    """The start of a body, on one line, for a person to read."""
+    """Return the start of a body, on one line."""
     text = " ".join(response.text.split())
     return text if len(text) <= DETAIL_CHARACTERS_MAX else text[:DETAIL_CHARACTERS_MAX] + "…"
 
 
 def problem_of(response: httpx.Response) -> dict[str, Any]:
-    """The problem document, or an empty one where the body is none."""
+    """Return the problem document; an empty one where the body is none."""
     try:
         document = msgspec.json.decode(response.content)
     except NOT_JSON:
@@ -52,13 +53,13 @@ def problem_of(response: httpx.Response) -> dict[str, Any]:
 
 
 def retry_after_seconds(response: httpx.Response) -> float | None:
-    """`Retry-After` in seconds; None where there is none, or a date, which a busy service has no reason to send."""
+    """Return `Retry-After` in seconds; None where it is missing or a date."""
     value = response.headers.get("Retry-After", "")
     return float(value) if value.isdecimal() else None
 
 
 def attempt_of(response: httpx.Response, started_at: float, ended_at: float) -> Attempt:
-    """The answer to a purchase."""
+    """Return the attempt with this response to `POST /buy_ticket`."""
     status = response.status_code
     if status in (STATUS_CREATED, STATUS_OK):
         return _receipt_attempt(response, started_at, ended_at)
@@ -72,7 +73,9 @@ def attempt_of(response: httpx.Response, started_at: float, ended_at: float) -> 
     else:
         kind = KINDS_BY_CODE.get((status, code or ""), Kind.UNEXPECTED)
     detail = excerpt(response) if kind in (Kind.UNKNOWN, Kind.UNEXPECTED) else ""
-    return Attempt(started_at, ended_at, kind, status, code, None, left, retry_after_seconds(response), detail)
+    return Attempt(
+        started_at, ended_at, kind, status, code, None, left, retry_after_seconds(response), detail
+    )
 
 
 def _receipt_attempt(response: httpx.Response, started_at: float, ended_at: float) -> Attempt:
@@ -84,13 +87,19 @@ def _receipt_attempt(response: httpx.Response, started_at: float, ended_at: floa
         detail = f"not a receipt: {error}"
         return Attempt(started_at, ended_at, Kind.UNEXPECTED, status, detail=detail)
     if replayed != (status == STATUS_OK):
-        detail = f"{status} {'with' if replayed else 'without'} Idempotent-Replayed: {excerpt(response)}"
+        detail = (
+            f"{status} {'with' if replayed else 'without'} Idempotent-Replayed: {excerpt(response)}"
+        )
         return Attempt(started_at, ended_at, Kind.UNEXPECTED, status, detail=detail)
-    return Attempt(started_at, ended_at, Kind.REPLAYED if replayed else Kind.BOUGHT, status, receipt=receipt)
+    return Attempt(
+        started_at, ended_at, Kind.REPLAYED if replayed else Kind.BOUGHT, status, receipt=receipt
+    )
 
 
-def attempt_without_answer(error: httpx.RequestError, started_at: float, ended_at: float) -> Attempt:
-    """A purchase to which nothing came back. Where no connection was made, the request was not carried out."""
+def attempt_without_answer(
+    error: httpx.RequestError, started_at: float, ended_at: float
+) -> Attempt:
+    """Return the attempt that got no response. Without a connection, nothing was sent."""
     not_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
     kind = Kind.BUSY if not_sent else Kind.UNKNOWN
     return Attempt(started_at, ended_at, kind, detail=f"{type(error).__name__} {error}".strip())

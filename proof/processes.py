@@ -1,4 +1,4 @@
-"""Real processes full of buyers. They share nothing, and end with the process that started them."""
+"""The processes of buyers. They share nothing, and end with the process that started them."""
 
 import contextlib
 import subprocess
@@ -12,16 +12,16 @@ from typing import IO, Self, cast
 import msgspec
 from msgspec import Struct
 
-from proof.client import Order, Target
-from proof.history import Request
-from proof.worker import Message, Shift
+from proof.client import PlannedRequest, Target
+from proof.history import PurchaseRequest
+from proof.worker import Job, Message
 
 ROOT = Path(__file__).parent.parent
 END_SECONDS = 5.0
 
 
 class WorkerDied(Exception):
-    """A process of buyers ended before its buyers did."""
+    """A process of buyers ended before all its buyers were served."""
 
 
 class _Ended(Struct, frozen=True):
@@ -30,20 +30,29 @@ class _Ended(Struct, frozen=True):
     exit_status: int
 
 
-class Crowd:
-    """Processes of buyers, as a context: they wait at the gates of their orders' stages, and end with the context.
+class BuyerProcesses:
+    """Processes of buyers, as a context manager. Their buyers wait at the gate of their stage.
 
-    The orders are dealt like cards, so that every process has buyers of every stage.
+    Requests are dealt out in turn, so that every process has buyers of every stage.
     """
 
-    def __init__(self, target: Target, orders: Sequence[Order], processes: int, in_flight: int, seed: int) -> None:
-        self.orders = orders
-        stages = 1 + max(order.stage for order in orders)
-        # Copies of one request must be able to be in flight together.
-        shares = _shares(in_flight, processes, least=max(order.copies for order in orders))
+    def __init__(
+        self,
+        target: Target,
+        planned: Sequence[PlannedRequest],
+        processes: int,
+        in_flight: int,
+        seed: int,
+    ) -> None:
+        self.planned = planned
+        stages = 1 + max(planned_request.stage for planned_request in planned)
+        # The copies of one request must be able to be in flight together.
+        shares = _shares(
+            in_flight, processes, least=max(planned_request.copies for planned_request in planned)
+        )
         self._shifts = [
-            # Buyers of one process draw the same pauses again with the same seed, and those of another do not.
-            Shift(target, orders[number::processes], stages, shares[number], seed + number)
+            # The same seed draws the same pauses again; each process has its own seed.
+            Job(target, planned[number::processes], stages, shares[number], seed + number)
             for number in range(processes)
         ]
         self._messages: SimpleQueue[Message | _Ended] = SimpleQueue()
@@ -52,16 +61,16 @@ class Crowd:
 
     @property
     def requests_total(self) -> int:
-        """How many requests there will be to report."""
-        return sum(order.copies for order in self.orders)
+        """Return the number of requests that will be reported."""
+        return sum(planned_request.copies for planned_request in self.planned)
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as undo:
             undo.callback(self._end)
             for _ in self._shifts:
                 self._start()
-            for process, shift in zip(self._processes, self._shifts, strict=True):
-                self._send(process, msgspec.json.encode(shift))
+            for process, job in zip(self._processes, self._shifts, strict=True):
+                self._send(process, msgspec.json.encode(job))
             for _ in self._shifts:
                 self._next()  # READY
             undo.pop_all()
@@ -71,14 +80,14 @@ class Crowd:
         self._end()
 
     def open_gate(self, stage: int) -> None:
-        """Let the buyers of a stage go. Raises WorkerDied."""
+        """Let the buyers of a stage start. Raises WorkerDied."""
         for process in self._processes:
             self._send(process, str(stage).encode())
 
-    def requests(self) -> Iterator[Request]:
-        """Each request when its buyer is through with it. Raises WorkerDied."""
+    def requests(self) -> Iterator[PurchaseRequest]:
+        """Yield each request when it has its last answer. Raises WorkerDied."""
         for _ in range(self.requests_total):
-            yield cast("Request", self._next())
+            yield cast("PurchaseRequest", self._next())
 
     def _start(self) -> None:
         process = subprocess.Popen(
@@ -86,7 +95,7 @@ class Crowd:
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # Ctrl-C reaches the first process alone, and the end of that one ends this one.
+            # Ctrl-C reaches only the first process; its end ends this one.
             start_new_session=True,
         )
         self._processes.append(process)
@@ -106,17 +115,24 @@ class Crowd:
             pipe.write(line + b"\n")
             pipe.flush()
         except BrokenPipeError:
-            raise WorkerDied(f"a process of buyers ended with exit status {process.wait()}") from None
+            raise WorkerDied(
+                f"a process of buyers ended with exit status {process.wait()}"
+            ) from None
 
     def _next(self) -> Message:
-        """The next message. One that has ended in order has reported all its requests, so others have some left."""
+        """Return the next message.
+
+        A process that ended normally has reported all its requests, so others have some left.
+        """
         while isinstance(message := self._messages.get(), _Ended):
             if message.exit_status != 0:
-                raise WorkerDied(f"a process of buyers ended with exit status {message.exit_status}")
+                raise WorkerDied(
+                    f"a process of buyers ended with exit status {message.exit_status}"
+                )
         return message
 
     def _end(self) -> None:
-        """End all processes: those that are through at once, and others without their being asked."""
+        """End all processes: wait for those that are done, kill the others."""
         for process in self._processes:
             with contextlib.suppress(BrokenPipeError):
                 cast("IO[bytes]", process.stdin).close()

@@ -1,0 +1,185 @@
+"""The rules of CONTRIBUTING.md that no other tool checks: lengths, words, names and marks."""
+
+import ast
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+
+from tests.support import ROOT
+
+COLUMNS_MAX = 100
+FUNCTION_LINES_MAX = 50
+TEST_NAME_WORDS_MAX = 5
+GUARANTEES = {"G1", "G2", "G3", "G4", "G5", "G6"}
+NOT_WRITTEN_BY_HAND = ("requirements/", "functions/requirements.txt", "LICENSE")
+# One API body has one name on both sides: the proof imports nothing of the functions.
+BODIES = {"AuditReport", "Inventory", "Receipt"}
+# Words that readers stumbled over → what to write.
+BANNED = {
+    r"anew": "again",
+    r"nobody|somebody|whoever|everybody": "the caller, the organiser, the process",
+    r"twins?|rivals?": "a concurrent duplicate, a concurrent buyer",
+    r"under way": "in progress, in flight",
+    r"wish(es)?": "a request, an order",
+    r"stands once|holds against": "is defined once, compares with",
+    r"a miss|misses|shortage": "an empty shard, too few tickets",
+    r"of ours|mistake of": "a bug",
+    r"store is silent|silent store": "the store did not respond",
+    r"accus(e|es|ed|ing)": "false positive, reports",
+    r"box office": "the purchase service",
+}
+
+
+@cache
+def written_files() -> dict[str, str]:
+    """Return path → text of all files of the repository that people write."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    paths = [path for path in listed.stdout.splitlines() if (ROOT / path).is_file()]
+    return {
+        path: (ROOT / path).read_text()
+        for path in paths
+        if not path.startswith(NOT_WRITTEN_BY_HAND) and path != "tests/test_style.py"
+    }
+
+
+def trees() -> Iterator[tuple[str, ast.Module]]:
+    for path, text in written_files().items():
+        if path.endswith(".py"):
+            yield path, ast.parse(text)
+
+
+def may_be_long(path: str, line: str) -> bool:
+    """Return whether a line cannot be wrapped: a Markdown table or diagram, an event, a URL."""
+    if path.startswith("events/"):
+        return True
+    if path.endswith(".md") and re.match(r"\||\s+\w+.*(-->|\{\"|\[\")", line):
+        return True
+    return bool(re.fullmatch(r"\s*\S+", line))
+
+
+def long_lines(path: str, text: str) -> list[str]:
+    return [
+        f"{path}:{number}: {len(line)} columns"
+        for number, line in enumerate(text.splitlines(), start=1)
+        if len(line) > COLUMNS_MAX and not may_be_long(path, line)
+    ]
+
+
+def long_functions(path: str, tree: ast.Module) -> list[str]:
+    return [
+        f"{path}: {node.name} has {node.end_lineno - node.lineno + 1} lines"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if node.end_lineno and node.end_lineno - node.lineno + 1 > FUNCTION_LINES_MAX
+    ]
+
+
+def banned_words(path: str, text: str) -> list[str]:
+    return [
+        f"{path}: “{found[0]}”: rather {better}"
+        for words, better in BANNED.items()
+        for found in re.finditer(rf"\b({words})\b", text, re.IGNORECASE)
+    ]
+
+
+def long_test_names(path: str, tree: ast.Module) -> list[str]:
+    return [
+        f"{path}: {node.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        if len(node.name.split("_")) - 1 > TEST_NAME_WORDS_MAX
+    ]
+
+
+def marks(tree: ast.Module) -> set[str]:
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("pytest.mark.")
+    }
+
+
+def test_line_length() -> None:
+    found = [line for path, text in written_files().items() for line in long_lines(path, text)]
+    assert found == []
+
+
+def test_function_length() -> None:
+    found = [line for path, tree in trees() for line in long_functions(path, tree)]
+    assert found == []
+
+
+def test_banned_words() -> None:
+    found = [line for path, text in written_files().items() for line in banned_words(path, text)]
+    assert found == []
+
+
+def test_test_names() -> None:
+    found = [line for path, tree in trees() for line in long_test_names(path, tree)]
+    assert found == []
+
+
+def test_limits_end_in_max() -> None:
+    """One spelling for limits: SHARDS_MAX."""
+    pattern = re.compile(r"^\s*_?(?:MAX|MIN)_[A-Z_]+\b.*=", re.MULTILINE)
+    found = {path: pattern.findall(text) for path, text in written_files().items()}
+    assert not any(found.values()), found
+
+
+def test_class_names_are_unique() -> None:
+    """One name for one thing."""
+    count = Counter(
+        node.name
+        for path, tree in trees()
+        if not path.startswith("tests/")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    )
+    assert {name for name, number in count.items() if number > 1} == BODIES
+
+
+def test_every_guarantee_is_marked() -> None:
+    found = {mark for path, tree in trees() if path.startswith("tests/") for mark in marks(tree)}
+    assert found >= GUARANTEES
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "count"),
+    [
+        ("a.py", "x" * 50 + " " + "x" * 50, 1),
+        ("a.py", "x" * 101, 0),
+        ("a.md", "| " + "x " * 60, 0),
+        ("a.md", "x " * 60, 1),
+        ("a.py", "x " * 50, 0),
+    ],
+)
+def test_long_line_is_found(path: str, text: str, count: int) -> None:
+    assert len(long_lines(path, text)) == count
+
+
+def test_long_function_is_found() -> None:
+    body = "    pass\n" * FUNCTION_LINES_MAX
+    assert long_functions("a.py", ast.parse("def f():\n" + body))
+    assert not long_functions("a.py", ast.parse("def f():\n" + body[9:]))
+
+
+def test_banned_word_is_found() -> None:
+    assert banned_words("a.py", "# Nobody starts it anew.") == [
+        "a.py: “anew”: rather again",
+        "a.py: “Nobody”: rather the caller, the organiser, the process",
+    ]
+
+
+def test_long_name_is_found() -> None:
+    assert long_test_names("a.py", ast.parse("def test_a_b_c_d_e_f(): pass"))
+    assert not long_test_names("a.py", ast.parse("def test_a_b_c_d_e(): pass"))
