@@ -19,8 +19,8 @@ LOCAL_READY := .venvs/local/.ready
 ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop status logs prove test check lint format typecheck lock build deploy \
-	sam-local sam-invoke dynamodb-local clean
+.PHONY: help setup start stop status logs prove test check structure lint format typecheck lock \
+	build deploy sam-local sam-invoke dynamodb-local clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -54,6 +54,9 @@ test: $(ALL_READY) ## run all checks and tests [ARGS="tests/unit -k reset"]
 
 check: $(ALL_READY) ## run the checks and the unit tests, in about a minute
 	@$(DEVELOPMENT)/python -m pytest tests/test_quality.py tests/test_style.py tests/unit
+
+structure: $(DEVELOPMENT_READY) ## print the structure of the code in figures [REV=a-commit]
+	@$(DEVELOPMENT)/python tests/structure.py $(REV)
 
 lint: $(ALL_READY) ## check style, import rules and the template
 	$(DEVELOPMENT)/ruff check .

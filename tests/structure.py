@@ -1,0 +1,209 @@
+"""The structure of the code in figures, of this tree or of an older revision.
+
+make structure [REV=v2.0.0]
+"""
+
+import argparse
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from io import BytesIO
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("functions", "proof", "local", "tests")
+# Modules of functions/ from the inside to the outside. An import may not point outwards.
+LAYERS = (
+    r"ticketing\.(model|moves|rules|limits|errors|settings)",
+    r"ticketing\.(retry|sale_cache)",
+    r"ticketing\.store.*",
+    r"ticketing\.(buying|selling|holding|catalogue|audit|wiring)",
+    r"ticketing\.(api.*|http|schemas)",
+    r"(buy_ticket|inventory|admin)\..*",
+)
+# The route that stands for all: its path names every place to edit for a route like it.
+ROUTE = re.compile(r"/audit/\{item_id\}")
+
+# Buys a ticket through the function's handler on moto; prints the files of functions/ that ran.
+TRACE = """
+import json, os, sys
+from types import SimpleNamespace
+import boto3, moto
+root = os.path.join(os.getcwd(), "functions") + os.sep
+with moto.mock_aws():
+    boto3.client("dynamodb").create_table(
+        TableName="tickets", BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}])
+    from admin import app as admin
+    from buy_ticket import app as buy
+    context = SimpleNamespace(aws_request_id="r", function_name="f", memory_limit_in_mb=1,
+        invoked_function_arn="a", function_version="1")
+    def call(app, file):
+        return app.lambda_handler(json.load(open("events/" + file)), context)
+    assert call(admin, "admin/reset.json")["statusCode"] == 200
+    files = {}
+    def note(frame, event, _):
+        name = frame.f_code.co_filename
+        if event == "call" and name.startswith(root):
+            files.setdefault(name.removeprefix(root), set()).add(frame.f_code.co_qualname)
+    sys.setprofile(note)
+    answer = call(buy, "buy_ticket/with_key.json")
+    sys.setprofile(None)
+    assert answer["statusCode"] == 201, answer
+    print("files:" + json.dumps({name: len(called) for name, called in files.items()}))
+"""
+
+
+def python_files(root: Path, package: str) -> list[Path]:
+    return sorted(path for path in (root / package).rglob("*.py") if ".venvs" not in path.parts)
+
+
+def function_lengths(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield length in lines and name of each function of a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+            yield node.end_lineno - node.lineno + 1, node.name
+
+
+def import_graph(root: Path) -> dict[str, set[str]]:
+    """Return module → modules that it imports, within functions/."""
+    paths = {path: module_name(root, path) for path in python_files(root, "functions")}
+    names = set(paths.values())
+    graph: dict[str, set[str]] = defaultdict(set)
+    for path, name in paths.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            found: list[str] = []
+            if isinstance(node, ast.Import):
+                found = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            graph[name] |= (set(found) & names) - {name}
+    return graph
+
+
+def module_name(root: Path, path: Path) -> str:
+    parts = path.relative_to(root / "functions").with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def layer(module: str) -> int | None:
+    """Return the layer of a module; None for a package's __init__ and modules outside."""
+    ranks = [rank for rank, names in enumerate(LAYERS) if re.fullmatch(names, module)]
+    return ranks[0] if ranks else None
+
+
+def outward_imports(graph: dict[str, set[str]]) -> list[str]:
+    found = []
+    for name, imported in sorted(graph.items()):
+        for other in sorted(imported):
+            inner, outer = layer(name), layer(other)
+            if inner is not None and outer is not None and inner < outer:
+                found.append(f"{name} imports {other}")
+    return found
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Return the modules of an import circle; empty if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1]
+        return circle
+    return []
+
+
+def places_of_route(root: Path) -> dict[str, int]:
+    """Return file → number of lines that name the route."""
+    suffixes = {".py", ".yaml", ".md", ".json"}
+    places = {}
+    for path in sorted(path for path in root.rglob("*") if path.suffix in suffixes):
+        local = path.relative_to(root)
+        if not any(part.startswith(".") for part in local.parts) and path != Path(__file__):
+            lines = sum(bool(ROUTE.search(line)) for line in path.read_text().splitlines())
+            if lines and local.name not in {"decisions.md", "CHANGELOG.md"}:
+                places[str(local)] = lines
+    return places
+
+
+def purchase_trace(root: Path) -> dict[str, int]:
+    """Return file → functions called, of the files of functions/ that one purchase runs."""
+    environment = os.environ | {
+        "PYTHONPATH": "functions",
+        "TABLE_NAME": "tickets",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "POWERTOOLS_SERVICE_NAME": "structure",
+        "POWERTOOLS_METRICS_NAMESPACE": "structure",
+    }
+    finished = subprocess.run(
+        [sys.executable, "-c", TRACE],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.search(r"^files:(.*)$", finished.stdout, re.MULTILINE)
+    if not found:
+        raise SystemExit(finished.stderr)
+    files: dict[str, int] = json.loads(found[1])
+    return files
+
+
+def report(root: Path) -> None:
+    """Print all figures of the tree at `root`."""
+    print(f"{'':12}{'files':>7}{'lines':>8}{'functions':>11}{'> 30 lines':>12}{'> 50 lines':>12}")
+    for package in PACKAGES:
+        paths = python_files(root, package)
+        lines = sum(len(path.read_text().splitlines()) for path in paths)
+        lengths = [length for path in paths for length, _ in function_lengths(path)]
+        over = [sum(length > limit for length in lengths) for limit in (30, 50)]
+        print(f"{package:12}{len(paths):7}{lines:8}{len(lengths):11}{over[0]:12}{over[1]:12}")
+    graph = import_graph(root)
+    outward = outward_imports(graph)
+    print(f"\nimport circle in functions/: {' → '.join(circle(graph)) or 'none'}")
+    print(f"outward imports in functions/: {', '.join(outward) or 'none'}")
+    places = places_of_route(root)
+    code = {name: lines for name, lines in places.items() if name.startswith("functions/")}
+    print(f"\nfiles that name the route {ROUTE.pattern}: {len(places)}, in functions/: {len(code)}")
+    for name, lines in places.items():
+        print(f"  {name}: {lines}")
+    files = purchase_trace(root)
+    print(f"\nfiles that a purchase runs: {len(files)}, with {sum(files.values())} functions")
+    for name, count in sorted(files.items()):
+        print(f"  {name}: {count}")
+
+
+def main() -> None:
+    """Print the figures of the tree or of a revision."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("revision", nargs="?", help="a commit or a tag (default: this tree)")
+    revision = parser.parse_args().revision
+    if revision is None:
+        report(ROOT)
+        return
+    archive = subprocess.run(
+        ["git", "archive", revision], cwd=ROOT, capture_output=True, check=False
+    )
+    if archive.returncode:
+        raise SystemExit(archive.stderr.decode())
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tarfile.open(fileobj=BytesIO(archive.stdout)) as t,
+    ):
+        t.extractall(folder, filter="data")
+        report(Path(folder))
+
+
+if __name__ == "__main__":
+    main()
