@@ -24,9 +24,8 @@ from ticketing.store import Store
 ROOT = Path(__file__).parent.parent
 TABLE = "tickets"
 ITEM = 1
-END_SECONDS_MAX = (
-    300.0  # after this time a process counts as hanging; no test depends on a machine's speed
-)
+# After this time a process counts as hanging; no test depends on a machine's speed.
+END_SECONDS_MAX = 300.0
 
 
 def template() -> dict[str, Any]:

@@ -14,9 +14,8 @@ from ticketing.retry import Attempts, Runtime, TryAgain
 from ticketing.rules import Purchase, Sale, Shard, current_shards, timestamp, totals
 from ticketing.store import Store
 
-BUDGET_SECONDS: Final = (
-    20.0  # no store call starts later, and none takes longer than 3 s (`store.connect`)
-)
+# No store call starts later, and none takes longer than 3 s (`store.connect`).
+BUDGET_SECONDS: Final = 20.0
 # Part of the budget, kept for reading the counters again after the last page.
 RESERVE_SECONDS: Final = 5.0
 PROBLEMS_MAX: Final = 20  # listed by name; the rest is only counted

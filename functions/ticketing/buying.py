@@ -29,9 +29,8 @@ from ticketing.rules import (
 )
 from ticketing.store import Cancellation, Store
 
-BUDGET_SECONDS: Final = (
-    5.0  # no store call starts later, and none takes longer than 3 s (`store.connect`)
-)
+# No store call starts later, and none takes longer than 3 s (`store.connect`).
+BUDGET_SECONDS: Final = 5.0
 CACHE_SECONDS: Final = 1.0  # how old the sale's settings and a cached "sold out" may be
 # How old settings may be where reading them is throttled. They only sell: each shard demands the
 # generation that a purchase was planned with, so old settings buy nothing of a newer sale. A

@@ -26,9 +26,8 @@ from ticketing.rules import (
 )
 from ticketing.store import Store
 
-BUDGET_SECONDS: Final = (
-    10.0  # no store call starts later, and none takes longer than 3 s (`store.connect`)
-)
+# No store call starts later, and none takes longer than 3 s (`store.connect`).
+BUDGET_SECONDS: Final = 10.0
 CACHE_SECONDS: Final = 1.0  # how old the result of `recent_inventory` may be
 CACHED_ITEMS_MAX: Final = 1000
 FIRST_ITEM_ID: Final = 1

@@ -12,12 +12,10 @@ from ticketing.rules import Random
 ATTEMPTS_MAX: Final = 100  # a second bound, because a clock may be frozen
 BACKOFF_BASE_SECONDS: Final = 0.01  # a transaction is in progress for about 6 ms
 BACKOFF_CAP_SECONDS: Final = 0.5
-RETRY_AFTER_SECONDS_MAX: Final = (
-    3  # drawn from 1 to this, so that refused buyers do not come back together
-)
-LATE_COMMIT_SECONDS: Final = (
-    10  # a store call takes effect within this time of being sent, or never
-)
+# Drawn from 1 to this, so that refused buyers do not come back together.
+RETRY_AFTER_SECONDS_MAX: Final = 3
+# A store call takes effect within this time of being sent, or never.
+LATE_COMMIT_SECONDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,8 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 from uuid import UUID, uuid5
 
-SHARDS_MAX: Final = (
-    100  # a snapshot of all shards is one TransactGetItems, which takes 100 items (AWS)
-)
+# A snapshot of all shards is one TransactGetItems, which takes 100 items (AWS).
+SHARDS_MAX: Final = 100
 STOCK_MAX: Final = 10_000_000
 # Per purchase; may need as many shards, and a transaction has at most 100 actions (AWS).
 QUANTITY_MAX: Final = 10

@@ -15,9 +15,8 @@ from ticketing.rules import ITEM_ID_MAX, QUANTITY_MAX, SHARDS_MAX, STOCK_MAX, Pu
 
 BODY_BYTES_MAX: Final = 4096  # the largest useful body has about 600 bytes
 GENERATION_MAX: Final = 999_999_999
-KEY_PATTERN: Final = (
-    "^[!-~]{16,255}(?!\n)$"  # visible ASCII; `$` alone would accept a final line feed
-)
+# Visible ASCII; `$` alone would accept a final line feed.
+KEY_PATTERN: Final = "^[!-~]{16,255}(?!\n)$"
 
 type ItemId = Annotated[
     int, Meta(ge=1, le=ITEM_ID_MAX, description="The item; 1 is the first sale.", examples=[1])

@@ -41,9 +41,8 @@ _SOMETHING_LEFT: Final = "stock > :zero"  # an oversell
 _ENOUGH_LEFT: Final = "stock >= :quantity"  # an oversell by a purchase of several tickets
 # A key that buys twice; a sale that is started twice.
 _NOT_THERE: Final = "attribute_not_exists(pk)"
-_OLDER: Final = (
-    "generation < :generation"  # a shard that opens twice in one generation, or for an older one
-)
+# A shard that opens twice in one generation, or for an older one.
+_OLDER: Final = "generation < :generation"
 
 # Cancellation reasons that allow another attempt (TransactWriteItems, API reference).
 _CONTENTION_REASONS: Final = {

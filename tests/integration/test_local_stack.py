@@ -265,7 +265,7 @@ class TestBackground:
 
     def test_one_at_a_time(self, background: Background) -> None:
         background.spawn(self.SLEEPER, os.environ)
-        with pytest.raises(LocalError, match="at work"):
+        with pytest.raises(LocalError, match="is working in"):
             Background(background.directory).spawn(self.SLEEPER, os.environ)
 
     def test_server_dies_at_start(self, tmp_path: Path) -> None:
