@@ -104,12 +104,12 @@ class Buyers:
     async def __aexit__(self, *error: object) -> None:
         await self._http.aclose()
 
-    async def buy(self, planned_request: PlannedRequest, copy: int = 1) -> PurchaseRequest:
+    async def buy(self, planned: PlannedRequest, copy: int = 1) -> PurchaseRequest:
         """Send the request with the same key until a definite answer comes or the patience ends."""
         attempts: list[Attempt] = []
         while True:
             async with self._places:
-                attempts.append(await self._attempt(planned_request))
+                attempts.append(await self._attempt(planned))
             last = attempts[-1]
             if last.kind not in NOT_DEFINITE or len(attempts) == ATTEMPTS_MAX:
                 break
@@ -121,25 +121,25 @@ class Buyers:
                 min(patience, pause_seconds(len(attempts), last.retry_after_seconds, self._draw))
             )
         return PurchaseRequest(
-            planned_request.key,
-            planned_request.item_id,
-            planned_request.quantity,
-            planned_request.buyer_id,
+            planned.key,
+            planned.item_id,
+            planned.quantity,
+            planned.buyer_id,
             tuple(attempts),
             copy,
             self._process_id,
         )
 
-    async def _attempt(self, planned_request: PlannedRequest) -> Attempt:
+    async def _attempt(self, planned: PlannedRequest) -> Attempt:
         body = {
-            "item_id": planned_request.item_id,
-            "quantity": planned_request.quantity,
-            "buyer_id": planned_request.buyer_id,
+            "item_id": planned.item_id,
+            "quantity": planned.quantity,
+            "buyer_id": planned.buyer_id,
         }
         started_at = self._clock()
         try:
             response = await self._http.post(
-                "/buy_ticket", json=body, headers={"Idempotency-Key": planned_request.key}
+                "/buy_ticket", json=body, headers={"Idempotency-Key": planned.key}
             )
         except httpx.RequestError as error:
             return attempt_without_answer(error, started_at, self._clock())

@@ -45,12 +45,10 @@ class BuyerProcesses:
         seed: int,
     ) -> None:
         self.planned = planned
-        stages = 1 + max(planned_request.stage for planned_request in planned)
+        stages = 1 + max(each.stage for each in planned)
         # The copies of one request must be able to be in flight together.
-        shares = _shares(
-            in_flight, processes, least=max(planned_request.copies for planned_request in planned)
-        )
-        self._shifts = [
+        shares = _shares(in_flight, processes, least=max(each.copies for each in planned))
+        self._jobs = [
             # The same seed draws the same pauses again; each process has its own seed.
             Job(target, planned[number::processes], stages, shares[number], seed + number)
             for number in range(processes)
@@ -62,16 +60,16 @@ class BuyerProcesses:
     @property
     def requests_total(self) -> int:
         """Return the number of requests that will be reported."""
-        return sum(planned_request.copies for planned_request in self.planned)
+        return sum(each.copies for each in self.planned)
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as undo:
             undo.callback(self._end)
-            for _ in self._shifts:
+            for _ in self._jobs:
                 self._start()
-            for process, job in zip(self._processes, self._shifts, strict=True):
+            for process, job in zip(self._processes, self._jobs, strict=True):
                 self._send(process, msgspec.json.encode(job))
-            for _ in self._shifts:
+            for _ in self._jobs:
                 self._next()  # READY
             undo.pop_all()
         return self

@@ -131,13 +131,13 @@ def run(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Resul
         watcher.finished()
     _outwait_lost_requests(sale, plan, watcher)
     after: list[PurchaseRequest] = []
-    if scenario.sends_keys_again and (back := repeated_requests(sale)):
+    if scenario.sends_keys_again and (repeated := repeated_requests(sale)):
         watcher.note("Sending the keys that bought once more...")
         with BuyerProcesses(
-            plan.target, back, scenario.processes, plan.in_flight, plan.seed
-        ) as comers:
-            comers.open_gate(0)
-            after = list(comers.requests())
+            plan.target, repeated, scenario.processes, plan.in_flight, plan.seed
+        ) as buyers_again:
+            buyers_again.open_gate(0)
+            after = list(buyers_again.requests())
     lookups = asyncio.run(_look_up(plan, [*sale, *after]))
     time.sleep(plan.cache_seconds)  # GET /inventory may be that old
     final, audit = admin.inventory(), admin.audit()

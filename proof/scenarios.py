@@ -130,8 +130,7 @@ def repeated_requests(sale: Iterable[PurchaseRequest]) -> list[PlannedRequest]:
     }
     same = list(bought.values())
     return same + [
-        structs.replace(planned_request, quantity=planned_request.quantity + 1)
-        for planned_request in same[:REUSE_PROBES_MAX]
+        structs.replace(each, quantity=each.quantity + 1) for each in same[:REUSE_PROBES_MAX]
     ]
 
 

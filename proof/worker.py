@@ -60,18 +60,18 @@ async def _sell(job: Job, gates: Sequence[Event]) -> None:
         asyncio.TaskGroup() as tasks,
     ):
 
-        async def buy(planned_request: PlannedRequest, copy: int) -> None:
-            _report(await buyers.buy(planned_request, copy))
+        async def buy(each: PlannedRequest, copy: int) -> None:
+            _report(await buyers.buy(each, copy))
 
         _report(READY)
         for stage, gate in enumerate(gates):
             await gate.wait()
             # The copies of a request follow each other at once, so that they are in flight
             # together.
-            for planned_request in job.planned:
-                if planned_request.stage == stage:
-                    for copy in range(1, planned_request.copies + 1):
-                        tasks.create_task(buy(planned_request, copy))
+            for each in job.planned:
+                if each.stage == stage:
+                    for copy in range(1, each.copies + 1):
+                        tasks.create_task(buy(each, copy))
 
 
 async def _line(lines: StreamReader) -> bytes:

@@ -118,10 +118,8 @@ class PurchaseService:
                 raise self._busy(state) from error
             raise
         finally:
-            state.statistics.attempts, state.statistics.conflicts = (
-                attempts.count,
-                attempts.conflicts,
-            )
+            state.statistics.attempts = attempts.count
+            state.statistics.conflicts = attempts.conflicts
 
     def find(self, purchase_id: str) -> Purchase:
         """Return the purchase with this id. Raises NotFound and Busy."""

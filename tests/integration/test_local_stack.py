@@ -214,7 +214,7 @@ class TestStack:
         stack.deploy()
 
     def test_second_start_on_other_port(self, stack: Stack) -> None:
-        with pytest.raises(LocalError, match=rf"runs on port {stack.port} already"):
+        with pytest.raises(LocalError, match=rf"already running on port {stack.port}"):
             Stack(stack.directory, free_port()).start()
 
     def test_port_taken(self, tmp_path: Path) -> None:

@@ -129,9 +129,7 @@ def test_buyer_retries_with_same_key() -> None:
         async def buy() -> list[PurchaseRequest]:
             async with Buyers(Target(server.url), 16, random.Random(1), process_id=7) as buyers:
                 planned = [PlannedRequest(f"key-{number:020}", 1, 1, "ann") for number in range(30)]
-                return await asyncio.gather(
-                    *(buyers.buy(planned_request) for planned_request in planned)
-                )
+                return await asyncio.gather(*(buyers.buy(each) for each in planned))
 
         requests = asyncio.run(buy())
     assert len(server.service.records) == 30
