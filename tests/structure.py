@@ -8,28 +8,18 @@ import ast
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator
-from graphlib import CycleError, TopologicalSorter
 from io import BytesIO
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("functions", "proof", "local", "tests")
-# Modules of functions/ from the inside to the outside. An import may not point outwards.
-LAYERS = (
-    r"ticketing\.(model|moves|rules|limits|errors|settings)",
-    r"ticketing\.(retry|sale_cache)",
-    r"ticketing\.store.*",
-    r"ticketing\.(buying|selling|holding|catalogue|audit|wiring)",
-    r"ticketing\.(api.*|http|schemas)",
-    r"(buy_ticket|inventory|admin)\..*",
-)
-# The route that stands for all: its path names every place to edit for a route like it.
+# This route is the example: its path names every place to edit for a route like it.
 ROUTE = re.compile(r"/audit/\{item_id\}")
 
 # Buys a ticket through the function's handler on moto; prints the files of functions/ that ran.
@@ -67,58 +57,24 @@ def python_files(root: Path, package: str) -> list[Path]:
     return sorted(path for path in (root / package).rglob("*.py") if ".venvs" not in path.parts)
 
 
-def function_lengths(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield length in lines and name of each function of a file."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def function_lengths(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield length in lines and name of each function."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
             yield node.end_lineno - node.lineno + 1, node.name
 
 
-def import_graph(root: Path) -> dict[str, set[str]]:
-    """Return module → modules that it imports, within functions/."""
-    paths = {path: module_name(root, path) for path in python_files(root, "functions")}
-    names = set(paths.values())
-    graph: dict[str, set[str]] = defaultdict(set)
-    for path, name in paths.items():
-        for node in ast.walk(ast.parse(path.read_text())):
-            found: list[str] = []
-            if isinstance(node, ast.Import):
-                found = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                found = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            graph[name] |= (set(found) & names) - {name}
-    return graph
-
-
-def module_name(root: Path, path: Path) -> str:
-    parts = path.relative_to(root / "functions").with_suffix("").parts
-    return ".".join(parts).removesuffix(".__init__")
-
-
-def layer(module: str) -> int | None:
-    """Return the layer of a module; None for a package's __init__ and modules outside."""
-    ranks = [rank for rank, names in enumerate(LAYERS) if re.fullmatch(names, module)]
-    return ranks[0] if ranks else None
-
-
-def outward_imports(graph: dict[str, set[str]]) -> list[str]:
-    found = []
-    for name, imported in sorted(graph.items()):
-        for other in sorted(imported):
-            inner, outer = layer(name), layer(other)
-            if inner is not None and outer is not None and inner < outer:
-                found.append(f"{name} imports {other}")
-    return found
-
-
-def circle(graph: dict[str, set[str]]) -> list[str]:
-    """Return the modules of an import circle; empty if there is none."""
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        circle: list[str] = error.args[1]
-        return circle
-    return []
+def import_rules(root: Path) -> list[str]:
+    """Return the import rules of the tree (pyproject.toml), each with KEPT or BROKEN."""
+    finished = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-logo", "--no-cache"],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": "functions", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return re.findall(r"^.* (?:KEPT|BROKEN)$", finished.stdout, re.MULTILINE)
 
 
 def places_of_route(root: Path) -> dict[str, int]:
@@ -166,13 +122,11 @@ def report(root: Path) -> None:
     for package in PACKAGES:
         paths = python_files(root, package)
         lines = sum(len(path.read_text().splitlines()) for path in paths)
-        lengths = [length for path in paths for length, _ in function_lengths(path)]
+        trees = [ast.parse(path.read_text()) for path in paths]
+        lengths = [length for tree in trees for length, _ in function_lengths(tree)]
         over = [sum(length > limit for length in lengths) for limit in (30, 50)]
         print(f"{package:12}{len(paths):7}{lines:8}{len(lengths):11}{over[0]:12}{over[1]:12}")
-    graph = import_graph(root)
-    outward = outward_imports(graph)
-    print(f"\nimport circle in functions/: {' → '.join(circle(graph)) or 'none'}")
-    print(f"outward imports in functions/: {', '.join(outward) or 'none'}")
+    print("\nimports in functions/:", *import_rules(root), sep="\n  ")
     places = places_of_route(root)
     code = {name: lines for name, lines in places.items() if name.startswith("functions/")}
     print(f"\nfiles that name the route {ROUTE.pattern}: {len(places)}, in functions/: {len(code)}")
@@ -186,6 +140,7 @@ def report(root: Path) -> None:
 
 def main() -> None:
     """Print the figures of the tree or of a revision."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `make structure | head` is not an error
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("revision", nargs="?", help="a commit or a tag (default: this tree)")
     revision = parser.parse_args().revision
