@@ -2,24 +2,12 @@
 for.
 """
 
-import os
 import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import pytest
-
-os.environ |= {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "TABLE_NAME": "tickets",
-    "POWERTOOLS_SERVICE_NAME": "test",
-    "POWERTOOLS_METRICS_NAMESPACE": "TicketSale",
-}
-
 import boto3
+import pytest
 from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
@@ -43,8 +31,19 @@ settings.register_profile(
 settings.load_profile("steady")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_account() -> Iterator[None]:
+    """Credentials and a Region that exist nowhere, also for the processes that tests start."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ACCESS_KEY_ID", "test")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
+
+
 @pytest.fixture(scope="session")
-def client() -> "DynamoDBClient":
+def client(no_account: None) -> "DynamoDBClient":
     """One client for all tests on moto: creating one takes longer than most of them."""
     return boto3.client("dynamodb")
 

@@ -24,7 +24,8 @@ ROUTE = re.compile(r"/audit/\{item_id\}")
 
 # Buys a ticket through the function's handler on moto; prints the files of functions/ that ran.
 TRACE = """
-import json, os, sys
+import importlib, json, os, sys
+from importlib.util import find_spec
 from types import SimpleNamespace
 import boto3, moto
 root = os.path.join(os.getcwd(), "functions") + os.sep
@@ -33,8 +34,10 @@ with moto.mock_aws():
         TableName="tickets", BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}])
-    from admin import app as admin
-    from buy_ticket import app as buy
+    def load(package):  # before lambda_function.py the handler was in app.py
+        entry = package + ".lambda_function"
+        return importlib.import_module(entry if find_spec(entry) else package + ".app")
+    admin, buy = load("admin"), load("buy_ticket")
     context = SimpleNamespace(aws_request_id="r", function_name="f", memory_limit_in_mb=1,
         invoked_function_arn="a", function_version="1")
     def call(app, file):

@@ -16,10 +16,11 @@ from samtranslator.yaml_helper import yaml_parse
 
 from local.sam_local import table_schema
 from ticketing.buying import PurchaseService
-from ticketing.catalogue import Catalogue
-from ticketing.retry import Runtime
-from ticketing.rules import Purchase, totals
-from ticketing.store import Store
+from ticketing.model import AuditResult, Purchase
+from ticketing.retry import Deadline, Runtime
+from ticketing.rules import totals
+from ticketing.store import Store, Table
+from ticketing.wiring import Services, build_services
 
 ROOT = Path(__file__).parent.parent
 TABLE = "tickets"
@@ -62,13 +63,15 @@ class Client:
 
     `before(call, fault)` and `after(call, fault)` queue a fault for the next such call. A fault is
     a function. One that raises fails the call there (after: the call has been carried out, its
-    reply is lost). Any other is run there, for example a concurrent purchase.
+    reply is lost). Any other is run there, for example a concurrent purchase. `replace(call,
+    answer)` puts a function in the place of every such call; it gets the real one.
     """
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self._before: dict[str, list[Fault]] = {}
         self._after: dict[str, list[Fault]] = {}
+        self._replaced: dict[str, Callable[..., Any]] = {}
         self.calls: list[str] = []
         self.requests: list[Any] = []
 
@@ -77,6 +80,9 @@ class Client:
 
     def after(self, call: str, *faults: Fault) -> None:
         self._after.setdefault(call, []).extend(faults)
+
+    def replace(self, call: str, answer: Callable[..., Any]) -> None:
+        self._replaced[call] = answer
 
     def heal(self) -> None:
         """Remove the faults that are still queued."""
@@ -96,7 +102,8 @@ class Client:
             self.requests.append(request)
             if self._before.get(name):
                 self._before[name].pop(0)()
-            answer = attribute(**request)
+            replaced = self._replaced.get(name)
+            answer = replaced(attribute, **request) if replaced else attribute(**request)
             if self._after.get(name):
                 self._after[name].pop(0)()
             return answer
@@ -135,22 +142,31 @@ def lost_reply() -> ReadTimeoutError:
 class World:
     """A store on a given client, and the use cases on it."""
 
-    def __init__(self, client: Any, table: str = TABLE) -> None:
-        self.client = Client(client)
-        self.table = table
+    def __init__(self, client: Any, table_name: str = TABLE) -> None:
+        self.client: Any = Client(client)
+        self.table_name = table_name
         self.clock = Clock()
-        self.store = Store(self.client, table)  # type: ignore[arg-type]
         self._processes = 0
-        self.catalogue = Catalogue(self.store, self.runtime())
+        self.catalogue = self.services().catalogue
+
+    @property
+    def store(self) -> Store:
+        """Return the store, without an end of its time."""
+        return Table(self.client, self.table_name).within(Deadline(lambda: 0.0, seconds=1))
+
+    def services(self) -> Services:
+        """Return the use cases of a new process: empty caches, its own random numbers."""
+        self._processes += 1
+        runtime = Runtime(self.clock, random.Random(self._processes), self.clock.sleep)
+        return build_services(self.client, self.table_name, runtime)
 
     def purchase_service(self) -> PurchaseService:
-        """Return the purchase service of a new process: empty cache, its own random numbers."""
-        return PurchaseService(self.store, self.runtime())
+        """Return the purchase service of a new process."""
+        return self.services().purchases
 
-    def runtime(self) -> Runtime:
-        """Return this world's clock with a random source of its own."""
-        self._processes += 1
-        return Runtime(self.clock, random.Random(self._processes), self.clock.sleep)
+    def audit(self, cursor: str | None = None) -> AuditResult:
+        """Audit the item in a new process."""
+        return self.services().auditor.audit(ITEM, cursor)
 
     def records(self) -> list[Purchase]:
         """Return all purchase records of the item, of every generation."""

@@ -101,6 +101,20 @@ def long_test_names(path: str, tree: ast.Module) -> list[str]:
     ]
 
 
+def stray_limits(path: str, tree: ast.Module) -> list[str]:
+    """Return the bounds that a module of the functions defines beside limits.py."""
+    if not path.startswith("functions/") or path == "functions/ticketing/limits.py":
+        return []
+    names = [ast.unparse(node.target) for node in tree.body if isinstance(node, ast.AnnAssign)]
+    names += [
+        ast.unparse(target)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+    ]
+    return [f"{path}: {name}" for name in names if re.search("_(MAX|MIN|SECONDS)$", name)]
+
+
 def marks(tree: ast.Module) -> set[str]:
     return {
         node.attr
@@ -114,7 +128,7 @@ def test_text(check: Callable[[str, str], list[str]]) -> None:
     assert [line for path, text in written_files().items() for line in check(path, text)] == []
 
 
-@pytest.mark.parametrize("check", [long_functions, long_test_names])
+@pytest.mark.parametrize("check", [long_functions, long_test_names, stray_limits])
 def test_code(check: Callable[[str, ast.Module], list[str]]) -> None:
     assert [line for path, tree in trees().items() for line in check(path, tree)] == []
 
@@ -124,6 +138,13 @@ def test_limits_end_in_max() -> None:
     pattern = re.compile(r"^\s*_?(?:MAX|MIN)_[A-Z_]+\b.*=", re.MULTILINE)
     found = {path: pattern.findall(text) for path, text in written_files().items()}
     assert not any(found.values()), found
+
+
+def test_no_module_is_patched() -> None:
+    """Tests replace parts where the composition root takes them."""
+    pattern = re.compile(r"monkeypatch\.setattr|mock\.patch|^os\.environ\b.*=", re.MULTILINE)
+    assert pattern.search("import os\nos.environ |= {}")
+    assert [path for path, text in written_files().items() if pattern.search(text)] == []
 
 
 def test_class_names_are_unique() -> None:
@@ -170,6 +191,12 @@ def test_banned_word_is_found() -> None:
         "a.py: “anew”: rather again",
         "a.py: “Nobody”: rather the caller, the organiser, the process",
     ]
+
+
+def test_stray_limit_is_found() -> None:
+    for source in ("A_MAX = 1", "A_SECONDS: Final = 1"):
+        assert stray_limits("functions/ticketing/a.py", ast.parse(source))
+        assert not stray_limits("functions/ticketing/limits.py", ast.parse(source))
 
 
 def test_long_name_is_found() -> None:

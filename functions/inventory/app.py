@@ -1,28 +1,19 @@
 """GET /, GET /inventory, GET /openapi.json and GET /docs, for everyone."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Final
 
 from aws_lambda_powertools.event_handler.api_gateway import Response
 
 from inventory import openapi
-from ticketing.catalogue import CACHE_SECONDS, FIRST_ITEM_ID, Catalogue
-from ticketing.http import (
-    cacheable_response,
-    create_api,
-    current_request,
-    json_response,
-    serve,
-    to_item_id,
-)
+from ticketing.http import Handler, Request, cacheable_response, json_response, to_item_id
+from ticketing.limits import CACHE_SECONDS
+from ticketing.rules import FIRST_ITEM_ID
 from ticketing.schemas import Inventory, Service
-from ticketing.settings import Settings
-from ticketing.store import Store, connect
+from ticketing.wiring import Services
 
-api = create_api()
-catalogue = Catalogue(Store(connect(), Settings.from_environment().table_name))
-
-SERVICE = Service(
+SERVICE: Final = Service(
     service=openapi.TITLE,
     version=openapi.VERSION,
     endpoints=openapi.endpoints(),
@@ -42,35 +33,33 @@ SERVICE = Service(
 )
 
 
-@api.get("/")
-def service() -> Response[str]:
+def service(_request: Request, _services: Services) -> Response[str]:
     return json_response(SERVICE)
 
 
-@api.get("/inventory")
-def inventory() -> Response[str]:
-    request = current_request(api)
+def inventory(request: Request, services: Services) -> Response[str]:
     asked_for = request.query("item_id")
     item_id = FIRST_ITEM_ID if asked_for is None else to_item_id(asked_for)
     request.log["item_id"] = item_id
-    return cacheable_response(
-        request, Inventory.of(catalogue.recent_inventory(item_id)), seconds=int(CACHE_SECONDS)
-    )
+    state = services.catalogue.recent_inventory(item_id)
+    return cacheable_response(request, Inventory.of(state), seconds=int(CACHE_SECONDS))
 
 
-@api.get("/openapi.json")
-def openapi_document() -> Response[str]:
+def openapi_document(_request: Request, _services: Services) -> Response[str]:
     return Response(
         HTTPStatus.OK, "application/json", openapi.document(), {"Cache-Control": "max-age=300"}
     )
 
 
-@api.get("/docs")
-def docs() -> Response[str]:
+def docs(_request: Request, _services: Services) -> Response[str]:
     return Response(
         HTTPStatus.OK, "text/html; charset=utf-8", openapi.page(), {"Cache-Control": "max-age=300"}
     )
 
 
-def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    return serve(api, event, context)
+ROUTES: Final[Mapping[str, Handler]] = {
+    "GET /": service,
+    "GET /inventory": inventory,
+    "GET /openapi.json": openapi_document,
+    "GET /docs": docs,
+}

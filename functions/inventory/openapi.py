@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from ticketing.http import PROBLEMS
-from ticketing.rules import ITEM_ID_MAX
+from ticketing.limits import ITEM_ID_MAX, KEY_LENGTH_MAX, KEY_LENGTH_MIN
 from ticketing.schemas import (
     KEY_PATTERN,
     AuditReport,
@@ -275,7 +275,12 @@ _ITEM_ID: Final = {"type": "integer", "minimum": 1, "maximum": ITEM_ID_MAX}
 _IDEMPOTENCY_KEY: Final = _parameter(
     "Idempotency-Key",
     "header",
-    {"type": "string", "minLength": 16, "maxLength": 255, "pattern": KEY_PATTERN},
+    {
+        "type": "string",
+        "minLength": KEY_LENGTH_MIN,
+        "maxLength": KEY_LENGTH_MAX,
+        "pattern": KEY_PATTERN,
+    },
     required=False,
     description=(
         "A fresh UUID for each purchase or reset, and the same UUID for every retry of it. "

@@ -3,41 +3,16 @@
 import base64
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from ticketing.errors import DeadlineExceeded, InvalidRequest, NotFound
+from ticketing.errors import InvalidRequest, NotFound
+from ticketing.limits import AUDIT_BUDGET_SECONDS, AUDIT_RESERVE_SECONDS, PROBLEMS_MAX
+from ticketing.model import AuditResult, Purchase, Sale, Shard
 from ticketing.retry import Attempts, Runtime, TryAgain
-from ticketing.rules import Purchase, Sale, Shard, current_shards, timestamp, totals
-from ticketing.store import Store
-
-# No store call starts later, and none takes longer than 3 s (`store.connect`).
-BUDGET_SECONDS: Final = 20.0
-# Part of the budget, kept for reading the counters again after the last page.
-RESERVE_SECONDS: Final = 5.0
-PROBLEMS_MAX: Final = 20  # listed by name; the rest is only counted
-
-
-@dataclass(frozen=True, slots=True)
-class AuditResult:
-    """The counters and records of one generation, and where they differ.
-
-    cursor: where to continue when the time was over before all records were counted; None where all
-    were.
-    """
-
-    sale: Sale
-    stock: int
-    held: int
-    sold: int
-    purchase_records: int
-    tickets_in_records: int
-    problems: Sequence[str]
-    checked_at: str
-    cursor: str | None
+from ticketing.rules import current_shards, timestamp, totals
+from ticketing.store import Store, Table
 
 
 class _Progress(Struct):
@@ -100,28 +75,56 @@ class _Progress(Struct):
             self.problems_left_out += 1
 
 
-def audit(
-    store: Store, item_id: int, *, runtime: Runtime | None = None, cursor: str | None = None
-) -> AuditResult:
-    """Count the item's purchase records with consistent reads, and compare them with the counters.
+class Auditor:
+    """Audits sales."""
 
-    Exact at rest. While tickets are being sold, the records are counted between two reads of the
-    counters, and only a count outside these is a problem. cursor: of an audit that ran out of time;
-    it continues there.
+    def __init__(self, table: Table, runtime: Runtime) -> None:
+        self._table = table
+        self._runtime = runtime
 
-    Raises NotFound, InvalidRequest for a malformed cursor, and Busy where the counters could not be
-    read.
-    """
-    runtime = runtime or Runtime()
-    attempts = Attempts(runtime, BUDGET_SECONDS)
-    store = store.within(attempts.deadline)
-    try:
+    def audit(self, item_id: int, cursor: str | None = None) -> AuditResult:
+        """Count the item's records with consistent reads, and compare them with the counters.
+
+        Exact at rest. While tickets are being sold, the records are counted between two reads of
+        the counters, and only a count outside these is a problem. cursor: of an audit that ran out
+        of time; it continues there.
+
+        Raises NotFound, InvalidRequest for a malformed cursor, and Busy where the counters could
+        not be read.
+        """
+        attempts = Attempts[None](self._runtime, AUDIT_BUDGET_SECONDS)
+        store = self._table.within(attempts.deadline)
         sale, shards, _ = attempts.run(lambda: _read_counters(store, item_id))
         progress = _Progress.from_cursor(cursor, item_id) if cursor else _begin(sale, shards)
         complete = _count_records(store, progress, attempts)
         sale, shards, unreadable = attempts.run(lambda: _read_counters(store, item_id))
-    except DeadlineExceeded:
-        raise attempts.busy() from attempts.last_error
+        is_same = sale.generation == progress.generation
+        _, stock, held, sold = totals(current_shards(sale, shards))
+        return AuditResult(
+            sale=sale,
+            stock=stock,
+            held=held,
+            sold=sold,
+            purchase_records=progress.records,
+            tickets_in_records=progress.tickets,
+            problems=_problems(progress, sale, shards, unreadable, complete=complete),
+            checked_at=timestamp(self._runtime.clock()),
+            cursor=progress.cursor() if is_same and not complete else None,
+        )
+
+
+def _problems(
+    progress: _Progress,
+    sale: Sale,
+    shards: Sequence[Shard],
+    unreadable: Sequence[str],
+    *,
+    complete: bool,
+) -> list[str]:
+    """Return all problems.
+
+    unreadable: what is wrong with shards that cannot be read. complete: all records were counted.
+    """
     problems = list(progress.problems)
     if progress.problems_left_out:
         problems.append(f"There are {progress.problems_left_out} more such records.")
@@ -132,18 +135,7 @@ def audit(
         )
     elif complete:
         problems += _count_problems(progress, _counts(sale, shards))
-    _, stock, held, sold = totals(current_shards(sale, shards))
-    return AuditResult(
-        sale=sale,
-        stock=stock,
-        held=held,
-        sold=sold,
-        purchase_records=progress.records,
-        tickets_in_records=progress.tickets,
-        problems=problems,
-        checked_at=timestamp(runtime.clock()),
-        cursor=None if complete or sale.generation != progress.generation else progress.cursor(),
-    )
+    return problems
 
 
 def _read_counters(store: Store, item_id: int) -> tuple[Sale, Sequence[Shard], Sequence[str]]:
@@ -161,7 +153,7 @@ def _begin(sale: Sale, shards: Sequence[Shard]) -> _Progress:
     return _Progress(sale.item_id, sale.generation, sold, sold_before)
 
 
-def _count_records(store: Store, progress: _Progress, attempts: Attempts) -> bool:
+def _count_records(store: Store, progress: _Progress, attempts: Attempts[None]) -> bool:
     """Count page after page. Return False where the time was over before the last one."""
     while True:
         page = attempts.run(lambda: store.read_purchases(progress.item_id, progress.start))
@@ -172,7 +164,7 @@ def _count_records(store: Store, progress: _Progress, attempts: Attempts) -> boo
         progress.start = page.end
         if page.end is None:
             return True
-        if attempts.deadline.left() < RESERVE_SECONDS:
+        if attempts.deadline.left() < AUDIT_RESERVE_SECONDS:
             return False
 
 

@@ -3,8 +3,9 @@
     TicketingError
     ├── InvalidRequest       malformed or out of bounds: names the field and the remedy
     ├── NotFound             no such item, purchase or route
-    ├── GenerationChanged    the sale has another generation than expected; nothing was written
-    ├── KeyReusedForReset    the key belongs to another reset; nothing was written
+    ├── Refused              definite: no attempt of this request can still take effect
+    │   ├── GenerationChanged    the sale has another generation than expected
+    │   └── KeyReusedForReset    the key belongs to another reset
     ├── Busy                 no definite outcome within the budget: why, and when to send it again
     ├── UnreadableRecord     a record that this software did not write
     ├── DeadlineExceeded     inside the domain: no store call may start any more
@@ -14,7 +15,7 @@
         ├── Unreachable      no connection to the store; nothing was sent
         └── OutcomeUnknown   no answer: the write may have committed
 
-Expected outcomes of a purchase (bought, sold out, key reused) are results, in `rules`, not errors.
+Expected outcomes of a purchase (bought, sold out, key reused) are results, in `model`, not errors.
 """
 
 from enum import StrEnum
@@ -53,7 +54,11 @@ class NotFound(TicketingError):
         self.detail = detail
 
 
-class GenerationChanged(TicketingError):
+class Refused(TicketingError):
+    """A definite refusal: no attempt of this request can still take effect."""
+
+
+class GenerationChanged(Refused):
     """The sale has another generation than the organiser expects."""
 
     def __init__(self, detail: str, generation: int) -> None:
@@ -62,7 +67,7 @@ class GenerationChanged(TicketingError):
         self.generation = generation
 
 
-class KeyReusedForReset(TicketingError):
+class KeyReusedForReset(Refused):
     """The idempotency key belongs to a reset with other values."""
 
 

@@ -5,10 +5,10 @@ import binascii
 import hashlib
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import msgspec
 from aws_lambda_powertools import Logger, Metrics
@@ -23,8 +23,9 @@ from ticketing.errors import (
     NotFound,
     Reason,
 )
-from ticketing.rules import ITEM_ID_MAX
+from ticketing.limits import ITEM_ID_MAX, KEY_LENGTH_MAX, KEY_LENGTH_MIN
 from ticketing.schemas import KEY_PATTERN, Problem, decode
+from ticketing.wiring import Services
 
 # Every problem code with its status.
 PROBLEMS: Final[Mapping[str, HTTPStatus]] = {
@@ -56,22 +57,24 @@ QUERIES: Final[Mapping[str, frozenset[str]]] = {
     "/audit/{item_id}": frozenset({"cursor"}),
 }
 
-logger = Logger(
-    location=None, serialize_stacktrace=False
-)  # every log line has the route and one traceback already
-metrics = Metrics()
-
 
 @dataclass(slots=True)
 class Request:
-    """One request from API Gateway, and the fields of its log line.
+    """One request from API Gateway, and what is recorded of it.
 
     request_id: API Gateway's id, which is in the header x-amzn-RequestId and in the access log.
+    log: fields of its log line. metrics: what it adds to CloudWatch's metrics.
     """
 
     event: Mapping[str, Any]
     request_id: str
     log: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, int] = field(default_factory=dict)
+
+    def count(self, name: str, value: int = 1) -> None:
+        """Add to a metric. Zero adds nothing."""
+        if value:
+            self.metrics[name] = self.metrics.get(name, 0) + value
 
     def body[T](self, shape: type[T]) -> T:
         """Return the JSON body as a `shape`. Raises InvalidRequest."""
@@ -102,7 +105,8 @@ class Request:
         key = self.header("Idempotency-Key")
         if key is not None and not re.search(KEY_PATTERN, key):
             raise InvalidRequest(
-                "An Idempotency-Key has 16 to 255 visible ASCII characters. Send a fresh UUID.",
+                f"An Idempotency-Key has {KEY_LENGTH_MIN} to {KEY_LENGTH_MAX} "
+                "visible ASCII characters. Send a fresh UUID.",
                 field="Idempotency-Key",
                 status=400,
             )
@@ -141,26 +145,6 @@ def to_item_id(text: str) -> int:
             f"An item_id is a whole number from 1 to {ITEM_ID_MAX}.", field="item_id"
         )
     return int(text)
-
-
-def create_api() -> APIGatewayRestResolver:
-    """Return a resolver. Unknown routes raise NotFound.
-
-    Routes get their `Request` with `current_request`.
-    """
-    api = APIGatewayRestResolver()
-
-    @api.not_found
-    def unknown_route(_: Exception) -> Response[str]:
-        raise NotFound("There is no such route. GET / lists the routes.")
-
-    return api
-
-
-def current_request(api: APIGatewayRestResolver) -> Request:
-    """Return the request that is being handled."""
-    request: Request = api.context["request"]
-    return request
 
 
 def json_response(
@@ -224,44 +208,93 @@ def problem_response(
     )
 
 
-def serve(api: APIGatewayRestResolver, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
-    """Handle one request of API Gateway, and write its log line and metrics. Never raises."""
-    started = time.perf_counter()
-    lambda_request_id = getattr(context, "aws_request_id", "")
-    gateway_request_id = (event.get("requestContext") or {}).get("requestId")
-    request = Request(event, gateway_request_id or lambda_request_id)
-    bug = None
-    try:
+type Handler = Callable[[Request, Services], Response[str]]
+
+
+def create_logger(service: str | None = None, stream: IO[str] | None = None) -> Logger:
+    """Return the logger of a function. Every line has its route, and one traceback, already.
+
+    service: by default POWERTOOLS_SERVICE_NAME. stream: by default the standard output.
+    """
+    return Logger(service=service, stream=stream, location=None, serialize_stacktrace=False)
+
+
+class Function:
+    """A Lambda function: its routes on the use cases of its process. Call it as Lambda does.
+
+    routes: "GET /inventory" → handler. One call at a time: Powertools' resolver, logger and metrics
+    are not made for more.
+    """
+
+    def __init__(
+        self,
+        routes: Mapping[str, Handler],
+        services: Services,
+        logger: Logger | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._services = services
+        self._logger = logger or create_logger()
+        self._metrics = metrics or Metrics()
+        self._resolver = APIGatewayRestResolver()
+        self._resolver.not_found(_unknown_route)
+        for route, handler in routes.items():
+            method, path = route.split()
+            self._resolver.route(path, method)(self._bind(handler))
+
+    def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        """Handle one request of API Gateway, and write its log line and metrics. Never raises."""
+        started = time.perf_counter()
+        lambda_request_id = getattr(context, "aws_request_id", "")
+        gateway_request_id = (event.get("requestContext") or {}).get("requestId")
+        request = Request(event, gateway_request_id or lambda_request_id)
+        bug = None
+        try:
+            result = self._resolve(request, context)
+        except Exception as error:
+            # An exception that leaves the handler ends the process and shows its text to the
+            # caller.
+            problem = _to_problem(request, error)
+            bug = error if problem is None or _hides_a_fault(error) else None
+            result = _to_result(problem or _internal_error(request))
+        request.log |= {
+            "route": f"{event.get('httpMethod')} {event.get('resource')}",
+            "status": result["statusCode"],
+            "request_id": request.request_id,
+            "lambda_request_id": lambda_request_id,
+            "duration_ms": round((time.perf_counter() - started) * 1000, 2),
+        }
+        report = self._logger.error if bug else self._logger.info
+        report("request", extra={"outcome": "ok"} | request.log, exc_info=bug)
+        self._write_metrics(request)
+        return result
+
+    def _resolve(self, request: Request, context: Any) -> dict[str, Any]:
+        event = request.event
+        resource = event.get("resource") or ""
         # Powertools leaves it untyped.
-        api.append_context(request=request)  # type: ignore[no-untyped-call]
-        request.refuse_unknown_query(QUERIES.get(event.get("resource", ""), frozenset()))
+        self._resolver.append_context(request=request)  # type: ignore[no-untyped-call]
+        request.refuse_unknown_query(QUERIES.get(resource, frozenset()))
         # Routed by resource: `path` may begin with a base path, and holds what the caller sent.
-        result = api.resolve(
-            {**event, "path": event.get("resource") or event.get("path") or ""}, context
-        )
-    except Exception as error:
-        # An exception that leaves the handler ends the process and shows its text to the caller.
-        trouble = _to_problem(request, error)
-        bug = error if trouble is None or _hides_a_fault(error) else None
-        result = _to_result(trouble or _internal_error(request))
-    request.log |= {
-        "route": f"{event.get('httpMethod')} {event.get('resource')}",
-        "status": result["statusCode"],
-        "request_id": request.request_id,
-        "lambda_request_id": lambda_request_id,
-        "duration_ms": round((time.perf_counter() - started) * 1000, 2),
-    }
-    report = logger.error if bug else logger.info
-    report("request", extra={"outcome": "ok"} | request.log, exc_info=bug)
-    if metrics.metric_set:
-        metrics.flush_metrics()
-    return result
+        path = resource or event.get("path") or ""
+        result: dict[str, Any] = self._resolver.resolve({**event, "path": path}, context)
+        return result
+
+    def _bind(self, handler: Handler) -> Callable[[], Response[str]]:
+        def call() -> Response[str]:
+            return handler(self._resolver.context["request"], self._services)
+
+        return call
+
+    def _write_metrics(self, request: Request) -> None:
+        for name, value in request.metrics.items():
+            self._metrics.add_metric(name, MetricUnit.Count, value)
+        if request.metrics:
+            self._metrics.flush_metrics()
 
 
-def count(name: str, value: int = 1) -> None:
-    """Add to a CloudWatch metric of this request. Zero adds nothing."""
-    if value:
-        metrics.add_metric(name, MetricUnit.Count, value)
+def _unknown_route(_: Exception) -> Response[str]:
+    raise NotFound("There is no such route. GET / lists the routes.")
 
 
 def _to_problem(request: Request, error: Exception) -> Response[str] | None:
@@ -280,7 +313,7 @@ def _to_problem(request: Request, error: Exception) -> Response[str] | None:
                 request, "idempotency_key_reused", detail, field="Idempotency-Key"
             )
         case Busy():
-            count("Busy")
+            request.count("Busy")
             return problem_response(
                 request,
                 "busy",

@@ -1,21 +1,27 @@
-"""The retry engine: one request's attempts, their deadline and the pauses between them."""
+"""The retry engine: one request's attempts, their deadline, and what they leave in doubt."""
 
 import random as random_module
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
-from ticketing.errors import Busy, Contended, DeadlineExceeded, Reason, StoreError
+from ticketing.errors import (
+    Busy,
+    Contended,
+    DeadlineExceeded,
+    OutcomeUnknown,
+    Reason,
+    Refused,
+    StoreError,
+)
+from ticketing.limits import (
+    ATTEMPTS_MAX,
+    BACKOFF_BASE_SECONDS,
+    BACKOFF_CAP_SECONDS,
+    LATE_COMMIT_SECONDS,
+    RETRY_AFTER_SECONDS_MAX,
+)
 from ticketing.rules import Random
-
-ATTEMPTS_MAX: Final = 100  # a second bound, because a clock may be frozen
-BACKOFF_BASE_SECONDS: Final = 0.01  # a transaction is in progress for about 6 ms
-BACKOFF_CAP_SECONDS: Final = 0.5
-# Drawn from 1 to this, so that refused buyers do not come back together.
-RETRY_AFTER_SECONDS_MAX: Final = 3
-# A store call takes effect within this time of being sent, or never.
-LATE_COMMIT_SECONDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,46 +61,105 @@ class Deadline:
             raise DeadlineExceeded
 
 
-class Attempts:
-    """One request's attempts, and their statistics. No store call starts after `deadline`.
+@dataclass(slots=True)
+class Statistics:
+    """What a request took, for the log. Up to date also where the request ends in an error.
 
-    count: attempts begun. conflicts: attempts that met contention. last_error: of the last failed
-    attempt.
+    attempts: begun. conflicts: attempts that met contention. shards: those of the last attempt.
     """
 
-    def __init__(self, runtime: Runtime, seconds: float) -> None:
+    attempts: int = 0
+    conflicts: int = 0
+    shards: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """What to tell the caller of a request that may have taken effect.
+
+    remedy: one sentence that says how to find out. purchase_id: see `errors.Busy`.
+    """
+
+    remedy: str
+    purchase_id: str | None = None
+
+
+class Attempts[Written]:
+    """One request's attempts, within a time budget. No store call starts after `deadline`.
+
+    in_doubt: what this request has, or may have, written without a definite answer so far. While
+    there is any, the request ends in a result, in a `Refused`, or in a `Busy` that says so; never
+    in another error, which would report it as failed.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        budget_seconds: float,
+        *,
+        statistics: Statistics | None = None,
+        if_in_doubt: InDoubt = InDoubt("Look at its effect before you send it again."),
+    ) -> None:
         self._runtime = runtime
-        self.deadline = Deadline(runtime.clock, seconds)
-        self.count = 0
-        self.conflicts = 0
-        self.last_error: StoreError | None = None
+        self._if_in_doubt = if_in_doubt
         self._pauses = 0
+        self._last_error: StoreError | None = None
+        self.deadline = Deadline(runtime.clock, budget_seconds)
+        self.statistics = statistics or Statistics()
+        self.in_doubt: list[Written] = []
 
     def run[Result](self, attempt: Callable[[], Result]) -> Result:
         """Return the result of `attempt`, repeated after StoreError (with a pause) and TryAgain.
 
-        Raises DeadlineExceeded at the deadline or after ATTEMPTS_MAX attempts, and whatever else
-        `attempt` raises.
+        Raises Busy at the deadline and after ATTEMPTS_MAX attempts, and whatever else `attempt`
+        raises while nothing is in doubt.
         """
+        try:
+            return self._repeat(attempt)
+        except (Busy, Refused):
+            raise
+        except DeadlineExceeded:
+            raise self.busy() from self._last_error
+        except Exception as error:
+            if self.in_doubt:
+                raise self.busy() from error
+            raise
+
+    def write[Result](self, written: Written, call: Callable[[], Result]) -> Result:
+        """Return the result of a write. Without an answer `written` is in doubt."""
+        try:
+            return call()
+        except OutcomeUnknown:
+            self.in_doubt.append(written)
+            raise
+
+    def busy(self) -> Busy:
+        """Return the error for a request that ends without a definite outcome."""
+        if self.in_doubt:
+            return Busy(
+                Reason.IN_DOUBT,
+                remedy=self._if_in_doubt.remedy,
+                retry_after_seconds=LATE_COMMIT_SECONDS,
+                purchase_id=self._if_in_doubt.purchase_id,
+            )
+        return Busy(
+            self._last_error.reason if self._last_error else Reason.CONTENTION,
+            remedy="Send the same request again.",
+            retry_after_seconds=1 + self._runtime.random.randrange(RETRY_AFTER_SECONDS_MAX),
+        )
+
+    def _repeat[Result](self, attempt: Callable[[], Result]) -> Result:
         for _ in range(ATTEMPTS_MAX):
-            self.count += 1
+            self.statistics.attempts += 1
             try:
                 return attempt()
             except TryAgain:
                 continue
             except StoreError as error:
-                self.last_error = error
-                self.conflicts += isinstance(error, Contended)
+                self._last_error = error
+                self.statistics.conflicts += isinstance(error, Contended)
                 self._pause()
         raise DeadlineExceeded
-
-    def busy(self) -> Busy:
-        """Return the error for a request that may safely be sent again."""
-        return Busy(
-            self.last_error.reason if self.last_error else Reason.CONTENTION,
-            remedy="Send the same request again.",
-            retry_after_seconds=1 + self._runtime.random.randrange(RETRY_AFTER_SECONDS_MAX),
-        )
 
     def _pause(self) -> None:
         """Sleep for a random time with full jitter.

@@ -1,4 +1,4 @@
-"""Data of a sale, and the decisions that need no store.
+"""Decisions that need no store: pure functions of their arguments.
 
 Knows no boto3, no Powertools, no environment, no clock.
 """
@@ -6,23 +6,20 @@ Knows no boto3, no Powertools, no environment, no clock.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
 from uuid import UUID, uuid5
 
-# A snapshot of all shards is one TransactGetItems, which takes 100 items (AWS).
-SHARDS_MAX: Final = 100
-STOCK_MAX: Final = 10_000_000
-# Per purchase; may need as many shards, and a transaction has at most 100 actions (AWS).
-QUANTITY_MAX: Final = 10
-ITEM_ID_MAX: Final = 999_999_999
-TICKETS_PER_SHARD: Final = 25
-RESET_KEYS_MAX: Final = 10  # the sale's record keeps the keys of its last resets, up to this number
+from ticketing.limits import RESET_KEYS_MAX, SHARDS_MAX, TICKETS_PER_SHARD
+from ticketing.model import Bought, KeyReused, Order, Purchase, ResetKey, ResetOrder, Sale, Shard
 
-_PURCHASES: Final = UUID(
-    "6f1c4a0e-9c5b-5a53-8f7e-2b1d0c9e7a41"
-)  # the namespace of our UUIDv5; any constant would do
+# The original system's item, which the first reset of item 1 puts on sale.
+FIRST_ITEM_ID: Final = 1
+FIRST_ITEM_NAME: Final = "Item A - Concert Ticket"
+FIRST_STOCK: Final = 100
+
+# The namespace of our UUIDv5; any constant would do.
+_PURCHASES: Final = UUID("6f1c4a0e-9c5b-5a53-8f7e-2b1d0c9e7a41")
 
 
 class Random(Protocol):
@@ -31,139 +28,6 @@ class Random(Protocol):
     def random(self) -> float: ...
     def randrange(self, stop: int, /) -> int: ...
     def getrandbits(self, k: int, /) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ResetKey:
-    """An idempotency key that has reset a sale.
-
-    key: a digest of the key, which may be long. generation: the one that this reset started.
-    request: a digest of the values asked for.
-    """
-
-    key: str
-    generation: int
-    request: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sale:
-    """One generation of an item's sale. Its record defines the sale; shards are opened from it.
-
-    shards_ever: the highest shard count of all generations; a reset closes that many shards to
-    older generations. reset_keys: of the last resets, the newest at the end.
-    """
-
-    item_id: int
-    item_name: str
-    capacity: int
-    shard_count: int
-    shards_ever: int
-    generation: int
-    created_at: str
-    reset_keys: tuple[ResetKey, ...] = ()
-
-    def reset_key(self, key: str) -> ResetKey | None:
-        """Return the reset with this key digest; None where it is not in the record."""
-        return next((each for each in self.reset_keys if each.key == key), None)
-
-    def share(self, index: int) -> int:
-        """Return the tickets that shard `index` opens with; 0 where there is no such shard."""
-        if index >= self.shard_count:
-            return 0
-        return self.capacity // self.shard_count + (index < self.capacity % self.shard_count)
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """A part of a sale's stock. Always: stock >= 0 and stock + held + sold == capacity.
-
-    sold_before: the tickets that it sold in all earlier generations.
-    """
-
-    index: int
-    generation: int
-    capacity: int
-    stock: int
-    held: int
-    sold: int
-    updated_at: str
-    sold_before: int = 0
-
-    @classmethod
-    def fresh(cls, sale: Sale, index: int) -> "Shard":
-        """Return shard `index` of `sale` before its first ticket is sold."""
-        share = sale.share(index)
-        return cls(
-            index,
-            sale.generation,
-            capacity=share,
-            stock=share,
-            held=0,
-            sold=0,
-            updated_at=sale.created_at,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A request to buy. keyed: it has an idempotency key, so the buyer can repeat it safely."""
-
-    item_id: int
-    quantity: int
-    buyer_id: str | None
-    purchase_id: str
-    keyed: bool
-
-    @property
-    def fingerprint(self) -> str:
-        """Return a digest that differs where two requests with one key ask for different things."""
-        content = json.dumps([self.item_id, self.quantity, self.buyer_id])
-        return hashlib.sha256(content.encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Purchase:
-    """The record of a purchase. It is the receipt, and it makes a key buy only once.
-
-    taken: shard index → tickets taken from it.
-    """
-
-    purchase_id: str
-    item_id: int
-    generation: int
-    buyer_id: str | None
-    quantity: int
-    status: str
-    taken: Mapping[int, int]
-    fingerprint: str
-    created_at: str
-
-
-@dataclass(frozen=True, slots=True)
-class Bought:
-    """The purchase is recorded. replayed: an earlier request with this key made it."""
-
-    purchase: Purchase
-    replayed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SoldOut:
-    """Fewer tickets were free than asked for, at some instant of this request or the second before.
-
-    left: how many were free.
-    """
-
-    left: int
-
-
-@dataclass(frozen=True, slots=True)
-class KeyReused:
-    """The idempotency key belongs to another purchase."""
-
-
-type Outcome = Bought | SoldOut | KeyReused
 
 
 def make_order(
@@ -215,6 +79,28 @@ def default_shard_count(stock: int) -> int:
     return max(1, min(SHARDS_MAX, stock // TICKETS_PER_SHARD))
 
 
+def next_sale(old: Sale | None, order: ResetOrder, now: str) -> Sale:
+    """Return the sale's next generation. old: the one before; None for a new item.
+
+    now: a timestamp.
+    """
+    first_name = FIRST_ITEM_NAME if order.item_id == FIRST_ITEM_ID else f"Item {order.item_id}"
+    capacity = order.stock if order.stock is not None else old.capacity if old else FIRST_STOCK
+    shard_count = order.shard_count or default_shard_count(capacity)
+    generation = old.generation + 1 if old else 1
+    keys = (*(old.reset_keys if old else ()), ResetKey(order.key, generation, order.request))
+    return Sale(
+        item_id=order.item_id,
+        item_name=order.item_name or (old.item_name if old else first_name),
+        capacity=capacity,
+        shard_count=shard_count,
+        shards_ever=max(shard_count, old.shards_ever if old else 0),
+        generation=generation,
+        created_at=now,
+        reset_keys=keys[-RESET_KEYS_MAX:],
+    )
+
+
 def current_shards(sale: Sale, stored: Iterable[Shard]) -> list[Shard]:
     """Return the sale's shards as they are now.
 
@@ -232,6 +118,11 @@ def totals(shards: Iterable[Shard]) -> tuple[int, int, int, int]:
         (sum(column) for column in zip(*rows, strict=True)) if rows else (0, 0, 0, 0)
     )
     return capacity, stock, held, sold
+
+
+def is_younger(then: float, now: float, seconds: float) -> bool:
+    """Return whether `then` was less than `seconds` ago; False where the clock was set back."""
+    return 0 <= now - then < seconds
 
 
 def digest(*parts: object) -> str:

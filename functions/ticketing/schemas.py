@@ -8,15 +8,24 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct, field
 
-from ticketing.audit import AuditResult
-from ticketing.catalogue import FIRST_ITEM_ID, SaleState
 from ticketing.errors import InvalidRequest
-from ticketing.rules import ITEM_ID_MAX, QUANTITY_MAX, SHARDS_MAX, STOCK_MAX, Purchase, totals
+from ticketing.limits import (
+    BODY_BYTES_MAX,
+    BUYER_ID_LENGTH_MAX,
+    GENERATION_MAX,
+    ITEM_ID_MAX,
+    ITEM_NAME_LENGTH_MAX,
+    KEY_LENGTH_MAX,
+    KEY_LENGTH_MIN,
+    QUANTITY_MAX,
+    SHARDS_MAX,
+    STOCK_MAX,
+)
+from ticketing.model import AuditResult, Purchase, SaleState
+from ticketing.rules import FIRST_ITEM_ID, totals
 
-BODY_BYTES_MAX: Final = 4096  # the largest useful body has about 600 bytes
-GENERATION_MAX: Final = 999_999_999
 # Visible ASCII; `$` alone would accept a final line feed.
-KEY_PATTERN: Final = "^[!-~]{16,255}(?!\n)$"
+KEY_PATTERN: Final = f"^[!-~]{{{KEY_LENGTH_MIN},{KEY_LENGTH_MAX}}}(?!\n)$"
 
 type ItemId = Annotated[
     int, Meta(ge=1, le=ITEM_ID_MAX, description="The item; 1 is the first sale.", examples=[1])
@@ -36,7 +45,7 @@ class BuyTicket(Struct, frozen=True, forbid_unknown_fields=True):
             str,
             Meta(
                 min_length=1,
-                max_length=128,
+                max_length=BUYER_ID_LENGTH_MAX,
                 pattern="^[!-~]+(?!\n)$",
                 description="The buyer: visible ASCII, for example an account id.",
                 examples=["buyer-42"],
@@ -59,7 +68,7 @@ class ResetSale(Struct, frozen=True, forbid_unknown_fields=True):
             str,
             Meta(
                 min_length=1,
-                max_length=100,
+                max_length=ITEM_NAME_LENGTH_MAX,
                 pattern="^(?=.*\\S)[^\\x00-\\x1f\\x7f-\\x9f]+(?!\n)$",
                 description="Shown to buyers: no control characters, and not only blanks.",
                 examples=["Item A - Concert Ticket"],

@@ -1,9 +1,9 @@
 """The table: all keys and expressions, and the meaning of DynamoDB's answers.
 
-No other module calls DynamoDB, and each method is one call. It raises DeadlineExceeded where the
-request's time is over, and StoreError where the call may be tried again. A bug (a malformed
-expression, a missing permission) is raised as botocore raised it. A record that this software did
-not write raises UnreadableRecord.
+No other module calls DynamoDB, and each method of `Store` is one call. It raises DeadlineExceeded
+where the request's time is over, and StoreError where the call may be tried again. A bug (a
+malformed expression, a missing permission) is raised as botocore raised it. A record that this
+software did not write raises UnreadableRecord.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,8 +25,10 @@ from ticketing.errors import (
     Unreachable,
     UnreadableRecord,
 )
+from ticketing.limits import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS
+from ticketing.model import Purchase, ResetKey, Sale, Shard
 from ticketing.retry import Deadline
-from ticketing.rules import Purchase, ResetKey, Sale, Shard, current_shards
+from ticketing.rules import current_shards
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -74,15 +76,14 @@ def connect() -> "DynamoDBClient":
 
     One attempt per call. The domain retries better: on another shard, within the request's budget.
     And a retry inside the SDK hides what happened: a lost reply followed by a throttle looks as if
-    nothing was written. Time-outs: a transaction takes 25 ms (p99 85 ms), but the SDK waits 60 s,
-    longer than API Gateway's 29 s. With these settings no call takes longer than 1 s + 2 s.
+    nothing was written. No call takes longer than limits.STORE_CALL_SECONDS_MAX.
     """
     return boto3.client(
         "dynamodb",
         config=Config(
             retries={"mode": "standard", "total_max_attempts": 1},
-            connect_timeout=1,
-            read_timeout=2,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
             tcp_keepalive=True,
         ),
     )
@@ -116,22 +117,25 @@ class Page:
     end: str | None
 
 
-class Store:
-    """The table `table_name`, called through a boto3 DynamoDB client.
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The table `name` of a boto3 DynamoDB client. It makes no call without a deadline."""
 
-    deadline: after it no call starts (DeadlineExceeded). None: no limit.
-    """
-
-    def __init__(
-        self, client: "DynamoDBClient", table_name: str, deadline: Deadline | None = None
-    ) -> None:
-        self._client = client
-        self._table = table_name
-        self._deadline = deadline
+    client: "DynamoDBClient"
+    name: str
 
     def within(self, deadline: Deadline) -> "Store":
-        """Return the same table for one request: every call checks the request's deadline."""
-        return Store(self._client, self._table, deadline)
+        """Return the store for one request."""
+        return Store(self, deadline)
+
+
+class Store:
+    """The table's calls within one request. After its deadline no call starts."""
+
+    def __init__(self, table: Table, deadline: Deadline) -> None:
+        self._client = table.client
+        self._table = table.name
+        self._deadline = deadline
 
     def read_sale(self, item_id: int) -> Sale | None:
         """Return the item's sale as it is now; None where there is none."""
@@ -252,7 +256,7 @@ class Store:
             return False
         return True
 
-    def read_purchases(self, item_id: int, start: str | None) -> "Page":
+    def read_purchases(self, item_id: int, start: str | None) -> Page:
         """Return a page of an item's purchase records, of every generation, by a consistent scan.
 
         start: the `end` of the page before. A record without a readable item_id is counted for
@@ -288,8 +292,7 @@ class Store:
 
         Raises DeadlineExceeded, StoreError, or the error that botocore raised.
         """
-        if self._deadline:
-            self._deadline.check()
+        self._deadline.check()
         try:
             return operation(*args, **request)
         except (exceptions.BotoCoreError, ClientError, ResponseParserError) as error:

@@ -18,10 +18,10 @@ from botocore.config import Config
 from tests.integration.conftest import Engine
 from tests.support import END_SECONDS_MAX, ITEM, World, create_table, eventually
 from ticketing.buying import PurchaseService
-from ticketing.catalogue import Catalogue
 from ticketing.errors import Busy
-from ticketing.rules import Bought, SoldOut, totals
-from ticketing.store import Store
+from ticketing.model import Bought, SoldOut
+from ticketing.rules import totals
+from ticketing.wiring import build_services
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -87,7 +87,7 @@ class Gate:
 
 def work(endpoint: str, table: str, requests: Sequence[tuple[str, int]]) -> list[Answer]:
     """Run one process: a function environment with its own cache."""
-    service = PurchaseService(Store(connect(endpoint), table))
+    service = build_services(connect(endpoint), table).purchases
     answers = []
     Gate.start.wait(END_SECONDS_MAX)
     for key, quantity in requests:
@@ -149,7 +149,9 @@ def run_processes(
     start, stop = SPAWN.Barrier(len(shares) + 1), SPAWN.Event()
     with ProcessPoolExecutor(len(shares), SPAWN, Gate.enter, (start, stop)) as pool:
         try:
-            futures = [pool.submit(work, engine.endpoint, world.table, share) for share in shares]
+            futures = [
+                pool.submit(work, engine.endpoint, world.table_name, share) for share in shares
+            ]
             start.wait(END_SECONDS_MAX)
             if meanwhile:
                 meanwhile()
@@ -222,7 +224,7 @@ def test_resets_while_selling(world: World, engine: Engine) -> None:
     shares = [
         [(f"{process:02}-{n:06}-{'k' * 12}", 1) for n in range(100_000)] for process in range(4)
     ]
-    catalogue = Catalogue(Store(connect(engine.endpoint), world.table))
+    catalogue = build_services(connect(engine.endpoint), world.table_name).catalogue
 
     def sold_in_this_generation() -> int:
         return totals(catalogue.inventory(ITEM).shards)[3]
@@ -251,11 +253,11 @@ def test_resets_while_selling(world: World, engine: Engine) -> None:
 @pytest.mark.parametrize("shared", [False, True], ids=["an service each", "one service"])
 def test_threads(world: World, engine: Engine, shared: bool) -> None:
     world.open_sale(stock=100, shards=4)
-    one = PurchaseService(world.store)
+    one = build_services(world.client, world.table_name).purchases
     start = threading.Barrier(16)
 
     def run(number: int) -> list[Answer]:
-        service = one if shared else PurchaseService(world.store)
+        service = one if shared else build_services(world.client, world.table_name).purchases
         start.wait(END_SECONDS_MAX)
         return [buy(service, f"{number:02}-{n % 10:04}-{'t' * 12}", 1) for n in range(20)]
 

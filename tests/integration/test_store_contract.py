@@ -11,9 +11,9 @@ import pytest
 from moto import mock_aws
 
 from tests.support import ITEM, World, create_table
-from ticketing.audit import audit
 from ticketing.errors import StaleGeneration
-from ticketing.rules import SHARDS_MAX, Bought, KeyReused, Purchase, Sale, Shard, SoldOut
+from ticketing.limits import SHARDS_MAX
+from ticketing.model import Bought, KeyReused, Purchase, Sale, Shard, SoldOut
 
 CREATED = "2026-01-15T12:30:27.000000Z"
 SALE = Sale(
@@ -221,7 +221,7 @@ def test_read_purchases(world: World) -> None:
             {"PutRequest": {"Item": _from_purchase(record)}}
             for record in records[start : start + 25]
         ]
-        world.client.batch_write_item(RequestItems={world.table: puts})
+        world.client.batch_write_item(RequestItems={world.table_name: puts})
     found = world.records()
     assert {record.purchase_id for record in found} == {
         r.purchase_id for r in records if r.item_id == ITEM
@@ -245,7 +245,7 @@ def test_whole_sale(world: World) -> None:
         if isinstance(outcome, Bought)
     }
     world.assert_exact(sold=sum(sold.values()))
-    assert audit(world.store, ITEM).problems == []
+    assert world.audit().problems == []
     assert not any(isinstance(outcome, KeyReused) for outcome in outcomes)
     assert len(sold) == 9
     assert isinstance(service.buy(service.order(ITEM, 10, None, None)), SoldOut)

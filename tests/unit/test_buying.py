@@ -12,21 +12,19 @@ from botocore.exceptions import (
 )
 
 from tests.support import ITEM, World, cancelled, lost_reply, raises, service_error
-from ticketing.buying import (
-    BUDGET_SECONDS,
-    CACHE_STALE_SECONDS,
-    PurchaseService,
-    PurchaseStatistics,
-)
+from ticketing.buying import PurchaseService
 from ticketing.errors import Busy, NotFound, Reason
-from ticketing.retry import (
+from ticketing.limits import (
     ATTEMPTS_MAX,
     BACKOFF_BASE_SECONDS,
     BACKOFF_CAP_SECONDS,
+    CACHE_STALE_SECONDS,
     LATE_COMMIT_SECONDS,
-    Runtime,
+    PURCHASE_BUDGET_SECONDS,
 )
-from ticketing.rules import Bought, KeyReused, Order, SoldOut
+from ticketing.model import Bought, KeyReused, Order, SoldOut
+from ticketing.retry import Runtime, Statistics
+from ticketing.wiring import build_services
 
 KEY = "0123456789abcdef"
 
@@ -200,7 +198,7 @@ class TestStoreErrors:
             )
             world.client.requests.clear()
             world.clock.slept.clear()
-            service, statistics = world.purchase_service(), PurchaseStatistics()
+            service, statistics = world.purchase_service(), Statistics()
             assert isinstance(service.buy(order(service), statistics), Bought)
             sales = [
                 request["TransactItems"]
@@ -388,7 +386,7 @@ class TestStoreErrors:
         with pytest.raises(Busy) as caught:
             buy(world.purchase_service())
         assert (caught.value.purchase_id, caught.value.reason) == (None, Reason.CONTENTION)
-        assert world.clock() - start <= BUDGET_SECONDS
+        assert world.clock() - start <= PURCHASE_BUDGET_SECONDS
 
     def test_full_jitter(self, world: World) -> None:
         """Each pause is drawn below a doubling bound. Equal pauses would repeat the conflict."""
@@ -412,11 +410,9 @@ class TestStoreErrors:
         world.client.before(
             "transact_write_items", *[raises(cancelled("TransactionConflict", "None"))] * 1000
         )
-        service = PurchaseService(
-            world.store, Runtime(lambda: 0.0, random.Random(1), lambda _: None)
-        )
+        frozen = Runtime(lambda: 0.0, random.Random(1), lambda _: None)
         with pytest.raises(Busy):
-            buy(service)
+            buy(build_services(world.client, world.table_name, frozen).purchases)
         assert world.client.count("transact_write_items") == ATTEMPTS_MAX
 
     @pytest.mark.G6
@@ -430,7 +426,7 @@ class TestStoreErrors:
         world.open_sale(stock=1 if slow == "transact_write_items" else 0, shards=1)
 
         def hang() -> None:
-            world.clock.now += BUDGET_SECONDS
+            world.clock.now += PURCHASE_BUDGET_SECONDS
 
         def hang_and_fail() -> None:
             hang()
@@ -446,7 +442,9 @@ class TestStoreErrors:
         world.client.before("update_item", raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             world.catalogue.reset(ITEM, stock=5, item_name=None, shard_count=1)
-        world.client.before("transact_write_items", lambda: world.clock.sleep(BUDGET_SECONDS))
+        world.client.before(
+            "transact_write_items", lambda: world.clock.sleep(PURCHASE_BUDGET_SECONDS)
+        )
         with pytest.raises(Busy):
             buy(world.purchase_service())
         assert world.client.calls[-1] == "transact_write_items"
@@ -494,12 +492,14 @@ class TestStoreErrors:
         assert isinstance(buy(service), Bought)
         world.assert_exact(sold=1)
 
-    def test_unprocessed_keys(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_unprocessed_keys(self, world: World) -> None:
         world.open_sale(stock=0)
-        real = world.client._client.batch_get_item
-        answers: list[Any] = [{"Responses": {}, "UnprocessedKeys": {world.table: {}}}]
-        partly = lambda **request: answers.pop() if answers else real(**request)  # noqa: E731
-        monkeypatch.setattr(world.client._client, "batch_get_item", partly)
+        answers: list[Any] = [{"Responses": {}, "UnprocessedKeys": {world.table_name: {}}}]
+
+        def partly(real: Any, **request: Any) -> Any:
+            return answers.pop() if answers else real(**request)
+
+        world.client.replace("batch_get_item", partly)
         assert buy(world.purchase_service()) == SoldOut(left=0)
         assert world.client.count("batch_get_item") == 2
 

@@ -7,10 +7,6 @@ from typing import Any
 import pytest
 
 from tests.support import ITEM, TABLE, World, lost_reply, raises
-from ticketing.audit import BUDGET_SECONDS as AUDIT_BUDGET_SECONDS
-from ticketing.audit import PROBLEMS_MAX, audit
-from ticketing.catalogue import BUDGET_SECONDS as CATALOGUE_BUDGET_SECONDS
-from ticketing.catalogue import ResetResult
 from ticketing.errors import (
     Busy,
     GenerationChanged,
@@ -19,8 +15,16 @@ from ticketing.errors import (
     NotFound,
     Reason,
 )
-from ticketing.retry import ATTEMPTS_MAX, LATE_COMMIT_SECONDS
-from ticketing.rules import RESET_KEYS_MAX, SHARDS_MAX, Bought, SoldOut
+from ticketing.limits import (
+    ATTEMPTS_MAX,
+    AUDIT_BUDGET_SECONDS,
+    CATALOGUE_BUDGET_SECONDS,
+    LATE_COMMIT_SECONDS,
+    PROBLEMS_MAX,
+    RESET_KEYS_MAX,
+    SHARDS_MAX,
+)
+from ticketing.model import Bought, ResetResult, SoldOut
 
 
 def sell(world: World, count: int, quantity: int = 1) -> list[Bought]:
@@ -333,7 +337,7 @@ class TestDeadlines:
     @pytest.mark.parametrize("slow", ["get_item", "batch_get_item", "scan"])
     def test_audit_deadline(self, world: World, slow: str) -> None:
         world.open_sale(stock=5)
-        run = partial(audit, world.store, ITEM, runtime=world.runtime())
+        run = world.audit
         self.assert_last(world, slow, run, AUDIT_BUDGET_SECONDS)
 
     @staticmethod
@@ -356,7 +360,7 @@ class TestAudit:
         sell(world, 3)
         world.open_sale(stock=20, shards=4)
         sell(world, 2, quantity=7)
-        result = audit(world.store, ITEM)
+        result = world.audit()
         assert result.problems == []
         assert (result.purchase_records, result.tickets_in_records, result.sold, result.stock) == (
             2,
@@ -373,7 +377,7 @@ class TestAudit:
         # second read.
         world.client.before("batch_get_item", lambda: None, lambda: sell(world, 2))
         world.client.after("batch_get_item", lambda: sell(world, 1))
-        assert audit(world.store, ITEM).problems == []
+        assert world.audit().problems == []
 
     @pytest.mark.G4
     @pytest.mark.parametrize(
@@ -423,7 +427,7 @@ class TestAudit:
         world.open_sale(stock=5, shards=1)
         sell(world, 3)
         tamper(world, key, expression, **values)
-        assert any(found.startswith(problem) for found in audit(world.store, ITEM).problems)
+        assert any(found.startswith(problem) for found in world.audit().problems)
 
     @pytest.mark.G4
     def test_missing_record(self, world: World) -> None:
@@ -432,7 +436,7 @@ class TestAudit:
         world.client.delete_item(
             TableName=TABLE, Key={"pk": {"S": f"purchase#{bought[0].purchase.purchase_id}"}}
         )
-        (problem,) = audit(world.store, ITEM).problems
+        (problem,) = world.audit().problems
         assert problem == "Shard 0: its records hold 2 tickets, its counter says 3."
 
     @pytest.mark.G4
@@ -440,14 +444,14 @@ class TestAudit:
         world.open_sale(stock=5, shards=1)
         (bought,) = sell(world, 1)
         tamper(world, f"purchase#{bought.purchase.purchase_id}", "SET quantity = :n", n=2)
-        (problem,) = audit(world.store, ITEM).problems
+        (problem,) = world.audit().problems
         assert problem == f"Purchase {bought.purchase.purchase_id}: 1 of 2 tickets came from stock."
 
     def test_reset_during_audit(self, world: World) -> None:
         world.open_sale(stock=5)
         reset = partial(world.open_sale, 8, shards=1)
         world.client.before("batch_get_item", lambda: None, reset)
-        assert "was reset" in audit(world.store, ITEM).problems[-1]
+        assert "was reset" in world.audit().problems[-1]
 
     @pytest.mark.G4
     def test_older_generations(self, world: World) -> None:
@@ -457,12 +461,12 @@ class TestAudit:
         world.open_sale(stock=20, shards=4)
         first = sell(world, 2, quantity=3)
         world.open_sale(stock=20, shards=1)
-        assert audit(world.store, ITEM).problems == []
+        assert world.audit().problems == []
         purchase = first[0].purchase
         world.client.delete_item(
             TableName=TABLE, Key={"pk": {"S": f"purchase#{purchase.purchase_id}"}}
         )
-        (problem,) = audit(world.store, ITEM).problems
+        (problem,) = world.audit().problems
         (shard,) = purchase.taken
         assert problem.startswith(f"Shard {shard}: its records of earlier generations hold ")
 
@@ -473,9 +477,9 @@ class TestAudit:
         world.client.before("update_item", raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             world.catalogue.reset(ITEM, stock=8, item_name=None, shard_count=4)
-        assert audit(world.store, ITEM).problems == []
+        assert world.audit().problems == []
         sell(world, 2)
-        result = audit(world.store, ITEM)
+        result = world.audit()
         assert (result.problems, result.sold, result.stock) == ([], 2, 6)
 
     @pytest.mark.G4
@@ -504,7 +508,7 @@ class TestAudit:
             UpdateExpression=expression,
             **({"ExpressionAttributeValues": used} if used else {}),
         )
-        result = audit(world.store, ITEM)
+        result = world.audit()
         assert f"Record {key}: {problem}" in result.problems
         assert (result.purchase_records, result.sold) == (1, 2)
 
@@ -517,7 +521,7 @@ class TestAudit:
         world.client.update_item(
             TableName=TABLE, Key={"pk": {"S": key}}, UpdateExpression=f"REMOVE {attribute}"
         )
-        result = audit(world.store, ITEM)
+        result = world.audit()
         assert f"Record {key}: attribute {attribute} is missing." in result.problems
         assert result.purchase_records == 2
 
@@ -525,27 +529,24 @@ class TestAudit:
         world.open_sale(stock=100, shards=1)
         for bought in sell(world, PROBLEMS_MAX + 3):
             tamper(world, f"purchase#{bought.purchase.purchase_id}", "SET quantity = :n", n=2)
-        problems = audit(world.store, ITEM).problems
+        problems = world.audit().problems
         assert len(problems) == PROBLEMS_MAX + 1
         assert problems[-1] == "There are 3 more such records."
 
-    def test_audit_out_of_time(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_audit_out_of_time(self, world: World) -> None:
         """Pages of three items, each so slow that one request can read only three of them."""
         world.open_sale(stock=40, shards=4)
         sell(world, 10, quantity=2)
-        scan = world.client._client.scan
 
-        def slow_page(**request: Any) -> Any:
+        def slow_page(scan: Any, **request: Any) -> Any:
             world.clock.sleep(6)
             return scan(**request, Limit=3)
 
-        monkeypatch.setattr(world.client._client, "scan", slow_page)
-        results = [audit(world.store, ITEM, runtime=world.runtime())]
+        world.client.replace("scan", slow_page)
+        results = [world.audit()]
         while results[-1].cursor:
             began = world.clock()
-            results.append(
-                audit(world.store, ITEM, runtime=world.runtime(), cursor=results[-1].cursor)
-            )
+            results.append(world.audit(results[-1].cursor))
             assert world.clock() - began <= AUDIT_BUDGET_SECONDS
         counted = [result.purchase_records for result in results]
         assert len(counted) > 1
@@ -553,20 +554,17 @@ class TestAudit:
         assert (results[-1].purchase_records, results[-1].tickets_in_records) == (10, 20)
         assert results[-1].problems == []
 
-    def test_many_pages(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_many_pages(self, world: World) -> None:
         """More pages than the attempts of one call: those are for calls that fail."""
         pages = ATTEMPTS_MAX + 20
         world.open_sale(stock=pages, shards=1)
         sell(world, pages)
-        scan = world.client._client.scan
-        monkeypatch.setattr(
-            world.client._client, "scan", lambda **request: scan(**request, Limit=1)
-        )
-        result = audit(world.store, ITEM, runtime=world.runtime())
+        world.client.replace("scan", lambda scan, **request: scan(**request, Limit=1))
+        result = world.audit()
         assert (result.cursor, result.problems, result.purchase_records) == (None, [], pages)
 
     def test_malformed_cursor(self, world: World) -> None:
         world.open_sale(stock=5)
         for cursor in ("x", "eJwDAAAAAAE=", "ö"):
             with pytest.raises(InvalidRequest, match="not the cursor"):
-                audit(world.store, ITEM, cursor=cursor)
+                world.audit(cursor)

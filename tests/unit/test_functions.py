@@ -1,21 +1,27 @@
 """The functions as Lambda calls them: every file in events/, failures, and the log."""
 
-import importlib
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
+from aws_lambda_powertools import Metrics
 
+import admin.app
+import buy_ticket.app
+import inventory.app
 from tests.support import ITEM, ROOT, World, lost_reply, raises, service_error, template
-from ticketing import http
-from ticketing.http import PROBLEMS
-from ticketing.retry import ATTEMPTS_MAX
-from ticketing.schemas import BODY_BYTES_MAX, AuditReport, Inventory, Problem, Receipt, Service
+from ticketing.http import PROBLEMS, Function, create_logger
+from ticketing.limits import ATTEMPTS_MAX, BODY_BYTES_MAX
+from ticketing.schemas import AuditReport, Inventory, Problem, Receipt, Service
 
 EVENTS = ROOT / "events"
 CONTEXT = SimpleNamespace(aws_request_id="1-2-3")
@@ -67,6 +73,15 @@ EXPECTED: dict[str, tuple[int, Any]] = {
     "admin/audit_no_number.json": (422, "invalid_request"),
 }
 
+# The handlers that template.yaml names.
+HANDLERS = sorted(
+    {
+        resource["Properties"]["Handler"]
+        for resource in template()["Resources"].values()
+        if "Handler" in resource.get("Properties", {})
+    }
+)
+
 
 def load(name: str) -> dict[str, Any]:
     event: dict[str, Any] = json.loads((EVENTS / name).read_text())
@@ -86,18 +101,28 @@ def buying(body: Any = None, **headers: str) -> dict[str, Any]:
 
 
 class Functions:
-    """The three functions on one store, and the lines that they logged."""
+    """The functions, each in a process of its own on one store, and the lines that they logged."""
 
-    def __init__(self, world: World, log: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, world: World, capsys: pytest.CaptureFixture[str]) -> None:
         self.world = world
-        self._log = log
+        self._log = io.StringIO()
         self._capsys = capsys
+        # Powertools keeps one logger for a service's name, with the stream that it began with.
+        logger = create_logger(service=f"test-{uuid4()}", stream=self._log)
+        metrics = Metrics(service="test", namespace="TicketSale")
+        self._functions = {
+            app.__name__.partition(".")[0]: Function(app.ROUTES, world.services(), logger, metrics)
+            for app in (buy_ticket.app, inventory.app, admin.app)
+        }
 
     def call(self, function: str, event: Any) -> dict[str, Any]:
-        module: ModuleType = importlib.import_module(f"{function}.app")
-        result: dict[str, Any] = module.lambda_handler(event, CONTEXT)
+        result = self._functions[function](event, CONTEXT)
         json.dumps(result)
         return result
+
+    def resolver_context(self, function: str) -> dict[str, Any]:
+        context: dict[str, Any] = self._functions[function]._resolver.context
+        return context
 
     def buy(self, body: Any = None, **headers: str) -> dict[str, Any]:
         return self.call("buy_ticket", buying(body, **headers))
@@ -111,25 +136,38 @@ class Functions:
 
 
 @pytest.fixture
-def functions(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Functions:
-    for name, attribute, part in (
-        ("buy_ticket", "purchase_service", world.purchase_service()),
-        ("inventory", "catalogue", world.catalogue),
-        ("admin", "store", world.store),
-        ("admin", "runtime", world.runtime()),
-        ("admin", "catalogue", world.catalogue),
-    ):
-        monkeypatch.setattr(importlib.import_module(f"{name}.app"), attribute, part)
-    log = io.StringIO()
-    monkeypatch.setattr(http.logger.registered_handler, "stream", log)
-    return Functions(world, log, capsys)
+def functions(world: World, capsys: pytest.CaptureFixture[str]) -> Functions:
+    return Functions(world, capsys)
 
 
 def header(result: dict[str, Any], name: str) -> str | None:
     values = result["multiValueHeaders"].get(name)
     return values[0] if values else None
+
+
+def start(handler: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Import a handler as Lambda does, in a process of its own, and call it with nothing."""
+    module, _, name = handler.rpartition(".")
+    return subprocess.run(
+        [sys.executable, "-c", f"import {module} as m; print(m.{name}({{}}, None)['statusCode'])"],
+        cwd=ROOT / "functions",
+        env=os.environ | {"POWERTOOLS_SERVICE_NAME": "test"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_entry_point(handler: str) -> None:
+    """What template.yaml names can be imported, and answers."""
+    finished = start(handler, TABLE_NAME="tickets", POWERTOOLS_METRICS_NAMESPACE="TicketSale")
+    assert finished.stdout.splitlines()[-1:] == ["500"], finished.stderr
+
+
+def test_no_table_name() -> None:
+    """A guessed name would sell from another table."""
+    assert "KeyError: 'TABLE_NAME'" in start(HANDLERS[0]).stderr
 
 
 def test_every_event_has_expectation() -> None:
@@ -398,7 +436,7 @@ def test_bug(
     assert "ZeroDivisionError: a secret" in line["exception"]
     assert functions.buy()["statusCode"] == 201
     assert "exception" not in functions.lines()[0]
-    assert importlib.import_module("buy_ticket.app").api.context == {}, (
+    assert functions.resolver_context("buy_ticket") == {}, (
         "the next request finds something of the last one"
     )
 
@@ -451,7 +489,7 @@ def test_receipt_status(functions: Functions) -> None:
     functions.world.open_sale(stock=5)
     purchase_id = json.loads(functions.buy(Idempotency_Key=KEY)["body"])["purchase_id"]
     functions.world.client.update_item(
-        TableName=functions.world.table,
+        TableName=functions.world.table_name,
         Key={"pk": {"S": f"purchase#{purchase_id}"}},
         UpdateExpression="SET #status = :status",
         ExpressionAttributeNames={"#status": "status"},

@@ -6,15 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ticketing.rules import (
-    SHARDS_MAX,
-    Order,
-    Sale,
-    allocate,
-    default_shard_count,
-    make_order,
-    timestamp,
-)
+from ticketing.limits import SHARDS_MAX
+from ticketing.model import Order, Sale
+from ticketing.rules import allocate, default_shard_count, make_order, timestamp
 
 CHANCE = random.Random(1)
 

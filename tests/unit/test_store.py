@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from tests.support import ITEM, World, cancelled, raises
-from ticketing.audit import audit
 from ticketing.store import connect
 
 
@@ -46,7 +45,7 @@ def test_consistent_reads_and_all_old(world: World) -> None:
             case "get_item":
                 assert request["ConsistentRead"]
             case "batch_get_item":
-                assert request["RequestItems"][world.table]["ConsistentRead"]
+                assert request["RequestItems"][world.table_name]["ConsistentRead"]
             case "transact_write_items":
                 for action in request["TransactItems"]:
                     (body,) = action.values()
@@ -60,6 +59,6 @@ def test_consistent_scan(world: World) -> None:
     """An eventually consistent scan can miss a record, and report a correct table as wrong."""
     world.open_sale(stock=1)
     world.client.requests.clear()
-    audit(world.store, ITEM)
+    world.audit()
     scans = [request for request in world.client.requests if "FilterExpression" in request]
     assert [scan["ConsistentRead"] for scan in scans] == [True]

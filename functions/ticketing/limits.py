@@ -1,0 +1,102 @@
+"""Every bound, with its source, and how the bounds depend on each other.
+
+Sources: "AWS" is a documented quota; "measured" is in docs/decisions.md; "chosen" is ours to
+change. The relations at the end are checked at import, so a wrong value cannot be deployed.
+"""
+
+from typing import Final
+
+# --- DynamoDB, API Gateway and Lambda ---
+
+# AWS: actions in one TransactWriteItems, and items in one TransactGetItems.
+TRANSACTION_ACTIONS_MAX: Final = 100
+# AWS: items in one BatchGetItem.
+BATCH_READ_ITEMS_MAX: Final = 100
+# AWS: API Gateway gives up after this time.
+GATEWAY_TIMEOUT_SECONDS: Final = 29
+
+# --- One store call ---
+
+# Chosen: a transaction takes 25 ms (p99 85 ms, AWS); the SDK's default of 60 s is longer than API
+# Gateway waits.
+CONNECT_TIMEOUT_SECONDS: Final = 1
+READ_TIMEOUT_SECONDS: Final = 2
+STORE_CALL_SECONDS_MAX: Final = CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS
+# Assumed: a store call takes effect within this time of being sent, or never.
+LATE_COMMIT_SECONDS: Final = 10
+
+# --- Time budgets: no store call starts later. Chosen. ---
+
+PURCHASE_BUDGET_SECONDS: Final = 5.0
+CATALOGUE_BUDGET_SECONDS: Final = 10.0
+AUDIT_BUDGET_SECONDS: Final = 20.0
+# Part of the audit's budget, kept for reading the counters again after the last page.
+AUDIT_RESERVE_SECONDS: Final = 5.0
+
+# --- Attempts ---
+
+ATTEMPTS_MAX: Final = 100  # chosen: a second bound, because a clock may be frozen
+BACKOFF_BASE_SECONDS: Final = 0.01  # a transaction is in progress for about 6 ms
+BACKOFF_CAP_SECONDS: Final = 0.5  # chosen
+# Chosen. Retry-After is drawn from 1 to this, so that refused buyers do not come back together.
+RETRY_AFTER_SECONDS_MAX: Final = 3
+SHORT_SHARDS_MAX: Final = 2  # chosen: short shards that a purchase meets before it reads all
+
+# --- What a process caches ---
+
+# How old the sale's settings, a cached "sold out" and a cached inventory may be. G2 allows 1 s.
+CACHE_SECONDS: Final = 1.0
+# Chosen: how old settings may be where reading them is throttled. They only sell: each shard
+# demands the generation that a purchase was planned with, so old settings buy nothing of a newer
+# sale. A refusal never rests on them.
+CACHE_STALE_SECONDS: Final = 5.0
+CACHED_ITEMS_MAX: Final = 1000  # chosen: inventories that a process caches
+
+# --- A sale ---
+
+# One snapshot reads all shards: TRANSACTION_ACTIONS_MAX.
+SHARDS_MAX: Final = 100
+TICKETS_PER_SHARD: Final = 25  # by default; a shard sells about 140 tickets a second (sketch)
+STOCK_MAX: Final = 10_000_000  # chosen
+QUANTITY_MAX: Final = 10  # chosen: tickets of one purchase
+ITEM_ID_MAX: Final = 999_999_999  # chosen
+GENERATION_MAX: Final = 999_999_999  # chosen: of `expected_generation`
+# Chosen: the sale's record keeps the keys of its last resets, and stays below 1 KB.
+RESET_KEYS_MAX: Final = 10
+
+# --- Requests and responses. Chosen. ---
+
+BODY_BYTES_MAX: Final = 4096  # the largest useful body has about 600 bytes
+KEY_LENGTH_MIN: Final = 16
+KEY_LENGTH_MAX: Final = 255
+BUYER_ID_LENGTH_MAX: Final = 128
+ITEM_NAME_LENGTH_MAX: Final = 100
+PROBLEMS_MAX: Final = 20  # problems that an audit lists by name; the rest is only counted
+
+
+def _check(holds: bool, relation: str) -> None:
+    if not holds:
+        raise ValueError(f"limits.py: {relation}")
+
+
+# Lambda's timeouts are in template.yaml; tests/unit/test_template.py compares them.
+_check(
+    max(PURCHASE_BUDGET_SECONDS, CATALOGUE_BUDGET_SECONDS, AUDIT_BUDGET_SECONDS)
+    + STORE_CALL_SECONDS_MAX
+    < GATEWAY_TIMEOUT_SECONDS,
+    "a budget and a last store call must end before API Gateway gives up",
+)
+_check(
+    AUDIT_RESERVE_SECONDS < AUDIT_BUDGET_SECONDS,
+    "an audit needs more time than the part that it keeps back",
+)
+_check(
+    QUANTITY_MAX + 2 <= TRANSACTION_ACTIONS_MAX,
+    "each ticket may come from another shard; purchase and buyer take two actions more",
+)
+_check(
+    min(TRANSACTION_ACTIONS_MAX, BATCH_READ_ITEMS_MAX) >= SHARDS_MAX,
+    "one snapshot and one batch read must reach all shards",
+)
+_check(CACHE_SECONDS <= 1, "G2 allows a process to cache a refusal for one second")
+_check(STORE_CALL_SECONDS_MAX <= LATE_COMMIT_SECONDS, "a reply may take that long")

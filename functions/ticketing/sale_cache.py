@@ -1,0 +1,89 @@
+"""What a process remembers of the sales that it sells. Hints only: the store decides."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ticketing.errors import Contended, NotFound
+from ticketing.limits import CACHE_SECONDS, CACHE_STALE_SECONDS
+from ticketing.model import Sale
+from ticketing.rules import is_younger
+from ticketing.store import Store
+
+
+@dataclass(slots=True)
+class CachedSale:
+    """One generation of a sale, and what was last seen of its shards.
+
+    read_at: when the settings were read. stock: shard → the tickets it had when last seen.
+    too_few_seen: the free tickets of a snapshot that had too few, and when it was taken.
+    """
+
+    sale: Sale
+    read_at: float
+    stock: dict[int, int]
+    too_few_seen: tuple[int, float] | None = None
+
+    @classmethod
+    def of(cls, sale: Sale, read_at: float) -> "CachedSale":
+        """Return the cache of a sale of which nothing was sold yet."""
+        return cls(sale, read_at, {index: sale.share(index) for index in range(sale.shard_count)})
+
+    def shards_with(self, quantity: int) -> dict[int, int]:
+        """Return shard → tickets of the shards that may have enough."""
+        return {index: tickets for index, tickets in self.stock.items() if tickets >= quantity}
+
+    def remember_too_few(self, left: int, asked_at: float) -> None:
+        """Remember a snapshot that had too few tickets. asked_at: before it was asked for.
+
+        Its age counts from the older of both reads: a new generation may have started since the
+        sale was read.
+        """
+        self.too_few_seen = left, min(asked_at, self.read_at)
+
+    def too_few_for(self, quantity: int, now: float) -> int | None:
+        """Return the free tickets of a recent snapshot that had too few; None without one."""
+        if self.too_few_seen is None:
+            return None
+        left, seen_at = self.too_few_seen
+        return left if left < quantity and is_younger(seen_at, now, CACHE_SECONDS) else None
+
+
+class SaleCache:
+    """The cached sales of a process."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._sales: dict[int, CachedSale] = {}
+
+    def get(self, item_id: int) -> CachedSale | None:
+        """Return what is cached of the item, however old; None for an unknown item."""
+        return self._sales.get(item_id)
+
+    def forget(self, item_id: int) -> None:
+        """Read the sale again before its next use."""
+        self._sales.pop(item_id, None)
+
+    def current(self, store: Store, item_id: int) -> tuple[CachedSale, Contended | None]:
+        """Return the item's sale, its settings at most CACHE_SECONDS old.
+
+        Where reading them is throttled, return settings of up to CACHE_STALE_SECONDS together with
+        the throttle. Raises NotFound for an unknown item, and the store's errors.
+        """
+        cached = self._sales.get(item_id)
+        now = self._clock()
+        if cached is not None and is_younger(cached.read_at, now, CACHE_SECONDS):
+            return cached, None
+        try:
+            sale = store.read_sale(item_id)
+        except Contended as throttle:
+            if cached is not None and is_younger(cached.read_at, now, CACHE_STALE_SECONDS):
+                return cached, throttle
+            raise
+        if sale is None:
+            self.forget(item_id)
+            raise NotFound(f"There is no item {item_id}. Ask for another item_id.")
+        if cached is None or cached.sale.generation != sale.generation:
+            cached = CachedSale.of(sale, now)
+        cached.sale, cached.read_at = sale, now
+        self._sales[item_id] = cached
+        return cached, None

@@ -1,0 +1,45 @@
+"""The composition root: builds the use cases of a process from its parts.
+
+Functions, tests, benchmarks and simulations all build from here. Each part has a default that a
+caller may replace.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ticketing.audit import Auditor
+from ticketing.buying import PurchaseService
+from ticketing.catalogue import Catalogue
+from ticketing.retry import Runtime
+from ticketing.settings import Settings
+from ticketing.store import Table, connect
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The use cases of one process."""
+
+    purchases: PurchaseService
+    catalogue: Catalogue
+    auditor: Auditor
+
+
+def build_services(
+    client: "DynamoDBClient | None" = None,
+    table_name: str | None = None,
+    runtime: Runtime | None = None,
+) -> Services:
+    """Return the use cases of a new process: empty caches, one client.
+
+    client: a boto3 DynamoDB client, by default one with the settings of `store.connect`.
+    table_name: by default that of the environment (`Settings`). runtime: by default wall clock,
+    random numbers of the operating system, and a real sleep.
+    """
+    table = Table(client or connect(), table_name or Settings.from_environment().table_name)
+    runtime = runtime or Runtime()
+    return Services(
+        PurchaseService(table, runtime), Catalogue(table, runtime), Auditor(table, runtime)
+    )
