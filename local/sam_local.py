@@ -68,9 +68,9 @@ def store_addresses() -> tuple[str, str]:
 
 
 def table_schema(template: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the CreateTable request for the template's table: keys, indexes, billing."""
+    """Return the CreateTable request for the template's table: keys and billing."""
     properties = template["Resources"][TABLE]["Properties"]
-    names = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+    names = ("BillingMode", "AttributeDefinitions", "KeySchema")
     return {name: properties[name] for name in names}
 
 

@@ -19,7 +19,7 @@ from ticketing.buying import PurchaseService
 from ticketing.model import AuditResult, Purchase
 from ticketing.retry import Deadline, Runtime
 from ticketing.rules import totals
-from ticketing.store import Store, Table
+from ticketing.store.table import Store, Table
 from ticketing.wiring import Services, build_services
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +36,7 @@ def template() -> dict[str, Any]:
 
 
 def create_table(client: Any, name: str = TABLE) -> None:
-    """Create the table with the template's keys and indexes."""
+    """Create the table with the template's keys."""
     client.create_table(TableName=name, **table_schema(template()))
 
 
@@ -190,6 +190,7 @@ class World:
             assert shard.stock >= 0
             assert shard.held >= 0
             assert shard.stock + shard.held + shard.sold == shard.capacity
+            assert shard.held == sum(shard.slots.values())
         capacity, _, _, counted = totals(inventory.shards)
         records = [
             record for record in self.records() if record.generation == inventory.sale.generation

@@ -8,7 +8,7 @@ from uuid import UUID
 from aws_lambda_powertools.event_handler.api_gateway import Response
 
 from ticketing.errors import InvalidRequest
-from ticketing.http import REPLAYED, Handler, Request, json_response, problem_response
+from ticketing.http import REPLAYED, Code, Handler, Request, json_response, problem_response
 from ticketing.model import Bought, KeyReused, Outcome, SoldOut
 from ticketing.retry import Statistics
 from ticketing.schemas import BuyTicket, Receipt
@@ -63,16 +63,16 @@ def _answer(request: Request, outcome: Outcome) -> Response[str]:
         case KeyReused():
             detail = "This Idempotency-Key belongs to another purchase. Send a fresh key."
             return problem_response(
-                request, "idempotency_key_reused", detail, field="Idempotency-Key"
+                request, Code.IDEMPOTENCY_KEY_REUSED, detail, field="Idempotency-Key"
             )
         case SoldOut(left=0):
             request.count("SoldOut")
-            return problem_response(request, "sold_out", "All tickets are sold.", left=0)
+            return problem_response(request, Code.SOLD_OUT, "All tickets are sold.", left=0)
         case SoldOut(left):
             request.count("SoldOut")
             return problem_response(
                 request,
-                "not_enough_left",
+                Code.NOT_ENOUGH_LEFT,
                 f"Only {left} left. Ask for fewer.",
                 field="quantity",
                 left=left,

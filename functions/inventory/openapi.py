@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ticketing.http import PROBLEMS
+from ticketing.http import Code
 from ticketing.limits import ITEM_ID_MAX, KEY_LENGTH_MAX, KEY_LENGTH_MIN
 from ticketing.schemas import (
     KEY_PATTERN,
@@ -73,7 +73,7 @@ def document() -> str:
     schemas = dict(zip(shapes, references, strict=True))
     schemas_components: dict[str, Any] = dict(components)
     problem_schema = schemas_components["Problem"]
-    problem_schema["properties"]["code"]["enum"] = sorted(PROBLEMS)
+    problem_schema["properties"]["code"]["enum"] = sorted(Code)
     problem_schema["required"].remove(
         "status"
     )  # API Gateway's own problems cannot tell their status

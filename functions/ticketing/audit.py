@@ -12,7 +12,7 @@ from ticketing.limits import AUDIT_BUDGET_SECONDS, AUDIT_RESERVE_SECONDS, PROBLE
 from ticketing.model import AuditResult, Purchase, Sale, Shard
 from ticketing.retry import Attempts, Runtime, TryAgain
 from ticketing.rules import current_shards, timestamp, totals
-from ticketing.store import Store, Table
+from ticketing.store.table import Store, Table
 
 
 class _Progress(Struct):
@@ -193,6 +193,12 @@ def _shard_problems(sale: Sale, shards: Sequence[Shard]) -> list[str]:
         f"is not {shard.capacity}."
         for shard in shards
         if shard.stock + shard.held + shard.sold != shard.capacity
+    ]
+    problems += [
+        f"Shard {shard.index}: held is {shard.held}, its expiry slots have "
+        f"{sum(shard.slots.values())}."
+        for shard in shards
+        if shard.held != sum(shard.slots.values())
     ]
     problems += [
         f"Shard {shard.index}: {name} is {count}."

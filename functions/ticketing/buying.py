@@ -6,10 +6,11 @@ from typing import Final
 from ticketing.errors import Contended, DeadlineExceeded, NotFound, StaleGeneration, StoreError
 from ticketing.limits import LATE_COMMIT_SECONDS, PURCHASE_BUDGET_SECONDS, SHORT_SHARDS_MAX
 from ticketing.model import Bought, KeyReused, Order, Outcome, Purchase, SoldOut
+from ticketing.moves import BUY
 from ticketing.retry import Attempts, InDoubt, Runtime, Statistics, TryAgain
 from ticketing.rules import allocate, make_order, settle, timestamp
 from ticketing.sale_cache import CachedSale, SaleCache
-from ticketing.store import Cancellation, Store, Table
+from ticketing.store.table import Cancellation, Store, Table
 
 # How a buyer finds out whether an attempt in doubt has bought.
 _IF_KEYED: Final = (
@@ -119,12 +120,12 @@ class _PurchaseFlow:
             generation=sale.generation,
             buyer_id=order.buyer_id,
             quantity=order.quantity,
-            status="confirmed",
+            status=BUY.after,
             taken=taken,
             fingerprint=order.fingerprint,
             created_at=timestamp(self.runtime.clock()),
         )
-        cancellation = self.attempts.write(purchase, lambda: self.store.sell(sale, purchase))
+        cancellation = self.attempts.write(purchase, lambda: self.store.move(BUY, sale, purchase))
         if cancellation is None:
             for index, tickets in taken.items():
                 cached.stock[index] -= tickets

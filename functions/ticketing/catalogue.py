@@ -9,7 +9,7 @@ from ticketing.limits import CACHE_SECONDS, CACHED_ITEMS_MAX, CATALOGUE_BUDGET_S
 from ticketing.model import ResetKey, ResetOrder, ResetResult, Sale, SaleState, Shard
 from ticketing.retry import Attempts, InDoubt, Runtime, TryAgain
 from ticketing.rules import digest, is_younger, next_sale, timestamp
-from ticketing.store import Store, Table
+from ticketing.store.table import Store, Table
 
 # How an organiser finds out whether a reset in doubt has taken effect.
 _IF_SAFE_TO_REPEAT: Final = InDoubt(

@@ -7,8 +7,9 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from http import HTTPStatus
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Self
 
 import msgspec
 from aws_lambda_powertools import Logger, Metrics
@@ -27,18 +28,29 @@ from ticketing.limits import ITEM_ID_MAX, KEY_LENGTH_MAX, KEY_LENGTH_MIN
 from ticketing.schemas import KEY_PATTERN, Problem, decode
 from ticketing.wiring import Services
 
-# Every problem code with its status.
-PROBLEMS: Final[Mapping[str, HTTPStatus]] = {
-    "sold_out": HTTPStatus.CONFLICT,
-    "not_enough_left": HTTPStatus.CONFLICT,
-    "generation_changed": HTTPStatus.CONFLICT,
-    "idempotency_key_reused": HTTPStatus.UNPROCESSABLE_ENTITY,
-    "invalid_request": HTTPStatus.UNPROCESSABLE_ENTITY,  # 400 for an unreadable request
-    "not_found": HTTPStatus.NOT_FOUND,
-    "forbidden": HTTPStatus.FORBIDDEN,  # API Gateway's own (template.yaml): a signature is missing
-    "busy": HTTPStatus.SERVICE_UNAVAILABLE,
-    "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
-}
+
+class Code(StrEnum):
+    """Every problem code, with its status. API Gateway gives some of them as well."""
+
+    status: HTTPStatus
+
+    SOLD_OUT = "sold_out", HTTPStatus.CONFLICT
+    NOT_ENOUGH_LEFT = "not_enough_left", HTTPStatus.CONFLICT
+    GENERATION_CHANGED = "generation_changed", HTTPStatus.CONFLICT
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", HTTPStatus.UNPROCESSABLE_ENTITY
+    INVALID_REQUEST = "invalid_request", HTTPStatus.UNPROCESSABLE_ENTITY  # 400 where unreadable
+    NOT_FOUND = "not_found", HTTPStatus.NOT_FOUND
+    FORBIDDEN = "forbidden", HTTPStatus.FORBIDDEN  # API Gateway's own: a signature is missing
+    BUSY = "busy", HTTPStatus.SERVICE_UNAVAILABLE
+    INTERNAL_ERROR = "internal_error", HTTPStatus.INTERNAL_SERVER_ERROR
+
+    def __new__(cls, code: str, status: HTTPStatus) -> Self:
+        """Return the code, with its status."""
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.status = status
+        return member
+
 
 REPLAYED: Final[Mapping[str, str]] = {
     "Idempotent-Replayed": "true"
@@ -176,7 +188,7 @@ def cacheable_response(request: Request, body: Any, seconds: int) -> Response[st
 
 def problem_response(
     request: Request,
-    code: str,
+    code: Code,
     detail: str,
     *,
     status: int | None = None,
@@ -186,8 +198,8 @@ def problem_response(
     retry_after_seconds: int | None = None,
     reason: str | None = None,
 ) -> Response[str]:
-    """Return a problem document (RFC 9457) with one of the codes in `PROBLEMS`."""
-    status = status or PROBLEMS[code]
+    """Return a problem document (RFC 9457)."""
+    status = status or code.status
     request.log.setdefault("outcome", code)
     document = Problem(
         title=HTTPStatus(status).phrase,
@@ -301,22 +313,22 @@ def _to_problem(request: Request, error: Exception) -> Response[str] | None:
     match error:
         case InvalidRequest():
             return problem_response(
-                request, "invalid_request", error.detail, status=error.status, field=error.field
+                request, Code.INVALID_REQUEST, error.detail, status=error.status, field=error.field
             )
         case NotFound():
-            return problem_response(request, "not_found", error.detail)
+            return problem_response(request, Code.NOT_FOUND, error.detail)
         case GenerationChanged():
-            return problem_response(request, "generation_changed", error.detail)
+            return problem_response(request, Code.GENERATION_CHANGED, error.detail)
         case KeyReusedForReset():
             detail = "This Idempotency-Key belongs to another reset. Send a fresh key."
             return problem_response(
-                request, "idempotency_key_reused", detail, field="Idempotency-Key"
+                request, Code.IDEMPOTENCY_KEY_REUSED, detail, field="Idempotency-Key"
             )
         case Busy():
             request.count("Busy")
             return problem_response(
                 request,
-                "busy",
+                Code.BUSY,
                 f"{BUSY[error.reason]} {error.remedy}",
                 purchase_id=error.purchase_id,
                 retry_after_seconds=error.retry_after_seconds,
@@ -337,7 +349,7 @@ def _hides_a_fault(error: Exception) -> bool:
 
 def _internal_error(request: Request) -> Response[str]:
     detail = "This is a bug of the service. The operator finds it in the log by the request_id."
-    return problem_response(request, "internal_error", detail)
+    return problem_response(request, Code.INTERNAL_ERROR, detail)
 
 
 def _to_result(response: Response[str]) -> dict[str, Any]:

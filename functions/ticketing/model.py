@@ -6,7 +6,9 @@ Knows no boto3, no Powertools, no environment, no clock.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from ticketing.moves import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,11 @@ class Sale:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A part of a sale's stock. Always: stock >= 0 and stock + held + sold == capacity.
+    """A part of a sale's stock.
 
-    sold_before: the tickets that it sold in all earlier generations.
+    Always: stock >= 0, stock + held + sold == capacity, and held is the sum of the slots.
+    sold_before: the tickets that it sold in all earlier generations. slots: expiry slot, in seconds
+    since the epoch → held tickets that expire then.
     """
 
     index: int
@@ -65,6 +69,7 @@ class Shard:
     sold: int
     updated_at: str
     sold_before: int = 0
+    slots: Mapping[int, int] = field(default_factory=dict)
 
     @classmethod
     def fresh(cls, sale: Sale, index: int) -> "Shard":
@@ -110,7 +115,7 @@ class Purchase:
     generation: int
     buyer_id: str | None
     quantity: int
-    status: str
+    status: Status
     taken: Mapping[int, int]
     fingerprint: str
     created_at: str

@@ -7,7 +7,7 @@ from ticketing.errors import Contended, NotFound
 from ticketing.limits import CACHE_SECONDS, CACHE_STALE_SECONDS
 from ticketing.model import Sale
 from ticketing.rules import is_younger
-from ticketing.store import Store
+from ticketing.store.table import Store
 
 
 @dataclass(slots=True)

@@ -12,7 +12,8 @@ from ticketing.buying import PurchaseService
 from ticketing.catalogue import Catalogue
 from ticketing.retry import Runtime
 from ticketing.settings import Settings
-from ticketing.store import Table, connect
+from ticketing.store.client import connect
+from ticketing.store.table import Table
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -14,6 +14,8 @@ from tests.support import ITEM, World, create_table
 from ticketing.errors import StaleGeneration
 from ticketing.limits import SHARDS_MAX
 from ticketing.model import Bought, KeyReused, Purchase, Sale, Shard, SoldOut
+from ticketing.moves import BUY, Status
+from ticketing.store.items import PURCHASE, purchase_key
 
 CREATED = "2026-01-15T12:30:27.000000Z"
 SALE = Sale(
@@ -48,7 +50,7 @@ def purchase(number: int = 1, **taken: int) -> Purchase:
         generation=1,
         buyer_id=None if number % 2 else f"buyer-{number}",
         quantity=sum(shards.values()),
-        status="confirmed",
+        status=Status.CONFIRMED,
         taken=shards,
         fingerprint="f",
         created_at="2026-01-15T12:30:28.000Z",
@@ -114,7 +116,7 @@ def test_shards_of_newer_generation(world: World) -> None:
 def test_sell(world: World) -> None:
     open_all(world)
     for number, bought in ((1, purchase(1, s0=1)), (2, purchase(2, s0=2, s3=1))):
-        assert world.store.sell(SALE, bought) is None
+        assert world.store.move(BUY, SALE, bought) is None
         assert world.store.read_purchase(bought.purchase_id) == bought, number
     assert counters(world) == [(0, 3), (3, 0), (2, 0), (1, 1)]
     assert world.store.snapshot(SALE)[3] == Shard(3, 1, 2, 1, 0, 1, "2026-01-15T12:30:28.000Z")
@@ -123,8 +125,8 @@ def test_sell(world: World) -> None:
 @pytest.mark.G1
 def test_sell_from_empty_shard(world: World) -> None:
     open_all(world)
-    world.store.sell(SALE, purchase(1, s2=2))
-    refusal = world.store.sell(SALE, purchase(2, s2=1))
+    world.store.move(BUY, SALE, purchase(1, s2=2))
+    refusal = world.store.move(BUY, SALE, purchase(2, s2=1))
     assert refusal
     shard = refusal.shards[2]
     assert shard
@@ -138,7 +140,7 @@ def test_sell_from_empty_shard(world: World) -> None:
 def test_sell_from_short_shard(world: World) -> None:
     """Too few tickets in one of several shards: nothing is taken from any."""
     open_all(world)
-    refusal = world.store.sell(SALE, purchase(1, s0=2, s2=3, s3=1))
+    refusal = world.store.move(BUY, SALE, purchase(1, s0=2, s2=3, s3=1))
     assert refusal
     assert list(refusal.shards) == [2]
     assert counters(world) == [(3, 0), (3, 0), (2, 0), (2, 0)]
@@ -148,8 +150,8 @@ def test_sell_from_short_shard(world: World) -> None:
 def test_sell_with_existing_record(world: World) -> None:
     open_all(world)
     first = purchase(2, s0=1)
-    world.store.sell(SALE, first)
-    refusal = world.store.sell(SALE, purchase(2, s1=2))
+    world.store.move(BUY, SALE, first)
+    refusal = world.store.move(BUY, SALE, purchase(2, s1=2))
     assert refusal
     assert refusal.record == first
     assert refusal.shards == {}
@@ -163,8 +165,8 @@ def test_empty_shard_and_existing_record(world: World) -> None:
     """
     open_all(world)
     first = purchase(1, s2=2)
-    world.store.sell(SALE, first)
-    refusal = world.store.sell(SALE, first)
+    world.store.move(BUY, SALE, first)
+    refusal = world.store.move(BUY, SALE, first)
     assert refusal
     assert refusal.record == first or 2 in refusal.shards
     assert counters(world)[2] == (0, 2)
@@ -175,12 +177,12 @@ def test_sell_in_other_generation(world: World) -> None:
     open_all(world)
     later = replace(SALE, generation=2)
     world.store.open_shard(later, 0)
-    refusal = world.store.sell(SALE, purchase(1, s0=1))
+    refusal = world.store.move(BUY, SALE, purchase(1, s0=1))
     assert refusal
     shard = refusal.shards[0]
     assert shard
     assert shard.generation == 2
-    refusal = world.store.sell(later, purchase(1, s1=1))
+    refusal = world.store.move(BUY, later, purchase(1, s1=1))
     assert refusal
     shard = refusal.shards[1]
     assert shard
@@ -190,7 +192,7 @@ def test_sell_in_other_generation(world: World) -> None:
 @pytest.mark.G1
 def test_sell_from_missing_shard(world: World) -> None:
     world.store.announce(SALE)
-    refusal = world.store.sell(SALE, purchase(1, s0=1))
+    refusal = world.store.move(BUY, SALE, purchase(1, s0=1))
     assert refusal
     assert refusal.shards == {0: None}
 
@@ -214,11 +216,9 @@ def test_read_purchases(world: World) -> None:
         replace(purchase(number, s0=1), fingerprint=note, item_id=1 + number % 10 // 9)
         for number in range(4000)
     ]
-    from ticketing.store import _from_purchase
-
     for start in range(0, len(records), 25):
         puts = [
-            {"PutRequest": {"Item": _from_purchase(record)}}
+            {"PutRequest": {"Item": PURCHASE.to_item(purchase_key(record.purchase_id), record)}}
             for record in records[start : start + 25]
         ]
         world.client.batch_write_item(RequestItems={world.table_name: puts})

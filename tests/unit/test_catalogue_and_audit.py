@@ -414,6 +414,12 @@ class TestAudit:
                 "Shard 0: held is -1.",
             ),
             (
+                "item#1#stock#00",
+                "SET stock = stock - :n, held = held + :n",
+                {"n": 1},
+                "Shard 0: held is 1, its expiry slots have 0.",
+            ),
+            (
                 "item#1",
                 "SET capacity = capacity + :n",
                 {"n": 1},

@@ -19,7 +19,7 @@ import admin.app
 import buy_ticket.app
 import inventory.app
 from tests.support import ITEM, ROOT, World, lost_reply, raises, service_error, template
-from ticketing.http import PROBLEMS, Function, create_logger
+from ticketing.http import Code, Function, create_logger
 from ticketing.limits import ATTEMPTS_MAX, BODY_BYTES_MAX
 from ticketing.schemas import AuditReport, Inventory, Problem, Receipt, Service
 
@@ -650,7 +650,7 @@ def test_docs(functions: Functions) -> None:
 
 def test_every_code_has_status() -> None:
     source = "".join(path.read_text() for path in Path(ROOT / "functions").glob("*/*.py"))
-    used = set(re.findall(r'problem_response\(\s*request,\s*"(\w+)"', source))
-    assert used | {"forbidden"} == PROBLEMS.keys()
+    used = {Code[name] for name in re.findall(r"\bCode\.([A-Z_]+)\b", source)}
+    assert used | {Code.FORBIDDEN} == set(Code)
     gateway = json.dumps(template()["Resources"]["Api"]["Properties"]["GatewayResponses"])
-    assert set(re.findall(r'"code\\\\*":\\\\*"(\w+)', gateway.replace("\\", ""))) <= PROBLEMS.keys()
+    assert set(re.findall(r'"code\\\\*":\\\\*"(\w+)', gateway.replace("\\", ""))) <= set(Code)

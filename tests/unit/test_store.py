@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support import ITEM, World, cancelled, raises
-from ticketing.store import connect
+from ticketing.store.client import connect
 
 
 @pytest.mark.G6

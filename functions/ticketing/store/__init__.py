@@ -1,0 +1,1 @@
+"""The table, and nothing else that knows DynamoDB."""

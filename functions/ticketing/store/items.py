@@ -1,0 +1,196 @@
+"""Keys and codecs: how each record is an item of the table."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ticketing.errors import UnreadableRecord
+from ticketing.model import Purchase, ResetKey, Sale, Shard
+from ticketing.moves import Status
+
+# An item of DynamoDB's low-level API: attribute → {"S": …} or {"N": …}.
+type Item = Mapping[str, Any]
+
+PURCHASE_PREFIX: Final = "purchase#"
+# One attribute of a shard for each expiry slot: its held tickets that expire at this second.
+SLOT_PREFIX: Final = "slot#"
+
+
+def sale_key(item_id: int) -> Item:
+    """Return the key of an item's sale."""
+    return {"pk": {"S": f"item#{item_id}"}}
+
+
+def shard_key(item_id: int, index: int) -> Item:
+    """Return the key of a stock shard."""
+    return {"pk": {"S": f"item#{item_id}#stock#{index:02}"}}
+
+
+def purchase_key(purchase_id: str) -> Item:
+    """Return the key of a purchase."""
+    return {"pk": {"S": f"{PURCHASE_PREFIX}{purchase_id}"}}
+
+
+def number(value: int) -> Any:
+    """Return an attribute's value."""
+    return {"N": str(value)}
+
+
+def text(value: str) -> Any:
+    """Return an attribute's value."""
+    return {"S": value}
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeType:
+    """A type of attribute.
+
+    descriptor: DynamoDB's data type descriptor. write, read: between a value and DynamoDB's.
+    not_readable: what is said of an attribute that `read` refuses with ValueError, KeyError or
+    TypeError.
+    """
+
+    descriptor: str
+    write: Callable[[Any], Any]
+    read: Callable[[Any], Any]
+    not_readable: str
+
+
+TEXT: Final = AttributeType("S", str, str, "is not a text")
+INTEGER: Final = AttributeType("N", str, int, "is not a whole number")
+STATUS: Final = AttributeType("S", str, Status, "is not a known status")
+TICKETS_BY_SHARD: Final = AttributeType(
+    "M",
+    lambda taken: {f"{index:02}": number(tickets) for index, tickets in taken.items()},
+    lambda taken: {int(index): int(tickets["N"]) for index, tickets in taken.items()},
+    "does not map shards to tickets",
+)
+
+
+def _write_reset_key(key: ResetKey) -> Any:
+    content = {
+        "key": text(key.key),
+        "generation": number(key.generation),
+        "request": text(key.request),
+    }
+    return {"M": content}
+
+
+def _read_reset_key(value: Any) -> ResetKey:
+    content = value["M"]
+    return ResetKey(content["key"]["S"], int(content["generation"]["N"]), content["request"]["S"])
+
+
+RESET_KEYS: Final = AttributeType(
+    "L",
+    lambda keys: [_write_reset_key(key) for key in keys],
+    lambda keys: tuple(_read_reset_key(value) for value in keys),
+    "is not a list of reset keys",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Codec[Record]:
+    """How a type of record is an item.
+
+    key_field: the record's field that the key has, and how it is read from `pk`. attributes: field
+    of the record, which is also the attribute's name → type. optional: attributes that may be
+    missing → the value that this means. has_slots: the record has expiry slots.
+    """
+
+    record: type[Record]
+    key_field: tuple[str, Callable[[str], Any]]
+    attributes: Mapping[str, AttributeType]
+    optional: Mapping[str, Any] = field(default_factory=dict)
+    has_slots: bool = False
+
+    def to_item(self, key: Item, record: Record) -> Item:
+        """Return the item of a record. What is None is left out."""
+        item = dict(key)
+        for name, type_ in self.attributes.items():
+            value = getattr(record, name)
+            if value is not None:
+                item[name] = {type_.descriptor: type_.write(value)}
+        return item
+
+    def to_record(self, item: Item) -> Record:
+        """Return the record of an item.
+
+        Raises UnreadableRecord, with the item's key, where an attribute is missing or of another
+        type.
+        """
+        name, read = self.key_field
+        fields = {name: read(item["pk"]["S"])}
+        for name, type_ in self.attributes.items():
+            if name not in item and name in self.optional:
+                fields[name] = self.optional[name]
+            else:
+                fields[name] = _read(item, name, type_)
+        if self.has_slots:
+            fields["slots"] = {
+                int(name.removeprefix(SLOT_PREFIX)): _read(item, name, INTEGER)
+                for name in item
+                if name.startswith(SLOT_PREFIX)
+            }
+        return self.record(**fields)
+
+
+def _read(item: Item, name: str, type_: AttributeType) -> Any:
+    key = item["pk"]["S"]
+    if name not in item:
+        raise UnreadableRecord(f"Record {key}: attribute {name} is missing.")
+    if type_.descriptor not in item[name]:
+        found = next(iter(item[name]))
+        raise UnreadableRecord(
+            f"Record {key}: attribute {name} is of type {found}, not {type_.descriptor}."
+        )
+    try:
+        return type_.read(item[name][type_.descriptor])
+    except (ValueError, KeyError, TypeError):
+        raise UnreadableRecord(f"Record {key}: attribute {name} {type_.not_readable}.") from None
+
+
+SALE: Final = Codec(
+    Sale,
+    key_field=("item_id", lambda pk: int(pk.rpartition("#")[2])),
+    attributes={
+        "item_name": TEXT,
+        "capacity": INTEGER,
+        "shard_count": INTEGER,
+        "shards_ever": INTEGER,
+        "generation": INTEGER,
+        "created_at": TEXT,
+        "reset_keys": RESET_KEYS,
+    },
+    optional={"reset_keys": ()},
+)
+SHARD: Final = Codec(
+    Shard,
+    key_field=("index", lambda pk: int(pk.rpartition("#")[2])),
+    attributes={
+        "generation": INTEGER,
+        "capacity": INTEGER,
+        "stock": INTEGER,
+        "held": INTEGER,
+        "sold": INTEGER,
+        "updated_at": TEXT,
+        "sold_before": INTEGER,
+    },
+    optional={"sold_before": 0},
+    has_slots=True,
+)
+PURCHASE: Final = Codec(
+    Purchase,
+    key_field=("purchase_id", lambda pk: pk.removeprefix(PURCHASE_PREFIX)),
+    attributes={
+        "item_id": INTEGER,
+        "generation": INTEGER,
+        "buyer_id": TEXT,
+        "quantity": INTEGER,
+        "status": STATUS,
+        "taken": TICKETS_BY_SHARD,
+        "fingerprint": TEXT,
+        "created_at": TEXT,
+    },
+    optional={"buyer_id": None},
+)

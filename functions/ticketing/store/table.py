@@ -1,0 +1,334 @@
+"""The table: one method per call, all expressions, and what the answers mean.
+
+No other module calls DynamoDB. Each method of `Store` raises DeadlineExceeded where the request's
+time is over, and StoreError where the call may be tried again. A bug (a malformed expression, a
+missing permission) is raised as botocore raised it. A record that this software did not write
+raises UnreadableRecord.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import ClientError
+
+from ticketing.errors import Contended, StaleGeneration, UnreadableRecord
+from ticketing.model import Purchase, Sale, Shard
+from ticketing.moves import Move, Status
+from ticketing.retry import Deadline
+from ticketing.rules import current_shards
+from ticketing.store.faults import CALL_ERRORS, ActionResult, reasons_of, results_of, translated
+from ticketing.store.items import (
+    PURCHASE,
+    PURCHASE_PREFIX,
+    SALE,
+    SHARD,
+    Codec,
+    Item,
+    number,
+    purchase_key,
+    sale_key,
+    shard_key,
+    text,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+# The clauses of the condition expressions, each with what it prevents.
+_SAME_GENERATION: Final = "generation = :generation"  # a purchase that was planned before a reset
+_SOMETHING_LEFT: Final = "{debit} > :zero"  # an oversell
+_ENOUGH_LEFT: Final = "{debit} >= :quantity"  # an oversell by a purchase of several tickets
+# A key that buys twice; a sale that is started twice.
+_NOT_THERE: Final = "attribute_not_exists(pk)"
+# A shard that opens twice in one generation, or for an older one.
+_OLDER: Final = "generation < :generation"
+
+# The status that a move demands of the purchase record → its condition.
+_RECORD_CONDITIONS: Final[Mapping[Status | None, str]] = {None: _NOT_THERE}
+
+# The names of a transaction's actions.
+_RECORD: Final = "record"
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """Why a purchase's transaction was cancelled. Nothing was written.
+
+    record: the record that already has this purchase id. shards: the shards whose condition failed,
+    as they were found; None for a shard that was never opened. contended: a conflict or a throttle
+    stopped at least one action. contended_shards: the shards of these actions.
+    """
+
+    record: Purchase | None
+    shards: Mapping[int, Shard | None]
+    contended: bool
+    contended_shards: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of purchase records.
+
+    problems: what is wrong with records that cannot be read. end: where the next page starts; None
+    after the last.
+    """
+
+    purchases: Sequence[Purchase]
+    problems: Sequence[str]
+    end: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The table `name` of a boto3 DynamoDB client. It makes no call without a deadline."""
+
+    client: "DynamoDBClient"
+    name: str
+
+    def within(self, deadline: Deadline) -> "Store":
+        """Return the store for one request."""
+        return Store(self, deadline)
+
+
+class Store:
+    """The table's calls within one request. After its deadline no call starts."""
+
+    def __init__(self, table: Table, deadline: Deadline) -> None:
+        self._client = table.client
+        self._table = table.name
+        self._deadline = deadline
+
+    def read_sale(self, item_id: int) -> Sale | None:
+        """Return the item's sale as it is now; None where there is none."""
+        item = self._get(sale_key(item_id))
+        return SALE.to_record(item) if item else None
+
+    def read_purchase(self, purchase_id: str) -> Purchase | None:
+        """Return the record of a purchase; None where there is none."""
+        item = self._get(purchase_key(purchase_id))
+        return PURCHASE.to_record(item) if item else None
+
+    def read_shards(self, sale: Sale) -> list[Shard]:
+        """Return the sale's shards, each as it is now, but not of one instant.
+
+        Never conflicts with a transaction.
+        """
+        return _current(sale, self._read_shards(sale.item_id, sale.shard_count))
+
+    def read_stored_shards(self, sale: Sale) -> tuple[list[Shard], list[str]]:
+        """Return all stored shards of the item, and what is wrong with those that cannot be read.
+
+        Shards of every generation, as they are in the table. A shard that was never opened is
+        missing.
+        """
+        return _readable(SHARD, self._read_shards(sale.item_id, sale.shards_ever))
+
+    def _read_shards(self, item_id: int, count: int) -> Sequence[Item]:
+        keys = [shard_key(item_id, index) for index in range(count)]
+        request: Any = {self._table: {"Keys": keys, "ConsistentRead": True}}
+        answer = self._call(self._client.batch_get_item, RequestItems=request)
+        if answer["UnprocessedKeys"]:
+            raise Contended
+        return answer["Responses"].get(self._table, [])
+
+    def snapshot(self, sale: Sale) -> list[Shard]:
+        """Return the sale's shards as of one instant. Conflicts with purchases in flight."""
+        gets: Any = [
+            {"Get": {"TableName": self._table, "Key": shard_key(sale.item_id, index)}}
+            for index in range(sale.shard_count)
+        ]
+        try:
+            answer = self._call(self._client.transact_get_items, TransactItems=gets)
+        except ClientError as error:
+            reasons_of(error)  # raises unless contention is the only reason
+            raise Contended from error
+        return _current(
+            sale, [response["Item"] for response in answer["Responses"] if "Item" in response]
+        )
+
+    def move(self, move: Move, sale: Sale, purchase: Purchase) -> Cancellation | None:
+        """Move the purchase's tickets in its shards and put its record, in one transaction.
+
+        Returns None when it is done, otherwise why it was cancelled.
+        """
+        shards = {index: f"shard {index}" for index in purchase.taken}
+        actions = {
+            shards[index]: self._shard_update(move, sale, index, tickets, purchase.created_at)
+            for index, tickets in purchase.taken.items()
+        }
+        item = PURCHASE.to_item(purchase_key(purchase.purchase_id), purchase)
+        actions[_RECORD] = {"Put": self._put(item, _RECORD_CONDITIONS[move.before])}
+        results = self._transact(actions)
+        if results is None:
+            return None
+        record = results[_RECORD]
+        refused = {
+            index: results[name].item
+            for index, name in shards.items()
+            if results[name].condition_failed
+        }
+        return Cancellation(
+            record=PURCHASE.to_record(record.item) if record.condition_failed else None,
+            shards={
+                index: SHARD.to_record(item) if item else None for index, item in refused.items()
+            },
+            contended=any(result.contended for result in results.values()),
+            contended_shards=frozenset(
+                index for index, name in shards.items() if results[name].contended
+            ),
+        )
+
+    def announce(self, sale: Sale) -> bool:
+        """Put the sale's record, if it is the next generation. False: another reset was first.
+
+        Shards open from this record.
+        """
+        put = self._put(SALE.to_item(sale_key(sale.item_id), sale), f"{_NOT_THERE} OR {_OLDER}")
+        values = {":generation": number(sale.generation)}
+        try:
+            self._call(self._client.put_item, **put, ExpressionAttributeValues=values)
+        except self._client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def open_shard(self, sale: Sale, index: int) -> bool:
+        """Open a shard with its share for the sale's generation, once. False: it was open.
+
+        This also closes the shard to all older generations, whose purchases demand theirs. A shard
+        is never deleted, because an old generation could open a missing one again.
+        """
+        update: Any = {
+            "TableName": self._table,
+            "Key": shard_key(sale.item_id, index),
+            "UpdateExpression": (
+                "SET generation = :generation, #capacity = :share, stock = :share, "
+                "held = :zero, sold = :zero, updated_at = :created_at, "
+                "sold_before = if_not_exists(sold_before, :zero) + if_not_exists(sold, :zero)"
+            ),
+            "ConditionExpression": f"{_NOT_THERE} OR {_OLDER}",
+            "ExpressionAttributeNames": {"#capacity": "capacity"},
+            "ExpressionAttributeValues": {
+                ":generation": number(sale.generation),
+                ":share": number(sale.share(index)),
+                ":zero": number(0),
+                ":created_at": text(sale.created_at),
+            },
+        }
+        try:
+            self._call(self._client.update_item, **update)
+        except self._client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def read_purchases(self, item_id: int, start: str | None) -> Page:
+        """Return a page of an item's purchase records, of every generation, by a consistent scan.
+
+        start: the `end` of the page before. A record without a readable item_id is counted for
+        every item.
+        """
+        request: Any = {
+            "TableName": self._table,
+            "ConsistentRead": True,
+            "FilterExpression": (
+                "begins_with(pk, :purchase) AND "
+                "(item_id = :item_id OR NOT attribute_type(item_id, :number))"
+            ),
+            "ExpressionAttributeValues": {
+                ":purchase": text(PURCHASE_PREFIX),
+                ":item_id": number(item_id),
+                ":number": text("N"),
+            },
+        }
+        if start is not None:
+            request["ExclusiveStartKey"] = {"pk": {"S": start}}
+        answer = self._call(self._client.scan, **request)
+        purchases, problems = _readable(PURCHASE, answer["Items"])
+        last: Any = answer.get("LastEvaluatedKey")
+        return Page(purchases, problems, last["pk"]["S"] if last else None)
+
+    def _call[**Parameters, Answer](
+        self,
+        operation: Callable[Parameters, Answer],
+        *args: Parameters.args,
+        **request: Parameters.kwargs,
+    ) -> Answer:
+        """Make one call of DynamoDB; every call passes here.
+
+        Raises DeadlineExceeded, StoreError, or the error that botocore raised.
+        """
+        self._deadline.check()
+        try:
+            return operation(*args, **request)
+        except CALL_ERRORS as error:
+            if store_error := translated(error):
+                raise store_error from error
+            raise
+
+    def _get(self, key: Any) -> Item | None:
+        return self._call(
+            self._client.get_item, TableName=self._table, Key=key, ConsistentRead=True
+        ).get("Item")
+
+    def _transact(self, actions: Mapping[str, Any]) -> Mapping[str, ActionResult] | None:
+        """Send one transaction. actions: name → action.
+
+        Returns None when it is done; where it was cancelled, what became of each action.
+        """
+        try:
+            self._call(self._client.transact_write_items, TransactItems=list(actions.values()))
+        except ClientError as error:
+            return results_of(error, list(actions))
+        return None
+
+    def _shard_update(self, move: Move, sale: Sale, index: int, tickets: int, now: str) -> Any:
+        """Return the action that moves tickets of a shard from one counter to another."""
+        debit, credit = move.debit.value, move.credit.value
+        clauses = [_SAME_GENERATION, _SOMETHING_LEFT] + [_ENOUGH_LEFT] * (tickets > 1)
+        return {
+            "Update": {
+                "TableName": self._table,
+                "Key": shard_key(sale.item_id, index),
+                "UpdateExpression": (
+                    f"SET {debit} = {debit} - :quantity, {credit} = {credit} + :quantity, "
+                    "updated_at = :now"
+                ),
+                "ConditionExpression": " AND ".join(clauses).format(debit=debit),
+                "ExpressionAttributeValues": {
+                    ":generation": number(sale.generation),
+                    ":zero": number(0),
+                    ":quantity": number(tickets),
+                    ":now": text(now),
+                },
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        }
+
+    def _put(self, item: Item, condition: str) -> Any:
+        return {
+            "TableName": self._table,
+            "Item": item,
+            "ConditionExpression": condition,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+
+def _current(sale: Sale, items: Sequence[Item]) -> list[Shard]:
+    """Return the sale's shards. Raises StaleGeneration where one has a newer generation."""
+    stored = [SHARD.to_record(item) for item in items]
+    if any(shard.generation > sale.generation for shard in stored):
+        raise StaleGeneration
+    return current_shards(sale, stored)
+
+
+def _readable[Record](
+    codec: Codec[Record], items: Iterable[Item]
+) -> tuple[list[Record], list[str]]:
+    """Return the records of these items, and what is wrong with those that cannot be read."""
+    records, problems = [], []
+    for item in items:
+        try:
+            records.append(codec.to_record(item))
+        except UnreadableRecord as error:
+            problems.append(str(error))
+    return records, problems
