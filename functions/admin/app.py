@@ -1,17 +1,17 @@
-"""GET /audit/{item_id} and POST /reset, for organisers: signed with SigV4 (AWS_IAM)."""
+"""Organisers' routes, signed with SigV4 (AWS_IAM): parse, one domain call, respond."""
 
 from collections.abc import Mapping
 from typing import Final
 
-from aws_lambda_powertools.event_handler.api_gateway import Response
-
-from ticketing.http import REPLAYED, Handler, Request, json_response, to_item_id
+from ticketing.api.request import REPLAYED, Reply, Request, to_item_id
+from ticketing.api.routes import AUDIT, RESET, Route
+from ticketing.api.schemas import AuditReport, Inventory, ResetSale
+from ticketing.api.serving import Handler
 from ticketing.model import AuditResult
-from ticketing.schemas import AuditReport, Inventory, ResetSale
 from ticketing.wiring import Services
 
 
-def reset(request: Request, services: Services) -> Response[str]:
+def reset(request: Request, services: Services) -> Reply:
     wanted = request.body(ResetSale)
     done = services.catalogue.reset(
         wanted.item_id,
@@ -20,30 +20,24 @@ def reset(request: Request, services: Services) -> Response[str]:
         shard_count=wanted.shards,
         key=request.idempotency_key(),
         expected_generation=wanted.expected_generation,
+        statistics=request.statistics,
     )
-    outcome = "replayed" if done.replayed else "reset"
-    request.log |= {
-        "outcome": outcome,
-        "item_id": wanted.item_id,
-        "generation": done.sale.generation,
-    }
-    return json_response(Inventory.of(done.inventory), headers=REPLAYED if done.replayed else None)
+    inventory = Inventory.of(done.inventory)
+    if done.replayed:
+        return Reply(inventory, headers=REPLAYED, outcome="replayed")
+    return Reply(inventory, outcome="reset")
 
 
-def audit(request: Request, services: Services) -> Response[str]:
+def audit(request: Request, services: Services) -> Reply:
     item_id, cursor = to_item_id(request.path_parameter("item_id")), request.query("cursor")
-    result = services.auditor.audit(item_id, cursor)
-    request.log |= {"outcome": _outcome(result), "item_id": result.sale.item_id}
-    return json_response(AuditReport.of(result))
-
-
-ROUTES: Final[Mapping[str, Handler]] = {
-    "POST /reset": reset,
-    "GET /audit/{item_id}": audit,
-}
+    result = services.auditor.audit(item_id, cursor, request.statistics)
+    return Reply(AuditReport.of(result), outcome=_outcome(result))
 
 
 def _outcome(result: AuditResult) -> str:
     if result.problems:
         return "drift"
     return "agrees" if result.cursor is None else "incomplete"
+
+
+HANDLERS: Final[Mapping[Route, Handler]] = {RESET: reset, AUDIT: audit}

@@ -1,79 +1,65 @@
-"""POST /buy_ticket and GET /purchases/{purchase_id}, for buyers."""
+"""Buyers' routes: parse, one domain call, respond."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 from uuid import UUID
 
-from aws_lambda_powertools.event_handler.api_gateway import Response
-
+from ticketing.api.problems import Code, key_reused, problem
+from ticketing.api.request import REPLAYED, Reply, Request
+from ticketing.api.routes import BUY_TICKET, GET_PURCHASE, Route
+from ticketing.api.schemas import BuyTicket, Receipt
+from ticketing.api.serving import Handler
 from ticketing.errors import InvalidRequest
-from ticketing.http import REPLAYED, Code, Handler, Request, json_response, problem_response
-from ticketing.model import Bought, KeyReused, Outcome, SoldOut
-from ticketing.retry import Statistics
-from ticketing.schemas import BuyTicket, Receipt
+from ticketing.model import Bought, KeyReused, SoldOut
 from ticketing.wiring import Services
 
 
-def buy_ticket(request: Request, services: Services) -> Response[str]:
+def buy_ticket(request: Request, services: Services) -> Reply:
     body = request.body(BuyTicket)
     order = services.purchases.order(
         body.item_id, body.quantity, body.buyer_id, request.idempotency_key()
     )
-    statistics = Statistics()
-    try:
-        return _answer(request, services.purchases.buy(order, statistics))
-    finally:
-        request.log |= {
-            "item_id": order.item_id,
-            "quantity": order.quantity,
-            "shards": statistics.shards,
-            "attempts": statistics.attempts,
-            "conflicts": statistics.conflicts,
-        }
-        request.count("Conflicts", statistics.conflicts)
+    match services.purchases.buy(order, request.statistics):
+        case Bought(purchase, replayed=False):
+            return Reply(
+                Receipt.of(purchase),
+                HTTPStatus.CREATED,
+                outcome="bought",
+                metrics={"Sold": purchase.quantity},
+            )
+        case Bought(purchase):
+            return Reply(
+                Receipt.of(purchase), headers=REPLAYED, outcome="replayed", metrics={"Replays": 1}
+            )
+        case KeyReused():
+            return key_reused(request, "purchase")
+        case SoldOut(left):
+            return _sold_out(request, left)
 
 
-def get_purchase(request: Request, services: Services) -> Response[str]:
+def get_purchase(request: Request, services: Services) -> Reply:
     try:
         canonical = str(UUID(request.path_parameter("purchase_id")))
     except ValueError as error:
         raise InvalidRequest(
             "A purchase_id is a UUID, as the receipt shows it.", field="purchase_id"
         ) from error
-    return json_response(Receipt.of(services.purchases.find(canonical)))
+    return Reply(Receipt.of(services.purchases.find(canonical, request.statistics)))
 
 
-ROUTES: Final[Mapping[str, Handler]] = {
-    "POST /buy_ticket": buy_ticket,
-    "GET /purchases/{purchase_id}": get_purchase,
-}
+def _sold_out(request: Request, left: int) -> Reply:
+    metrics = {"SoldOut": 1}
+    if not left:
+        return problem(request, Code.SOLD_OUT, "All tickets are sold.", left=0, metrics=metrics)
+    return problem(
+        request,
+        Code.NOT_ENOUGH_LEFT,
+        f"Only {left} left. Ask for fewer.",
+        field="quantity",
+        left=left,
+        metrics=metrics,
+    )
 
 
-def _answer(request: Request, outcome: Outcome) -> Response[str]:
-    match outcome:
-        case Bought(purchase, replayed=False):
-            request.log["outcome"] = "bought"
-            request.count("Sold", purchase.quantity)
-            return json_response(Receipt.of(purchase), HTTPStatus.CREATED)
-        case Bought(purchase):
-            request.log["outcome"] = "replayed"
-            request.count("Replays")
-            return json_response(Receipt.of(purchase), headers=REPLAYED)
-        case KeyReused():
-            detail = "This Idempotency-Key belongs to another purchase. Send a fresh key."
-            return problem_response(
-                request, Code.IDEMPOTENCY_KEY_REUSED, detail, field="Idempotency-Key"
-            )
-        case SoldOut(left=0):
-            request.count("SoldOut")
-            return problem_response(request, Code.SOLD_OUT, "All tickets are sold.", left=0)
-        case SoldOut(left):
-            request.count("SoldOut")
-            return problem_response(
-                request,
-                Code.NOT_ENOUGH_LEFT,
-                f"Only {left} left. Ask for fewer.",
-                field="quantity",
-                left=left,
-            )
+HANDLERS: Final[Mapping[Route, Handler]] = {BUY_TICKET: buy_ticket, GET_PURCHASE: get_purchase}

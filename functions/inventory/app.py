@@ -1,22 +1,29 @@
-"""GET /, GET /inventory, GET /openapi.json and GET /docs, for everyone."""
+"""Everyone's routes: parse, one domain call, respond."""
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Final
 
-from aws_lambda_powertools.event_handler.api_gateway import Response
-
-from inventory import openapi
-from ticketing.http import Handler, Request, cacheable_response, json_response, to_item_id
+from ticketing.api import openapi
+from ticketing.api.request import Reply, Request, cacheable, to_item_id
+from ticketing.api.routes import (
+    GET_DOCS,
+    GET_INVENTORY,
+    GET_OPENAPI,
+    GET_SERVICE,
+    ROUTES,
+    Route,
+)
+from ticketing.api.schemas import Inventory, Service
+from ticketing.api.serving import Handler
 from ticketing.limits import CACHE_SECONDS
 from ticketing.rules import FIRST_ITEM_ID
-from ticketing.schemas import Inventory, Service
 from ticketing.wiring import Services
 
+_FIVE_MINUTES: Final = {"Cache-Control": "max-age=300"}
 SERVICE: Final = Service(
     service=openapi.TITLE,
     version=openapi.VERSION,
-    endpoints=openapi.endpoints(),
+    endpoints={str(route): route.summary for route in ROUTES},
     concurrency_model=(
         "One DynamoDB transaction: "
         "conditional update of sharded stock (stock > :zero) + purchase record"
@@ -33,33 +40,28 @@ SERVICE: Final = Service(
 )
 
 
-def service(_request: Request, _services: Services) -> Response[str]:
-    return json_response(SERVICE)
+def service(_request: Request, _services: Services) -> Reply:
+    return Reply(SERVICE)
 
 
-def inventory(request: Request, services: Services) -> Response[str]:
+def inventory(request: Request, services: Services) -> Reply:
     asked_for = request.query("item_id")
     item_id = FIRST_ITEM_ID if asked_for is None else to_item_id(asked_for)
-    request.log["item_id"] = item_id
-    state = services.catalogue.recent_inventory(item_id)
-    return cacheable_response(request, Inventory.of(state), seconds=int(CACHE_SECONDS))
+    state = services.catalogue.recent_inventory(item_id, request.statistics)
+    return cacheable(request, Inventory.of(state), seconds=int(CACHE_SECONDS))
 
 
-def openapi_document(_request: Request, _services: Services) -> Response[str]:
-    return Response(
-        HTTPStatus.OK, "application/json", openapi.document(), {"Cache-Control": "max-age=300"}
-    )
+def openapi_document(_request: Request, _services: Services) -> Reply:
+    return Reply(openapi.document(), headers=_FIVE_MINUTES)
 
 
-def docs(_request: Request, _services: Services) -> Response[str]:
-    return Response(
-        HTTPStatus.OK, "text/html; charset=utf-8", openapi.page(), {"Cache-Control": "max-age=300"}
-    )
+def docs(_request: Request, _services: Services) -> Reply:
+    return Reply(openapi.page(), headers=_FIVE_MINUTES, media_type="text/html; charset=utf-8")
 
 
-ROUTES: Final[Mapping[str, Handler]] = {
-    "GET /": service,
-    "GET /inventory": inventory,
-    "GET /openapi.json": openapi_document,
-    "GET /docs": docs,
+HANDLERS: Final[Mapping[Route, Handler]] = {
+    GET_SERVICE: service,
+    GET_INVENTORY: inventory,
+    GET_OPENAPI: openapi_document,
+    GET_DOCS: docs,
 }

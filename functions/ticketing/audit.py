@@ -10,7 +10,7 @@ from msgspec import Struct
 from ticketing.errors import InvalidRequest, NotFound
 from ticketing.limits import AUDIT_BUDGET_SECONDS, AUDIT_RESERVE_SECONDS, PROBLEMS_MAX
 from ticketing.model import AuditResult, Purchase, Sale, Shard
-from ticketing.retry import Attempts, Runtime, TryAgain
+from ticketing.retry import Attempts, Runtime, Statistics, TryAgain
 from ticketing.rules import current_shards, timestamp, totals
 from ticketing.store.table import Store, Table
 
@@ -82,7 +82,9 @@ class Auditor:
         self._table = table
         self._runtime = runtime
 
-    def audit(self, item_id: int, cursor: str | None = None) -> AuditResult:
+    def audit(
+        self, item_id: int, cursor: str | None = None, statistics: Statistics | None = None
+    ) -> AuditResult:
         """Count the item's records with consistent reads, and compare them with the counters.
 
         Exact at rest. While tickets are being sold, the records are counted between two reads of
@@ -92,7 +94,9 @@ class Auditor:
         Raises NotFound, InvalidRequest for a malformed cursor, and Busy where the counters could
         not be read.
         """
-        attempts = Attempts[None](self._runtime, AUDIT_BUDGET_SECONDS)
+        statistics = statistics or Statistics()
+        statistics.item_id = item_id
+        attempts = Attempts[None](self._runtime, AUDIT_BUDGET_SECONDS, statistics=statistics)
         store = self._table.within(attempts.deadline)
         sale, shards, _ = attempts.run(lambda: _read_counters(store, item_id))
         progress = _Progress.from_cursor(cursor, item_id) if cursor else _begin(sale, shards)

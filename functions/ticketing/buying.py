@@ -41,6 +41,8 @@ class PurchaseService:
 
         Raises NotFound for an unknown item, and Busy when the time budget is spent.
         """
+        statistics = statistics or Statistics()
+        statistics.item_id, statistics.quantity = order.item_id, order.quantity
         attempts = Attempts[Purchase](
             self._runtime,
             PURCHASE_BUDGET_SECONDS,
@@ -51,9 +53,9 @@ class PurchaseService:
         flow = _PurchaseFlow(order, attempts, store, self._cache, self._runtime)
         return flow.refuse_from_cache() or attempts.run(flow.attempt)
 
-    def find(self, purchase_id: str) -> Purchase:
+    def find(self, purchase_id: str, statistics: Statistics | None = None) -> Purchase:
         """Return the purchase with this id. Raises NotFound and Busy."""
-        attempts = Attempts[None](self._runtime, PURCHASE_BUDGET_SECONDS)
+        attempts = Attempts[None](self._runtime, PURCHASE_BUDGET_SECONDS, statistics=statistics)
         store = self._table.within(attempts.deadline)
         purchase = attempts.run(lambda: store.read_purchase(purchase_id))
         if purchase is None:

@@ -7,7 +7,7 @@ from uuid import UUID
 from ticketing.errors import GenerationChanged, KeyReusedForReset, NotFound, StaleGeneration
 from ticketing.limits import CACHE_SECONDS, CACHED_ITEMS_MAX, CATALOGUE_BUDGET_SECONDS
 from ticketing.model import ResetKey, ResetOrder, ResetResult, Sale, SaleState, Shard
-from ticketing.retry import Attempts, InDoubt, Runtime, TryAgain
+from ticketing.retry import Attempts, InDoubt, Runtime, Statistics, TryAgain
 from ticketing.rules import digest, is_younger, next_sale, timestamp
 from ticketing.store.table import Store, Table
 
@@ -28,24 +28,26 @@ class Catalogue:
         self._runtime = runtime
         self._recent: dict[int, tuple[SaleState, float]] = {}
 
-    def inventory(self, item_id: int) -> SaleState:
+    def inventory(self, item_id: int, statistics: Statistics | None = None) -> SaleState:
         """Return the item's sale and shards as they are now. Raises NotFound and Busy."""
-        attempts = Attempts[None](self._runtime, CATALOGUE_BUDGET_SECONDS)
+        attempts = Attempts[None](self._runtime, CATALOGUE_BUDGET_SECONDS, statistics=statistics)
         store = self._table.within(attempts.deadline)
         return attempts.run(lambda: _read_inventory(store, item_id))
 
-    def recent_inventory(self, item_id: int) -> SaleState:
+    def recent_inventory(self, item_id: int, statistics: Statistics | None = None) -> SaleState:
         """Return the item's sale and shards, at most CACHE_SECONDS old. Raises NotFound and Busy.
 
         Whatever the number of readers, a process reads the sale's record once a second, because
         purchases read the same key.
         """
+        statistics = statistics or Statistics()
+        statistics.item_id = item_id
         now = self._runtime.clock()
         if item_id in self._recent:
             inventory, read_at = self._recent[item_id]
             if is_younger(read_at, now, CACHE_SECONDS):
                 return inventory
-        inventory = self.inventory(item_id)
+        inventory = self.inventory(item_id, statistics)
         if len(self._recent) >= CACHED_ITEMS_MAX:
             self._recent.clear()
         self._recent[item_id] = inventory, now
@@ -60,6 +62,7 @@ class Catalogue:
         shard_count: int | None,
         key: str | None = None,
         expected_generation: int | None = None,
+        statistics: Statistics | None = None,
     ) -> ResetResult:
         """Start the item's next generation with all tickets free, once per key.
 
@@ -81,14 +84,19 @@ class Catalogue:
             request=digest(stock, item_name, shard_count),
             expected_generation=expected_generation,
         )
+        statistics = statistics or Statistics()
+        statistics.item_id = item_id
         is_safe_to_repeat = key is not None or expected_generation is not None
         attempts = Attempts[Sale](
             self._runtime,
             CATALOGUE_BUDGET_SECONDS,
+            statistics=statistics,
             if_in_doubt=_IF_SAFE_TO_REPEAT if is_safe_to_repeat else _IF_NOT_SAFE_TO_REPEAT,
         )
         store = self._table.within(attempts.deadline)
-        return attempts.run(_ResetFlow(order, attempts, store, self._runtime).attempt)
+        done = attempts.run(_ResetFlow(order, attempts, store, self._runtime).attempt)
+        statistics.generation = done.sale.generation
+        return done
 
 
 @dataclass(frozen=True, slots=True)

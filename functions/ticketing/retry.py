@@ -63,14 +63,18 @@ class Deadline:
 
 @dataclass(slots=True)
 class Statistics:
-    """What a request took, for the log. Up to date also where the request ends in an error.
+    """What a request did, for the log. Up to date also where the request ends in an error.
 
-    attempts: begun. conflicts: attempts that met contention. shards: those of the last attempt.
+    Use cases write it. It has nothing about the buyer. attempts: begun. conflicts: attempts that
+    met contention. shards: those of the last attempt.
     """
 
+    item_id: int | None = None
+    quantity: int | None = None
+    generation: int | None = None
+    shards: Sequence[int] = ()
     attempts: int = 0
     conflicts: int = 0
-    shards: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

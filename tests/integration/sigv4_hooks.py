@@ -26,4 +26,6 @@ class SigV4(requests.auth.AuthBase):
 
 
 auth: Any = schemathesis.auth  # typed as a function, which it also is
-auth.set_from_requests(SigV4()).apply_to(path=["/reset", "/audit/{item_id}"])
+auth.set_from_requests(SigV4()).apply_to(
+    lambda context: "security" in context.operation.definition.raw
+)

@@ -13,15 +13,16 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-from aws_lambda_powertools import Metrics
 
 import admin.app
 import buy_ticket.app
 import inventory.app
 from tests.support import ITEM, ROOT, World, lost_reply, raises, service_error, template
-from ticketing.http import Code, Function, create_logger
+from ticketing.api.problems import Code
+from ticketing.api.schemas import AuditReport, Inventory, Problem, Receipt, Service
+from ticketing.api.serving import Function
+from ticketing.api.telemetry import Telemetry
 from ticketing.limits import ATTEMPTS_MAX, BODY_BYTES_MAX
-from ticketing.schemas import AuditReport, Inventory, Problem, Receipt, Service
 
 EVENTS = ROOT / "events"
 CONTEXT = SimpleNamespace(aws_request_id="1-2-3")
@@ -108,10 +109,9 @@ class Functions:
         self._log = io.StringIO()
         self._capsys = capsys
         # Powertools keeps one logger for a service's name, with the stream that it began with.
-        logger = create_logger(service=f"test-{uuid4()}", stream=self._log)
-        metrics = Metrics(service="test", namespace="TicketSale")
+        telemetry = Telemetry(service=f"test-{uuid4()}", stream=self._log)
         self._functions = {
-            app.__name__.partition(".")[0]: Function(app.ROUTES, world.services(), logger, metrics)
+            app.__name__.partition(".")[0]: Function(app.HANDLERS, world.services(), telemetry)
             for app in (buy_ticket.app, inventory.app, admin.app)
         }
 
@@ -161,7 +161,7 @@ def start(handler: str, **environment: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("handler", HANDLERS)
 def test_entry_point(handler: str) -> None:
     """What template.yaml names can be imported, and answers."""
-    finished = start(handler, TABLE_NAME="tickets", POWERTOOLS_METRICS_NAMESPACE="TicketSale")
+    finished = start(handler, TABLE_NAME="tickets")
     assert finished.stdout.splitlines()[-1:] == ["500"], finished.stderr
 
 
@@ -649,7 +649,7 @@ def test_docs(functions: Functions) -> None:
 
 
 def test_every_code_has_status() -> None:
-    source = "".join(path.read_text() for path in Path(ROOT / "functions").glob("*/*.py"))
+    source = "".join(path.read_text() for path in Path(ROOT / "functions").rglob("*.py"))
     used = {Code[name] for name in re.findall(r"\bCode\.([A-Z_]+)\b", source)}
     assert used | {Code.FORBIDDEN} == set(Code)
     gateway = json.dumps(template()["Resources"]["Api"]["Properties"]["GatewayResponses"])

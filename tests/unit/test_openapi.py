@@ -6,10 +6,15 @@ from typing import Any
 
 from openapi_spec_validator import validate
 
-from inventory import openapi
+import admin.app
+import buy_ticket.app
+import inventory.app
+from tests.support import ROOT
 from tests.unit.test_functions import EXPECTED, load
 from tests.unit.test_template import methods
-from ticketing.http import Code
+from ticketing.api import openapi
+from ticketing.api.problems import Code
+from ticketing.api.routes import ROUTES
 
 DOCUMENT: dict[str, Any] = json.loads(openapi.document())
 OPERATIONS = {
@@ -26,7 +31,24 @@ def test_valid_openapi_3_1() -> None:
 
 def test_routes_equal_template() -> None:
     assert OPERATIONS.keys() == methods().keys()
-    assert openapi.endpoints().keys() == OPERATIONS.keys()
+    assert {str(route) for route in ROUTES} == OPERATIONS.keys()
+
+
+def test_readme_routes() -> None:
+    """Its API section has a row for each route, with who calls it, and one for each code."""
+    section = (ROOT / "README.md").read_text().partition("## The API")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `([A-Z]+ /\S*)` \| (\w+)", section, re.MULTILINE))
+    assert rows == {str(route): route.audience for route in ROUTES}
+    for code in Code:
+        (statuses,) = re.findall(rf"^\|[^|]*\|([^|]*)\|[^|]*`{code}`", section, re.MULTILINE)[:1]
+        assert str(code.status.value) in statuses, code
+
+
+def test_every_route_has_handler() -> None:
+    assert {
+        route for app in (buy_ticket.app, inventory.app, admin.app) for route in app.HANDLERS
+    } == set(ROUTES)
+    assert len({route.name for route in ROUTES}) == len(ROUTES)
 
 
 def test_signed_routes_equal_template() -> None:
@@ -35,11 +57,13 @@ def test_signed_routes_equal_template() -> None:
 
 
 def test_every_expected_status() -> None:
-    for name, (status, _) in EXPECTED.items():
+    for name, (status, body) in EXPECTED.items():
         event = load(name)
         route = f"{event['httpMethod']} {event['resource']}"
         if route in OPERATIONS:
             assert str(status) in OPERATIONS[route]["responses"], name
+            codes = next(each.all_codes for each in ROUTES if str(each) == route)
+            assert not isinstance(body, str) or body in codes, name
 
 
 def test_every_code() -> None:

@@ -191,7 +191,7 @@ class AuditReport(Struct, frozen=True):
         str | None,
         Meta(
             description=(
-                "GET /audit/{item_id}?cursor=… continues where the time of this request was over."
+                "Sent as the parameter `cursor`, the audit continues where its time was over."
             )
         ),
     ]

@@ -1,0 +1,125 @@
+"""Problem documents (RFC 9457): every code with its status, and the one for each error."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Final, Self
+
+from ticketing.api.request import Reply, Request
+from ticketing.api.schemas import Problem
+from ticketing.errors import (
+    Busy,
+    GenerationChanged,
+    InvalidRequest,
+    KeyReusedForReset,
+    NotFound,
+    Reason,
+)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+class Code(StrEnum):
+    """Every problem code, with its status. API Gateway gives some of them as well."""
+
+    status: HTTPStatus
+
+    SOLD_OUT = "sold_out", HTTPStatus.CONFLICT
+    NOT_ENOUGH_LEFT = "not_enough_left", HTTPStatus.CONFLICT
+    GENERATION_CHANGED = "generation_changed", HTTPStatus.CONFLICT
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", HTTPStatus.UNPROCESSABLE_ENTITY
+    INVALID_REQUEST = "invalid_request", HTTPStatus.UNPROCESSABLE_ENTITY  # 400 where unreadable
+    NOT_FOUND = "not_found", HTTPStatus.NOT_FOUND
+    FORBIDDEN = "forbidden", HTTPStatus.FORBIDDEN  # API Gateway's own: a signature is missing
+    BUSY = "busy", HTTPStatus.SERVICE_UNAVAILABLE  # 429 from API Gateway
+    INTERNAL_ERROR = "internal_error", HTTPStatus.INTERNAL_SERVER_ERROR
+
+    def __new__(cls, code: str, status: HTTPStatus) -> Self:
+        """Return the code, with its status."""
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.status = status
+        return member
+
+
+_BUSY: Final[Mapping[Reason, str]] = {
+    Reason.CONTENTION: "Too many requests for the same tickets at once. Nothing was carried out.",
+    Reason.STORE_UNAVAILABLE: (
+        "The store cannot be reached, or did not respond. Nothing was carried out."
+    ),
+    Reason.IN_DOUBT: "The store did not respond.",
+}
+
+
+def problem(
+    request: Request,
+    code: Code,
+    detail: str,
+    *,
+    status: HTTPStatus | None = None,
+    field: str | None = None,
+    left: int | None = None,
+    purchase_id: str | None = None,
+    reason: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    metrics: Mapping[str, int] | None = None,
+) -> Reply:
+    """Return a problem document as a reply. status: the code's own by default."""
+    status = status or code.status
+    document = Problem(
+        title=status.phrase,
+        status=status,
+        code=code,
+        detail=detail,
+        request_id=request.request_id,
+        field=field,
+        left=left,
+        purchase_id=purchase_id,
+        reason=reason,
+    )
+    return Reply(document, status, headers or {}, MEDIA_TYPE, outcome=code, metrics=metrics or {})
+
+
+def problem_of(request: Request, error: Exception) -> Reply:
+    """Return the problem document for an error; any other is a bug."""
+    match error:
+        case InvalidRequest():
+            return problem(
+                request,
+                Code.INVALID_REQUEST,
+                error.detail,
+                status=HTTPStatus(error.status),
+                field=error.field,
+            )
+        case NotFound():
+            return problem(request, Code.NOT_FOUND, error.detail)
+        case GenerationChanged():
+            return problem(request, Code.GENERATION_CHANGED, error.detail)
+        case KeyReusedForReset():
+            return key_reused(request, "reset")
+        case Busy():
+            return problem(
+                request,
+                Code.BUSY,
+                f"{_BUSY[error.reason]} {error.remedy}",
+                purchase_id=error.purchase_id,
+                reason=error.reason,
+                headers={"Retry-After": str(error.retry_after_seconds)},
+                metrics={"Busy": 1},
+            )
+        case _:
+            return problem(
+                request,
+                Code.INTERNAL_ERROR,
+                "This is a bug of the service. The operator finds it in the log by the request_id.",
+            )
+
+
+def key_reused(request: Request, owner: str) -> Reply:
+    """Return the problem document for a key that belongs to another `owner`."""
+    return problem(
+        request,
+        Code.IDEMPOTENCY_KEY_REUSED,
+        f"This Idempotency-Key belongs to another {owner}. Send a fresh key.",
+        field="Idempotency-Key",
+    )

@@ -1,0 +1,219 @@
+"""The routes: each is defined here once.
+
+The functions' resolvers, `GET /` and the OpenAPI document are made from these. Tests compare them
+with template.yaml, with the events and with the README.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any, Final
+
+from msgspec import Struct
+
+from ticketing.api.problems import Code
+from ticketing.api.request import JSON
+from ticketing.api.schemas import (
+    KEY_PATTERN,
+    AuditReport,
+    BuyTicket,
+    Inventory,
+    Receipt,
+    ResetSale,
+    Service,
+)
+from ticketing.limits import ITEM_ID_MAX, KEY_LENGTH_MAX, KEY_LENGTH_MIN
+from ticketing.rules import FIRST_ITEM_ID
+
+
+class Audience(StrEnum):
+    """Who calls a route. Organisers sign their requests with SigV4 (AWS_IAM)."""
+
+    BUYERS = "buyers"
+    EVERYONE = "everyone"
+    ORGANISERS = "organisers"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter. where: path, query or header. schema: JSON Schema."""
+
+    name: str
+    where: str
+    schema: Any
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """A response without a problem. body: None where it has no schema."""
+
+    status: HTTPStatus
+    body: type[Struct] | None
+    media_type: str = JSON
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """One route. body: of the request, which may be empty. codes: see `all_codes`."""
+
+    method: str
+    path: str
+    name: str
+    audience: Audience
+    summary: str
+    successes: tuple[Success, ...]
+    codes: tuple[Code, ...] = ()
+    body: type[Struct] | None = None
+    parameters: tuple[Parameter, ...] = ()
+
+    def __str__(self) -> str:
+        """Return method and path: "GET /inventory"."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def is_signed(self) -> bool:
+        """Return whether API Gateway demands a signature."""
+        return self.audience is Audience.ORGANISERS
+
+    @property
+    def query(self) -> frozenset[str]:
+        """Return the names of the query parameters."""
+        return frozenset(each.name for each in self.parameters if each.where == "query")
+
+    @property
+    def all_codes(self) -> frozenset[Code]:
+        """Return every problem code of the route: its own, and those of every route.
+
+        A query parameter that it does not have is an invalid request on every route.
+        """
+        signed = {Code.FORBIDDEN} if self.is_signed else set()
+        return frozenset(
+            {*self.codes, Code.INVALID_REQUEST, Code.BUSY, Code.INTERNAL_ERROR, *signed}
+        )
+
+    @property
+    def problem_statuses(self) -> frozenset[HTTPStatus]:
+        """Return the status of each problem."""
+        statuses = {code.status for code in self.all_codes} | {HTTPStatus.TOO_MANY_REQUESTS}
+        has_header = any(each.where == "header" for each in self.parameters)
+        if self.body or has_header:
+            statuses.add(HTTPStatus.BAD_REQUEST)  # an unreadable body, a header sent twice
+        return frozenset(statuses)
+
+
+_ITEM_ID: Final = {"type": "integer", "minimum": 1, "maximum": ITEM_ID_MAX}
+_IDEMPOTENCY_KEY: Final = Parameter(
+    "Idempotency-Key",
+    "header",
+    {
+        "type": "string",
+        "minLength": KEY_LENGTH_MIN,
+        "maxLength": KEY_LENGTH_MAX,
+        "pattern": KEY_PATTERN,
+    },
+    "A fresh UUID for each purchase or reset, and the same UUID for every retry of it. "
+    "It takes effect once.",
+)
+
+BUY_TICKET: Final = Route(
+    "POST",
+    "/buy_ticket",
+    "buy_ticket",
+    Audience.BUYERS,
+    "Purchase a ticket",
+    (
+        Success(HTTPStatus.CREATED, Receipt),
+        Success(HTTPStatus.OK, Receipt, headers=("Idempotent-Replayed",)),
+    ),
+    (Code.SOLD_OUT, Code.NOT_ENOUGH_LEFT, Code.IDEMPOTENCY_KEY_REUSED, Code.NOT_FOUND),
+    body=BuyTicket,
+    parameters=(_IDEMPOTENCY_KEY,),
+)
+GET_INVENTORY: Final = Route(
+    "GET",
+    "/inventory",
+    "inventory",
+    Audience.EVERYONE,
+    "Check inventory status",
+    (
+        Success(HTTPStatus.OK, Inventory, headers=("ETag",)),
+        Success(HTTPStatus.NOT_MODIFIED, None),
+    ),
+    (Code.NOT_FOUND,),
+    parameters=(
+        Parameter("item_id", "query", _ITEM_ID | {"default": FIRST_ITEM_ID}),
+        Parameter("If-None-Match", "header", {"type": "string"}),
+    ),
+)
+RESET: Final = Route(
+    "POST",
+    "/reset",
+    "reset",
+    Audience.ORGANISERS,
+    "Reset inventory (testing only)",
+    (Success(HTTPStatus.OK, Inventory, headers=("Idempotent-Replayed",)),),
+    (Code.GENERATION_CHANGED, Code.IDEMPOTENCY_KEY_REUSED),
+    body=ResetSale,
+    parameters=(_IDEMPOTENCY_KEY,),
+)
+GET_DOCS: Final = Route(
+    "GET",
+    "/docs",
+    "docs",
+    Audience.EVERYONE,
+    "Interactive API documentation",
+    (Success(HTTPStatus.OK, None, "text/html"),),
+)
+GET_PURCHASE: Final = Route(
+    "GET",
+    "/purchases/{purchase_id}",
+    "get_purchase",
+    Audience.BUYERS,
+    "Look up a receipt",
+    (Success(HTTPStatus.OK, Receipt),),
+    (Code.NOT_FOUND,),
+    parameters=(Parameter("purchase_id", "path", {"type": "string", "format": "uuid"}),),
+)
+GET_SERVICE: Final = Route(
+    "GET",
+    "/",
+    "service",
+    Audience.EVERYONE,
+    "Name, version and routes",
+    (Success(HTTPStatus.OK, Service),),
+)
+GET_OPENAPI: Final = Route(
+    "GET",
+    "/openapi.json",
+    "openapi",
+    Audience.EVERYONE,
+    "OpenAPI document",
+    (Success(HTTPStatus.OK, None),),
+)
+AUDIT: Final = Route(
+    "GET",
+    "/audit/{item_id}",
+    "audit",
+    Audience.ORGANISERS,
+    "Compare the purchase records with the counters",
+    (Success(HTTPStatus.OK, AuditReport),),
+    (Code.NOT_FOUND,),
+    parameters=(
+        Parameter("item_id", "path", _ITEM_ID),
+        Parameter("cursor", "query", {"type": "string"}),
+    ),
+)
+
+# The original system's routes first, as `GET /` shows them.
+ROUTES: Final = (
+    BUY_TICKET,
+    GET_INVENTORY,
+    RESET,
+    GET_DOCS,
+    GET_PURCHASE,
+    GET_SERVICE,
+    GET_OPENAPI,
+    AUDIT,
+)

@@ -1,0 +1,93 @@
+"""A Lambda function: from API Gateway's event to its result, whatever happens."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolver, Response
+
+from ticketing.api.problems import problem_of
+from ticketing.api.request import Reply, Request
+from ticketing.api.routes import Route
+from ticketing.api.telemetry import Telemetry
+from ticketing.errors import Busy, InvalidRequest, NotFound, Reason, Refused
+from ticketing.wiring import Services
+
+type Handler = Callable[[Request, Services], Reply]
+
+
+class Function:
+    """A Lambda function: its routes on the use cases of its process. Call it as Lambda does.
+
+    One call at a time: Powertools' resolver, logger and metrics are not made for more.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[Route, Handler],
+        services: Services,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        self._services = services
+        self._telemetry = telemetry or Telemetry()
+        self._resolver = APIGatewayRestResolver()
+        self._resolver.not_found(_unknown_route)
+        for route, handler in handlers.items():
+            self._resolver.route(route.path, route.method)(self._bind(route, handler))
+
+    def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        """Handle one request of API Gateway, and report it. Never raises.
+
+        An exception that leaves a function ends its process and shows its text to the caller.
+        """
+        started = time.perf_counter()
+        request = Request.of(event, context)
+        fault = None
+        try:
+            reply = self._resolve(request, context)
+        except Exception as error:
+            fault = error if _is_fault(error) else None
+            reply = problem_of(request, error)
+        duration_ms = (time.perf_counter() - started) * 1000
+        self._telemetry.report(request, reply, duration_ms=duration_ms, fault=fault)
+        return {
+            "statusCode": reply.status.value,
+            "body": reply.text,
+            "isBase64Encoded": False,
+            "multiValueHeaders": {name: [value] for name, value in reply.all_headers.items()},
+        }
+
+    def _resolve(self, request: Request, context: Any) -> Reply:
+        """Return the reply of the route's handler. Raises what the handler raises, and NotFound."""
+        event, replies = request.event, list[Reply]()
+        # Powertools leaves it untyped.
+        append_context: Any = self._resolver.append_context
+        append_context(request=request, replies=replies)
+        # Routed by resource: `path` may begin with a base path, and holds what the caller sent.
+        path = event.get("resource") or event.get("path") or ""
+        self._resolver.resolve({**event, "path": path}, context)
+        (reply,) = replies
+        return reply
+
+    def _bind(self, route: Route, handler: Handler) -> Callable[[], Response[str]]:
+        """Return the handler as the resolver calls it. Its reply goes into the context."""
+
+        def call() -> Response[str]:
+            request: Request = self._resolver.context["request"]
+            request.refuse_unknown_query(route.query)
+            reply = handler(request, self._services)
+            self._resolver.context["replies"].append(reply)
+            return Response(reply.status)
+
+        return call
+
+
+def _unknown_route(_: Exception) -> Response[str]:
+    raise NotFound("There is no such route. GET / lists the routes.")
+
+
+def _is_fault(error: Exception) -> bool:
+    """Return whether an operator should see the error: an outage or a bug, also behind "busy"."""
+    if isinstance(error, Busy):
+        return error.reason is not Reason.CONTENTION and error.__cause__ is not None
+    return not isinstance(error, InvalidRequest | NotFound | Refused)
