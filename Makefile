@@ -19,8 +19,8 @@ LOCAL_READY := .venvs/local/.ready
 ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop status logs prove test check structure lint format typecheck lock \
-	build deploy sam-local sam-invoke dynamodb-local clean
+.PHONY: help setup start stop status logs prove test check docs structure lint format hooks \
+	typecheck lock build deploy sam-local sam-invoke dynamodb-local clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -55,6 +55,9 @@ test: $(ALL_READY) ## run all checks and tests [ARGS="tests/unit -k reset"]
 check: $(ALL_READY) ## run the checks and the unit tests, in about a minute
 	@$(DEVELOPMENT)/python -m pytest tests/test_quality.py tests/test_style.py tests/unit
 
+docs: $(DEVELOPMENT_READY) ## write the generated parts of docs/architecture.md
+	@PYTHONPATH=functions:. $(DEVELOPMENT)/python tests/architecture.py
+
 structure: $(DEVELOPMENT_READY) ## print the structure of the code in figures [REV=a-commit]
 	@$(DEVELOPMENT)/python tests/structure.py $(REV)
 
@@ -69,6 +72,9 @@ lint: $(ALL_READY) ## check style, import rules and the template
 format: $(DEVELOPMENT_READY) ## format the code
 	$(DEVELOPMENT)/ruff check --fix .
 	$(DEVELOPMENT)/ruff format .
+
+hooks: $(DEVELOPMENT_READY) ## check and format before each commit (git hooks)
+	$(DEVELOPMENT)/pre-commit install
 
 typecheck: $(DEVELOPMENT_READY) ## check the types
 	$(DEVELOPMENT)/mypy

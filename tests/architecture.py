@@ -1,0 +1,87 @@
+"""The generated parts of docs/architecture.md: records, moves, and the tests of each guarantee.
+
+make docs
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from proof.report import GUARANTEES
+from ticketing.moves import MOVES
+from ticketing.store.items import (
+    PURCHASE,
+    SALE,
+    SHARD,
+    SLOT_PREFIX,
+    Codec,
+    purchase_key,
+    sale_key,
+    shard_key,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs" / "architecture.md"
+
+
+def records() -> str:
+    """Return a table of the records, with their keys and attributes."""
+    item: Any = "<item_id>"
+    index: Any = "<nn>"
+    kinds: list[tuple[str, Any, Codec[Any]]] = [
+        ("sale", sale_key(item), SALE),
+        ("stock shard", shard_key(item, index), SHARD),
+        ("purchase", purchase_key("<purchase_id>"), PURCHASE),
+    ]
+    rows = ["| record | `pk` | attributes |", "|---|---|---|"]
+    for name, key, codec in kinds:
+        attributes = [f"`{each}`" for each in codec.attributes]
+        attributes += [f"`{SLOT_PREFIX}<epoch>` for each expiry slot"] * codec.has_slots
+        rows.append(f"| {name} | `{key['pk']['S']}` | {', '.join(attributes)} |")
+    return "\n".join(rows)
+
+
+def moves() -> str:
+    """Return the table of moves, and a diagram of the purchase record's statuses."""
+    rows = ["| move | debit → credit | purchase record |", "|---|---|---|"]
+    arrows = []
+    for move in MOVES:
+        before = move.before or "none"
+        rows.append(f"| {move.name} | {move.debit} → {move.credit} | {before} → {move.after} |")
+        arrows.append(f"    {move.before or '[*]'} --> {move.after}: {move.name}")
+    return "\n".join([*rows, "", "```mermaid", "stateDiagram-v2", *arrows, "```"])
+
+
+def guarantees() -> str:
+    """Return a table of the test files that show each guarantee."""
+    shown: dict[str, list[str]] = {name: [] for name in GUARANTEES}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        marks = set(re.findall(r"^\s*@pytest\.mark\.(G\d)$", path.read_text(), re.MULTILINE))
+        for mark in marks:
+            shown[mark].append(f"`{path.relative_to(ROOT / 'tests')}`")
+    rows = ["| | shown by tests in |", "|---|---|"]
+    rows += [f"| {name} {GUARANTEES[name]} | {', '.join(shown[name])} |" for name in shown]
+    return "\n".join(rows)
+
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "records": records,
+    "moves": moves,
+    "guarantees": guarantees,
+}
+
+
+def generated(text: str) -> str:
+    """Return the document with its generated parts as they are now."""
+    for name, part in PARTS.items():
+        before, begin, rest = text.partition(f"<!-- {name}: written by `make docs` -->\n")
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
+        if not (begin and end):
+            raise SystemExit(f"{DOCUMENT.name} has no place for the {name}.")
+        text = f"{before}{begin}\n{part()}\n\n{end}{after}"
+    return text
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(generated(DOCUMENT.read_text()))
