@@ -19,8 +19,8 @@ LOCAL_READY := .venvs/local/.ready
 ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop status logs prove test check docs structure lint format hooks \
-	typecheck lock build deploy sam-local sam-invoke dynamodb-local clean
+.PHONY: help setup start stop status logs prove test check docs picture structure lint format \
+	hooks typecheck lock build deploy sam-local sam-invoke dynamodb-local clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -54,6 +54,10 @@ test: $(ALL_READY) ## run all checks and tests [ARGS="tests/unit -k reset"]
 
 check: $(ALL_READY) ## run the checks and the unit tests, in about a minute
 	@$(DEVELOPMENT)/python -m pytest tests/test_quality.py tests/test_style.py tests/unit
+
+picture: $(ALL_READY) ## draw docs/proof.svg from a run of the proof on the local stack
+	@$(LOCAL) status >/dev/null 2>&1 || $(LOCAL) start
+	@$(DEVELOPMENT)/python tests/picture.py --url "$$($(LOCAL) url)"
 
 docs: $(DEVELOPMENT_READY) ## write the generated parts of docs/architecture.md
 	@PYTHONPATH=functions:. $(DEVELOPMENT)/python tests/architecture.py

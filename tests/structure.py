@@ -1,4 +1,4 @@
-"""The structure of the code in figures, of this tree or of an older revision.
+"""The structure of the code in figures, and its CPU, of this tree or beside an older revision.
 
 make structure [REV=v2.0.0]
 """
@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("functions", "proof", "local", "tests")
@@ -55,6 +56,36 @@ with moto.mock_aws():
     print("files:" + json.dumps({name: len(called) for name, called in files.items()}))
 """
 
+# Buys tickets through the function's handler from a store that answers at once, so that only the
+# code's own CPU counts. Prints microseconds per purchase. Seconds of two runs do not compare on a
+# shared machine, so the trees take turns.
+CPU = """
+import importlib, json, os, sys, time
+from importlib.util import find_spec
+from types import SimpleNamespace
+import boto3
+number = lambda value: {"N": str(value)}
+sale = {"pk": {"S": "item#1"}, "item_name": {"S": "A"}, "capacity": number(10_000_000),
+    "shard_count": number(8), "shards_ever": number(8), "generation": number(1),
+    "created_at": {"S": "2026-01-15T12:30:27.000000Z"}, "reset_keys": {"L": []}}
+boto3.client = lambda *_, **__: SimpleNamespace(
+    get_item=lambda **_: {"Item": sale}, transact_write_items=lambda **_: {})
+result, sys.stdout = sys.stdout, open(os.devnull, "w")
+entry = "buy_ticket.lambda_function"
+handler = importlib.import_module(entry if find_spec(entry) else "buy_ticket.app").lambda_handler
+event = json.load(open("events/buy_ticket/with_key.json"))
+context = SimpleNamespace(aws_request_id="r", function_name="f", memory_limit_in_mb=1,
+    invoked_function_arn="a", function_version="1")
+def buy(count):
+    for _ in range(count):
+        assert handler(event, context)["statusCode"] == 201
+buy(300)
+began = time.process_time()
+buy(2000)
+print("cpu:", (time.process_time() - began) / 2000 * 1e6, file=result)
+"""
+ROUNDS = 7
+
 
 def python_files(root: Path, package: str) -> list[Path]:
     return sorted(path for path in (root / package).rglob("*.py") if ".venvs" not in path.parts)
@@ -93,8 +124,8 @@ def places_of_route(root: Path) -> dict[str, int]:
     return places
 
 
-def purchase_trace(root: Path) -> dict[str, int]:
-    """Return file → functions called, of the files of functions/ that one purchase runs."""
+def run_in(root: Path, program: str) -> str:
+    """Return what a program prints with the functions of a tree."""
     environment = os.environ | {
         "PYTHONPATH": "functions",
         "TABLE_NAME": "tickets",
@@ -105,18 +136,35 @@ def purchase_trace(root: Path) -> dict[str, int]:
         "POWERTOOLS_METRICS_NAMESPACE": "structure",
     }
     finished = subprocess.run(
-        [sys.executable, "-c", TRACE],
+        [sys.executable, "-c", program],
         cwd=root,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    found = re.search(r"^files:(.*)$", finished.stdout, re.MULTILINE)
-    if not found:
+    if finished.returncode:
         raise SystemExit(finished.stderr)
-    files: dict[str, int] = json.loads(found[1])
+    return finished.stdout
+
+
+def purchase_trace(root: Path) -> dict[str, int]:
+    """Return file → functions called, of the files of functions/ that one purchase runs."""
+    (found,) = re.findall(r"^files:(.*)$", run_in(root, TRACE), re.MULTILINE)
+    files: dict[str, int] = json.loads(found)
     return files
+
+
+def compare_cpu(before: Path, after: Path) -> None:
+    """Print the CPU of a purchase in two trees, which take turns, and their ratio."""
+    rounds = [
+        tuple(float(run_in(tree, CPU).partition("cpu:")[2]) for tree in (before, after))
+        for _ in range(ROUNDS)
+    ]
+    old, new = (median(column) for column in zip(*rounds, strict=True))
+    ratio = median(later / earlier for earlier, later in rounds)
+    print(f"\nCPU of a purchase, without store and network, {ROUNDS} rounds in turn:")
+    print(f"  then {old:.0f} µs, now {new:.0f} µs; ratio of each pair: {ratio:.2f} (median)")
 
 
 def report(root: Path) -> None:
@@ -161,6 +209,7 @@ def main() -> None:
     ):
         t.extractall(folder, filter="data")
         report(Path(folder))
+        compare_cpu(Path(folder), ROOT)
 
 
 if __name__ == "__main__":

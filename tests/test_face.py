@@ -1,5 +1,6 @@
 """What a newcomer's tools read: editor, git hooks, CI, dependency updates, containers."""
 
+import html
 import json
 import os
 import re
@@ -8,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
 
+from tests.picture import picture, result_lines
 from tests.support import ROOT
 from tests.test_style import COLUMNS_MAX
 
@@ -92,6 +95,24 @@ def test_issue_forms() -> None:
         assert form["name"]
         assert form["description"]
         assert all(field["attributes"]["label"] for field in form["body"])
+
+
+def test_picture_of_proof() -> None:
+    """`make picture` draws it from a real run. It loads nothing from another host."""
+    drawn = (ROOT / "docs" / "proof.svg").read_text()
+    assert ElementTree.fromstring(drawn).tag.endswith("svg")
+    shown = html.unescape(re.sub(r"<[^>]+>", "", drawn)).replace("\xa0", " ")
+    assert "TEST 2 PASSED!" in shown
+    assert shown.count("✓") == 10
+    assert not re.search(r"url\(|href=", drawn.replace("url(#", ""))
+    assert "(docs/proof.svg)" in (ROOT / "README.md").read_text()
+
+
+def test_picture_from_output() -> None:
+    output = "x\nTEST 2: A\n…\nVERIFICATION:\n  ✓ fine\n\nTEST 2 PASSED!\nmore"
+    lines = result_lines(output)
+    assert lines[2:] == ["TEST 2: A", "", "VERIFICATION:", "  ✓ fine", "", "TEST 2 PASSED!"]
+    assert "font-face" not in picture(lines)
 
 
 def test_devcontainer() -> None:

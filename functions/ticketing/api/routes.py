@@ -1,7 +1,7 @@
 """The routes: each is defined here once.
 
-The functions' resolvers, `GET /` and the OpenAPI document are made from these. Tests compare them
-with template.yaml, with the events and with the README.
+The handler tables, `GET /` and the OpenAPI document are made from these. Tests compare them with
+template.yaml, with the events and with the README.
 """
 
 from dataclasses import dataclass

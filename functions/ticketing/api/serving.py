@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aws_lambda_powertools.event_handler.api_gateway import APIGatewayRestResolver, Response
-
 from ticketing.api.problems import problem_of
 from ticketing.api.request import Reply, Request
 from ticketing.api.routes import Route
@@ -19,7 +17,7 @@ type Handler = Callable[[Request, Services], Reply]
 class Function:
     """A Lambda function: its routes on the use cases of its process. Call it as Lambda does.
 
-    One call at a time: Powertools' resolver, logger and metrics are not made for more.
+    One call at a time: Powertools' logger and metrics are not made for more.
     """
 
     def __init__(
@@ -30,10 +28,7 @@ class Function:
     ) -> None:
         self._services = services
         self._telemetry = telemetry or Telemetry()
-        self._resolver = APIGatewayRestResolver()
-        self._resolver.not_found(_unknown_route)
-        for route, handler in handlers.items():
-            self._resolver.route(route.path, route.method)(self._bind(route, handler))
+        self._handlers = {str(route): (route, handler) for route, handler in handlers.items()}
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Handle one request of API Gateway, and report it. Never raises.
@@ -44,7 +39,7 @@ class Function:
         request = Request.of(event, context)
         fault = None
         try:
-            reply = self._resolve(request, context)
+            reply = self._reply(request)
         except Exception as error:
             fault = error if _is_fault(error) else None
             reply = problem_of(request, error)
@@ -57,33 +52,18 @@ class Function:
             "multiValueHeaders": {name: [value] for name, value in reply.all_headers.items()},
         }
 
-    def _resolve(self, request: Request, context: Any) -> Reply:
-        """Return the reply of the route's handler. Raises what the handler raises, and NotFound."""
-        event, replies = request.event, list[Reply]()
-        # Powertools leaves it untyped.
-        append_context: Any = self._resolver.append_context
-        append_context(request=request, replies=replies)
-        # Routed by resource: `path` may begin with a base path, and holds what the caller sent.
-        path = event.get("resource") or event.get("path") or ""
-        self._resolver.resolve({**event, "path": path}, context)
-        (reply,) = replies
-        return reply
+    def _reply(self, request: Request) -> Reply:
+        """Return the reply of the route's handler. Raises what it raises, and NotFound.
 
-    def _bind(self, route: Route, handler: Handler) -> Callable[[], Response[str]]:
-        """Return the handler as the resolver calls it. Its reply goes into the context."""
-
-        def call() -> Response[str]:
-            request: Request = self._resolver.context["request"]
-            request.refuse_unknown_query(route.query)
-            reply = handler(request, self._services)
-            self._resolver.context["replies"].append(reply)
-            return Response(reply.status)
-
-        return call
-
-
-def _unknown_route(_: Exception) -> Response[str]:
-    raise NotFound("There is no such route. GET / lists the routes.")
+        API Gateway has matched the path already: `resource` is the route's. The path itself may
+        begin with a base path, and holds what the caller sent.
+        """
+        found = self._handlers.get(f"{request.event['httpMethod']} {request.event['resource']}")
+        if found is None:
+            raise NotFound("There is no such route. GET / lists the routes.")
+        route, handler = found
+        request.refuse_unknown_query(route.query)
+        return handler(request, self._services)
 
 
 def _is_fault(error: Exception) -> bool:
