@@ -5,8 +5,9 @@ from functools import partial
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from tests.support import ITEM, TABLE, World, lost_reply, raises
+from tests.support import ITEM, TABLE, World, lost_reply, raises, service_error
 from ticketing.errors import (
     Busy,
     GenerationChanged,
@@ -182,6 +183,34 @@ class TestOneResetTakesEffectOnce:
         done = self.reset(world, key)
         assert (done.sale.generation, done.replayed) == (1, False)
         world.assert_exact(sold=0)
+
+    @pytest.mark.G3
+    def test_concurrent_duplicate(self, world: World) -> None:
+        """Its request started the generation, so ours is a replay."""
+        world.client.before("put_item", lambda: self.reset(world))
+        done = self.reset(world)
+        assert (done.sale.generation, done.replayed) == (1, True)
+
+    @pytest.mark.G5
+    @pytest.mark.parametrize("call", ["put_item", "update_item"])
+    def test_bug_after_lost_reply(self, world: World, call: str) -> None:
+        """The sale may have been reset, so the bug is not reported as a failure."""
+        world.client.after(call, raises(lost_reply()))
+        world.client.before(
+            "get_item", lambda: None, raises(service_error("AccessDeniedException"))
+        )
+        with pytest.raises(Busy) as caught:
+            self.reset(world)
+        assert caught.value.reason is Reason.IN_DOUBT
+        assert isinstance(caught.value.__cause__, ClientError)
+        assert self.reset(world).replayed
+        world.assert_exact(sold=0)
+
+    @pytest.mark.G5
+    def test_bug_before_any_write(self, world: World) -> None:
+        world.client.before("get_item", raises(service_error("AccessDeniedException")))
+        with pytest.raises(ClientError):
+            self.reset(world)
 
     def test_repeat_opens_missing_shards(self, world: World) -> None:
         world.open_sale(stock=40, shards=4)
