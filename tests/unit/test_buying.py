@@ -664,6 +664,23 @@ class TestCache:
             "two short shards, then one read of all"
         )
 
+    def test_refused_shard_is_cached(self, world: World) -> None:
+        """A shard that was found empty is not asked again, and no read of all shards is needed."""
+        world.open_sale(stock=100, shards=2)
+        world.client.update_item(
+            TableName=world.table_name,
+            Key={"pk": {"S": "item#1#stock#00"}},
+            UpdateExpression="SET stock = :none, sold = :all",
+            ExpressionAttributeValues={":none": {"N": "0"}, ":all": {"N": "50"}},
+        )
+        asked = []
+        for _ in range(20):
+            world.client.calls.clear()
+            assert isinstance(buy(world.purchase_service()), Bought)
+            assert world.client.count("batch_get_item") == 0
+            asked.append(world.client.count("transact_write_items"))
+        assert set(asked) == {1, 2}
+
     def test_cache_after_reading_all_shards(self, world: World) -> None:
         """What other processes sold is known afterwards."""
         world.open_sale(stock=100, shards=100)
