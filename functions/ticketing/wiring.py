@@ -1,7 +1,6 @@
 """The composition root: builds the use cases of a process from its parts.
 
-Functions, tests, benchmarks and simulations all build from here. Each part has a default that a
-caller may replace.
+Functions and tests build from here. Each part has a default that a caller may replace.
 """
 
 from dataclasses import dataclass
