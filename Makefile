@@ -53,7 +53,8 @@ test: $(ALL_READY) ## run all checks and tests [ARGS="tests/unit -k reset"]
 	@$(DEVELOPMENT)/python -m pytest $(or $(ARGS),--cov --durations=15)
 
 check: $(ALL_READY) ## run the checks and the unit tests, in about a minute
-	@$(DEVELOPMENT)/python -m pytest tests/test_quality.py tests/test_style.py tests/test_face.py tests/unit
+	@$(DEVELOPMENT)/python -m pytest tests/test_quality.py tests/test_style.py tests/test_face.py \
+		tests/unit
 
 picture: $(ALL_READY) ## draw docs/proof.svg from a run of the proof on the local stack
 	@$(LOCAL) status >/dev/null 2>&1 || $(LOCAL) start
