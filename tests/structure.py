@@ -23,34 +23,40 @@ PACKAGES = ("functions", "proof", "local", "tests")
 # This route is the example: its path names every place to edit for a route like it.
 ROUTE = re.compile(r"/audit/\{item_id\}")
 
-# Buys a ticket through the function's handler on moto; prints the files of functions/ that ran.
-TRACE = """
-import importlib, json, os, sys
+# How both programs below load a function of a tree, and call it.
+PRELUDE = """
+import importlib, json, os, sys, time
 from importlib.util import find_spec
 from types import SimpleNamespace
 import boto3, moto
+context = SimpleNamespace(aws_request_id="r", function_name="f", memory_limit_in_mb=1,
+    invoked_function_arn="a", function_version="1")
+def load(package):  # before lambda_function.py the handler was in app.py
+    entry = package + ".lambda_function"
+    module = importlib.import_module(entry if find_spec(entry) else package + ".app")
+    return lambda event: module.lambda_handler(event, context)
+def event(name):
+    return json.load(open("events/" + name))
+"""
+
+# Buys a ticket through the function's handler on moto; prints the files of functions/ that ran.
+TRACE = """
 root = os.path.join(os.getcwd(), "functions") + os.sep
 with moto.mock_aws():
     boto3.client("dynamodb").create_table(
         TableName="tickets", BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}])
-    def load(package):  # before lambda_function.py the handler was in app.py
-        entry = package + ".lambda_function"
-        return importlib.import_module(entry if find_spec(entry) else package + ".app")
     admin, buy = load("admin"), load("buy_ticket")
-    context = SimpleNamespace(aws_request_id="r", function_name="f", memory_limit_in_mb=1,
-        invoked_function_arn="a", function_version="1")
-    def call(app, file):
-        return app.lambda_handler(json.load(open("events/" + file)), context)
-    assert call(admin, "admin/reset.json")["statusCode"] == 200
+    assert admin(event("admin/reset.json"))["statusCode"] == 200
+    order = event("buy_ticket/with_key.json")
     files = {}
     def note(frame, event, _):
         name = frame.f_code.co_filename
         if event == "call" and name.startswith(root):
             files.setdefault(name.removeprefix(root), set()).add(frame.f_code.co_qualname)
     sys.setprofile(note)
-    answer = call(buy, "buy_ticket/with_key.json")
+    answer = buy(order)
     sys.setprofile(None)
     assert answer["statusCode"] == 201, answer
     print("files:" + json.dumps({name: len(called) for name, called in files.items()}))
@@ -60,10 +66,6 @@ with moto.mock_aws():
 # code's own CPU counts. Prints microseconds per purchase. Seconds of two runs do not compare on a
 # shared machine, so the trees take turns.
 CPU = """
-import importlib, json, os, sys, time
-from importlib.util import find_spec
-from types import SimpleNamespace
-import boto3
 number = lambda value: {"N": str(value)}
 sale = {"pk": {"S": "item#1"}, "item_name": {"S": "A"}, "capacity": number(10_000_000),
     "shard_count": number(8), "shards_ever": number(8), "generation": number(1),
@@ -71,17 +73,13 @@ sale = {"pk": {"S": "item#1"}, "item_name": {"S": "A"}, "capacity": number(10_00
 boto3.client = lambda *_, **__: SimpleNamespace(
     get_item=lambda **_: {"Item": sale}, transact_write_items=lambda **_: {})
 result, sys.stdout = sys.stdout, open(os.devnull, "w")
-entry = "buy_ticket.lambda_function"
-handler = importlib.import_module(entry if find_spec(entry) else "buy_ticket.app").lambda_handler
-event = json.load(open("events/buy_ticket/with_key.json"))
-context = SimpleNamespace(aws_request_id="r", function_name="f", memory_limit_in_mb=1,
-    invoked_function_arn="a", function_version="1")
-def buy(count):
+buy, order = load("buy_ticket"), event("buy_ticket/with_key.json")
+def purchases(count):
     for _ in range(count):
-        assert handler(event, context)["statusCode"] == 201
-buy(300)
+        assert buy(order)["statusCode"] == 201
+purchases(300)
 began = time.process_time()
-buy(2000)
+purchases(2000)
 print("cpu:", (time.process_time() - began) / 2000 * 1e6, file=result)
 """
 ROUNDS = 7
@@ -136,7 +134,7 @@ def run_in(root: Path, program: str) -> str:
         "POWERTOOLS_METRICS_NAMESPACE": "structure",
     }
     finished = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", PRELUDE + program],
         cwd=root,
         env=environment,
         capture_output=True,

@@ -94,9 +94,8 @@ class Auditor:
         Raises NotFound, InvalidRequest for a malformed cursor, and Busy where the counters could
         not be read.
         """
-        statistics = statistics or Statistics()
-        statistics.item_id = item_id
         attempts = Attempts[None](self._runtime, AUDIT_BUDGET_SECONDS, statistics=statistics)
+        attempts.statistics.item_id = item_id
         store = self._table.within(attempts.deadline)
         sale, shards, _ = attempts.run(lambda: _read_counters(store, item_id))
         progress = _Progress.from_cursor(cursor, item_id) if cursor else _begin(sale, shards)
@@ -145,7 +144,7 @@ def _problems(
 def _read_counters(store: Store, item_id: int) -> tuple[Sale, Sequence[Shard], Sequence[str]]:
     sale = store.read_sale(item_id)
     if sale is None:
-        raise NotFound(f"There is no item {item_id}. Ask for another item_id.")
+        raise NotFound.of_item(item_id)
     shards, unreadable = store.read_stored_shards(sale)
     if any(shard.generation > sale.generation for shard in shards):
         raise TryAgain  # a reset came between the two reads

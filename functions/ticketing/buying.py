@@ -41,14 +41,14 @@ class PurchaseService:
 
         Raises NotFound for an unknown item, and Busy when the time budget is spent.
         """
-        statistics = statistics or Statistics()
-        statistics.item_id, statistics.quantity = order.item_id, order.quantity
         attempts = Attempts[Purchase](
             self._runtime,
             PURCHASE_BUDGET_SECONDS,
             statistics=statistics,
             if_in_doubt=InDoubt(_IF_KEYED if order.keyed else _IF_NOT_KEYED, order.purchase_id),
         )
+        attempts.statistics.item_id = order.item_id
+        attempts.statistics.quantity = order.quantity
         store = self._table.within(attempts.deadline)
         flow = _PurchaseFlow(order, attempts, store, self._cache, self._runtime)
         return flow.refuse_from_cache() or attempts.run(flow.attempt)
@@ -93,7 +93,7 @@ class _PurchaseFlow:
         try:
             return self._refuse(cached.sale.generation, left)
         except (StoreError, DeadlineExceeded):
-            return None
+            return None  # an attempt decides
 
     def attempt(self) -> Outcome:
         """Make one attempt: choose shards, send one transaction, and use its answer."""
@@ -134,7 +134,7 @@ class _PurchaseFlow:
             return Bought(purchase, replayed=False)
         if cancellation.record is not None:
             return self._settle(cancellation.record)
-        self._learn(cached, cancellation)
+        self._update_cache(cached, cancellation)
         if cancellation.contended:
             self.conflicted = cancellation.contended_shards
             raise Contended
@@ -169,7 +169,7 @@ class _PurchaseFlow:
                 cached.remember_too_few(left, asked_at)
         return stock
 
-    def _learn(self, cached: CachedSale, cancellation: Cancellation) -> None:
+    def _update_cache(self, cached: CachedSale, cancellation: Cancellation) -> None:
         """Cache the refused shards as the transaction found them."""
         for index, shard in cancellation.shards.items():
             if shard is None or shard.generation < cached.sale.generation:

@@ -40,8 +40,8 @@ class Catalogue:
         Whatever the number of readers, a process reads the sale's record once a second, because
         purchases read the same key.
         """
-        statistics = statistics or Statistics()
-        statistics.item_id = item_id
+        if statistics:
+            statistics.item_id = item_id
         now = self._runtime.clock()
         if item_id in self._recent:
             inventory, read_at = self._recent[item_id]
@@ -84,8 +84,6 @@ class Catalogue:
             request=digest(stock, item_name, shard_count),
             expected_generation=expected_generation,
         )
-        statistics = statistics or Statistics()
-        statistics.item_id = item_id
         is_safe_to_repeat = key is not None or expected_generation is not None
         attempts = Attempts[Sale](
             self._runtime,
@@ -94,8 +92,9 @@ class Catalogue:
             if_in_doubt=_IF_SAFE_TO_REPEAT if is_safe_to_repeat else _IF_NOT_SAFE_TO_REPEAT,
         )
         store = self._table.within(attempts.deadline)
+        attempts.statistics.item_id = item_id
         done = attempts.run(_ResetFlow(order, attempts, store, self._runtime).attempt)
-        statistics.generation = done.sale.generation
+        attempts.statistics.generation = done.sale.generation
         return done
 
 
@@ -155,7 +154,7 @@ class _ResetFlow:
 def _read_inventory(store: Store, item_id: int) -> SaleState:
     sale = store.read_sale(item_id)
     if sale is None:
-        raise NotFound(f"There is no item {item_id}. Ask for another item_id.")
+        raise NotFound.of_item(item_id)
     return _read_shards_of(store, sale)
 
 

@@ -19,6 +19,7 @@ Expected outcomes of a purchase (bought, sold out, key reused) are results, in `
 """
 
 from enum import StrEnum
+from typing import Self
 
 
 class Reason(StrEnum):
@@ -52,6 +53,11 @@ class NotFound(TicketingError):
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+
+    @classmethod
+    def of_item(cls, item_id: int) -> Self:
+        """Return the error for an item without a sale."""
+        return cls(f"There is no item {item_id}. Ask for another item_id.")
 
 
 class Refused(TicketingError):

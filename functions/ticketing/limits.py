@@ -1,7 +1,7 @@
 """Every bound, with its source, and how the bounds depend on each other.
 
-Sources: "AWS" is a documented quota; "measured" is in docs/decisions.md; "chosen" is ours to
-change. The relations at the end are checked at import, so a wrong value cannot be deployed.
+AWS: a documented quota. Assumed: the guarantees rest on it. Chosen: may be changed, as long as the
+relations at the end hold. They are checked at import, so a wrong value cannot be deployed.
 """
 
 from typing import Final
@@ -36,7 +36,7 @@ AUDIT_RESERVE_SECONDS: Final = 5.0
 # --- Attempts ---
 
 ATTEMPTS_MAX: Final = 100  # chosen: a second bound, because a clock may be frozen
-BACKOFF_BASE_SECONDS: Final = 0.01  # a transaction is in progress for about 6 ms
+BACKOFF_BASE_SECONDS: Final = 0.01  # chosen: a transaction is in progress for about 6 ms
 BACKOFF_CAP_SECONDS: Final = 0.5  # chosen
 # Chosen. Retry-After is drawn from 1 to this, so that refused buyers do not come back together.
 RETRY_AFTER_SECONDS_MAX: Final = 3
@@ -56,7 +56,7 @@ CACHED_ITEMS_MAX: Final = 1000  # chosen: inventories that a process caches
 
 # One snapshot reads all shards: TRANSACTION_ACTIONS_MAX.
 SHARDS_MAX: Final = 100
-TICKETS_PER_SHARD: Final = 25  # by default; a shard sells about 140 tickets a second (sketch)
+TICKETS_PER_SHARD: Final = 25  # chosen: the default, see `rules.default_shard_count`
 STOCK_MAX: Final = 10_000_000  # chosen
 QUANTITY_MAX: Final = 10  # chosen: tickets of one purchase
 ITEM_ID_MAX: Final = 999_999_999  # chosen
@@ -99,4 +99,7 @@ _check(
     "one snapshot and one batch read must reach all shards",
 )
 _check(CACHE_SECONDS <= 1, "G2 allows a process to cache a refusal for one second")
-_check(STORE_CALL_SECONDS_MAX <= LATE_COMMIT_SECONDS, "a reply may take that long")
+_check(
+    STORE_CALL_SECONDS_MAX <= LATE_COMMIT_SECONDS,
+    "the time in which a call may still take effect must cover its own time-out",
+)

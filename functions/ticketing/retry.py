@@ -126,7 +126,7 @@ class Attempts[Written]:
             raise self.busy() from self._last_error
         except Exception as error:
             if self.in_doubt:
-                raise self.busy() from error
+                raise self.busy() from error  # it may have committed: not to be reported as failed
             raise
 
     def write[Result](self, written: Written, call: Callable[[], Result]) -> Result:

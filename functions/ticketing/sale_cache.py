@@ -81,9 +81,9 @@ class SaleCache:
             raise
         if sale is None:
             self.forget(item_id)
-            raise NotFound(f"There is no item {item_id}. Ask for another item_id.")
+            raise NotFound.of_item(item_id)
         if cached is None or cached.sale.generation != sale.generation:
-            cached = CachedSale.of(sale, now)
-        cached.sale, cached.read_at = sale, now
-        self._sales[item_id] = cached
+            cached = self._sales[item_id] = CachedSale.of(sale, now)
+        else:
+            cached.sale, cached.read_at = sale, now
         return cached, None

@@ -34,7 +34,7 @@ def build_services(
 ) -> Services:
     """Return the use cases of a new process: empty caches, one client.
 
-    client: a boto3 DynamoDB client, by default one with the settings of `store.connect`.
+    client: a boto3 DynamoDB client, by default one with the settings of `store.client.connect`.
     table_name: by default that of the environment (`Settings`). runtime: by default wall clock,
     random numbers of the operating system, and a real sleep.
     """

@@ -10,6 +10,7 @@ from tests.architecture import DOCUMENT, generated
 from tests.structure import purchase_trace
 from tests.support import ROOT
 
+TEST_FOLDERS = ("tests/", "unit/", "integration/", "proof/", "e2e/")
 TEXT = DOCUMENT.read_text()
 FLOW = TEXT.partition("## How a purchase passes through")[2].partition("\n## ")[0]
 
@@ -44,9 +45,6 @@ def missing(text: str) -> list[str]:
     named = re.findall(r"`([\w/]+\.py)` `([\w.]+)`", text)
     known = {file: names_in(file) for file in files if not file.startswith(TEST_FOLDERS)}
     return [f"{file} {name}" for file, name in named if name not in known[file]]
-
-
-TEST_FOLDERS = ("tests/", "unit/", "integration/", "proof/", "e2e/")
 
 
 def test_generated_parts() -> None:

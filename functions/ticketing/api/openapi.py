@@ -111,7 +111,10 @@ def _operation(route: Route, schemas: Mapping[Any, Any]) -> dict[str, Any]:
         "parameters": [_parameter(each) for each in route.parameters],
         "responses": {
             **{str(each.status.value): _success(route, each, schemas) for each in route.successes},
-            **{str(status.value): _problem(status, schemas) for status in _problems(route)},
+            **{
+                str(status.value): _problem(status, schemas)
+                for status in sorted(route.problem_statuses)
+            },
         },
     }
     if route.body:
@@ -143,10 +146,6 @@ def _success(route: Route, success: Success, schemas: Mapping[Any, Any]) -> dict
     if success.body is Receipt and route is not GET_PURCHASE:
         response["links"] = _RECEIPT_LINK
     return response
-
-
-def _problems(route: Route) -> list[HTTPStatus]:
-    return sorted(route.problem_statuses)
 
 
 def _problem(status: HTTPStatus, schemas: Mapping[Any, Any]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def problem(
 
 
 def problem_of(request: Request, error: Exception) -> Reply:
-    """Return the problem document for an error; any other is a bug."""
+    """Return the problem document for an error. One that has no document of its own is a bug."""
     match error:
         case InvalidRequest():
             return problem(

@@ -150,7 +150,7 @@ class Request:
 
 def to_item_id(text: str) -> int:
     """Return the item id in a path or a query. Raises InvalidRequest."""
-    if not re.fullmatch("[1-9][0-9]{0,8}", text):
+    if not re.fullmatch("[1-9][0-9]{0,18}", text) or int(text) > ITEM_ID_MAX:
         raise InvalidRequest(
             f"An item_id is a whole number from 1 to {ITEM_ID_MAX}.", field="item_id"
         )

@@ -28,7 +28,7 @@ class Function:
     ) -> None:
         self._services = services
         self._telemetry = telemetry or Telemetry()
-        self._handlers = {str(route): (route, handler) for route, handler in handlers.items()}
+        self._handlers = {str(route): (route.query, handler) for route, handler in handlers.items()}
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Handle one request of API Gateway, and report it. Never raises.
@@ -58,11 +58,12 @@ class Function:
         API Gateway has matched the path already: `resource` is the route's. The path itself may
         begin with a base path, and holds what the caller sent.
         """
+        # A KeyError: the event does not come from API Gateway.
         found = self._handlers.get(f"{request.event['httpMethod']} {request.event['resource']}")
         if found is None:
             raise NotFound("There is no such route. GET / lists the routes.")
-        route, handler = found
-        request.refuse_unknown_query(route.query)
+        query, handler = found
+        request.refuse_unknown_query(query)
         return handler(request, self._services)
 
 

@@ -31,23 +31,27 @@ class Telemetry:
 
         fault: what an operator should see, with its traceback.
         """
-        did = request.statistics
-        about = {"item_id": did.item_id, "quantity": did.quantity, "generation": did.generation}
+        statistics = request.statistics
+        about = {
+            "item_id": statistics.item_id,
+            "quantity": statistics.quantity,
+            "generation": statistics.generation,
+        }
         line = {
             "route": request.route,
             "status": reply.status,
             "outcome": reply.outcome,
             **{name: value for name, value in about.items() if value is not None},
-            "shards": did.shards,
-            "attempts": did.attempts,
-            "conflicts": did.conflicts,
+            "shards": statistics.shards,
+            "attempts": statistics.attempts,
+            "conflicts": statistics.conflicts,
             "request_id": request.request_id,
             "lambda_request_id": request.lambda_request_id,
             "duration_ms": round(duration_ms, 2),
         }
         log = self._logger.error if fault else self._logger.info
         log("request", extra=line, exc_info=fault)
-        self._count({**reply.metrics, "Conflicts": did.conflicts})
+        self._count({**reply.metrics, "Conflicts": statistics.conflicts})
 
     def _count(self, metrics: dict[str, int]) -> None:
         counted = {name: value for name, value in metrics.items() if value}

@@ -22,7 +22,8 @@ _CONTENTION_REASONS: Final = {
     "ProvisionedThroughputExceeded",
 }
 _CONDITION_FAILED: Final = "ConditionalCheckFailed"
-_IN_ORDER: Final = "None"  # nothing was wrong with this action
+# "None": nothing was wrong with this action. Any other reason is a bug.
+_EXPECTED_REASONS: Final = {*_CONTENTION_REASONS, _CONDITION_FAILED, "None"}
 # Errors of a whole call that was refused before anything was written.
 _CONTENTION_ERRORS: Final = {
     "LimitExceededException",
@@ -82,8 +83,7 @@ def reasons_of(error: ClientError) -> Sequence[Any]:
     Raises the error itself where one reason is a bug, whatever the others are.
     """
     reasons: Sequence[Any] = error.response.get("CancellationReasons", [])
-    expected = _CONTENTION_REASONS | {_CONDITION_FAILED, _IN_ORDER}
-    if not reasons or any(reason["Code"] not in expected for reason in reasons):
+    if not reasons or any(reason["Code"] not in _EXPECTED_REASONS for reason in reasons):
         raise error
     return reasons
 

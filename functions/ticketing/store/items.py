@@ -135,6 +135,10 @@ class Codec[Record]:
         return self.record(**fields)
 
 
+def _last_number(pk: str) -> int:
+    return int(pk.rpartition("#")[2])
+
+
 def _read(item: Item, name: str, type_: AttributeType) -> Any:
     key = item["pk"]["S"]
     if name not in item:
@@ -152,7 +156,7 @@ def _read(item: Item, name: str, type_: AttributeType) -> Any:
 
 SALE: Final = Codec(
     Sale,
-    key_field=("item_id", lambda pk: int(pk.rpartition("#")[2])),
+    key_field=("item_id", _last_number),
     attributes={
         "item_name": TEXT,
         "capacity": INTEGER,
@@ -166,7 +170,7 @@ SALE: Final = Codec(
 )
 SHARD: Final = Codec(
     Shard,
-    key_field=("index", lambda pk: int(pk.rpartition("#")[2])),
+    key_field=("index", _last_number),
     attributes={
         "generation": INTEGER,
         "capacity": INTEGER,
