@@ -19,8 +19,8 @@ LOCAL_READY := .venvs/local/.ready
 ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop status logs prove test check docs picture structure lint format \
-	hooks typecheck lock build deploy sam-local sam-invoke dynamodb-local clean
+.PHONY: help setup start stop status logs prove simulate test check docs picture structure lint \
+	format hooks typecheck lock build deploy sam-local sam-invoke dynamodb-local clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -47,6 +47,10 @@ else
 	@$(LOCAL) status >/dev/null 2>&1 || $(LOCAL) start $(if $(PORT),--port $(PORT))
 	@$(DEVELOPMENT)/python -m proof --url "$$($(LOCAL) url)" $(ARGS)
 endif
+
+simulate: $(DEVELOPMENT_READY) ## simulate a sale on a model of DynamoDB [SEED=n BUYERS=n]
+	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation $(if $(SEED),--seed $(SEED)) \
+		$(if $(BUYERS),--buyers $(BUYERS))
 
 # Only a run of all tests can cover all code.
 test: $(ALL_READY) ## run all checks and tests [ARGS="tests/unit -k reset"]

@@ -1,6 +1,7 @@
 """What an HTTP response means. Any response becomes an observation; nothing here fails."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import httpx
 import msgspec
@@ -25,11 +26,24 @@ DETAIL_CHARACTERS_MAX = 200
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
+class Response(Protocol):
+    """The part of `httpx.Response` that is read here."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def content(self) -> bytes: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
 class NotAsPromised(Exception):
     """A 2xx response whose body is not what the API promises. The text says why."""
 
 
-def body_of[Shape](response: httpx.Response, shape: type[Shape]) -> Shape:
+def body_of[Shape](response: Response, shape: type[Shape]) -> Shape:
     """Return the JSON body as a `shape`. Raises NotAsPromised."""
     try:
         return msgspec.json.decode(response.content, type=shape)
@@ -37,13 +51,13 @@ def body_of[Shape](response: httpx.Response, shape: type[Shape]) -> Shape:
         raise NotAsPromised(f"{error}: {excerpt(response)}") from error
 
 
-def excerpt(response: httpx.Response) -> str:
+def excerpt(response: Response) -> str:
     """Return the start of a body, on one line."""
     text = " ".join(response.text.split())
     return text if len(text) <= DETAIL_CHARACTERS_MAX else text[:DETAIL_CHARACTERS_MAX] + "…"
 
 
-def problem_of(response: httpx.Response) -> dict[str, Any]:
+def problem_of(response: Response) -> dict[str, Any]:
     """Return the problem document; an empty one where the body is none."""
     try:
         document = msgspec.json.decode(response.content)
@@ -52,13 +66,13 @@ def problem_of(response: httpx.Response) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def retry_after_seconds(response: httpx.Response) -> float | None:
+def retry_after_seconds(response: Response) -> float | None:
     """Return `Retry-After` in seconds; None where it is missing or a date."""
     value = response.headers.get("Retry-After", "")
     return float(value) if value.isdecimal() else None
 
 
-def attempt_of(response: httpx.Response, started_at: float, ended_at: float) -> Attempt:
+def attempt_of(response: Response, started_at: float, ended_at: float) -> Attempt:
     """Return the attempt with this response to `POST /buy_ticket`."""
     status = response.status_code
     if status in (STATUS_CREATED, STATUS_OK):
@@ -66,10 +80,10 @@ def attempt_of(response: httpx.Response, started_at: float, ended_at: float) -> 
     problem = problem_of(response)
     code = problem.get("code") if isinstance(problem.get("code"), str) else None
     left = problem.get("left") if isinstance(problem.get("left"), int) else None
-    if status in BUSY_STATUSES:
-        kind = Kind.BUSY
-    elif status in UNKNOWN_STATUSES:
+    if status in UNKNOWN_STATUSES or problem.get("reason") == "in_doubt":
         kind = Kind.UNKNOWN
+    elif status in BUSY_STATUSES:
+        kind = Kind.BUSY
     else:
         kind = KINDS_BY_CODE.get((status, code or ""), Kind.UNEXPECTED)
     detail = excerpt(response) if kind in (Kind.UNKNOWN, Kind.UNEXPECTED) else ""
@@ -78,7 +92,7 @@ def attempt_of(response: httpx.Response, started_at: float, ended_at: float) -> 
     )
 
 
-def _receipt_attempt(response: httpx.Response, started_at: float, ended_at: float) -> Attempt:
+def _receipt_attempt(response: Response, started_at: float, ended_at: float) -> Attempt:
     status = response.status_code
     replayed = response.headers.get("Idempotent-Replayed") == "true"
     try:

@@ -1,4 +1,5 @@
-"""What the domain relies on, on every engine: moto, MiniStack and DynamoDB Local (AWS's own).
+"""What the domain relies on, on every engine: moto, the simulation's model of DynamoDB,
+MiniStack and DynamoDB Local (AWS's own).
 
 One thread, so that moto can take part. Real concurrency is in test_concurrency.py.
 """
@@ -10,6 +11,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
+import simulation.world
+from simulation.dynamodb import DynamoDB
 from tests.support import ITEM, World, create_table
 from ticketing.errors import StaleGeneration
 from ticketing.limits import SHARDS_MAX
@@ -24,13 +27,17 @@ SALE = Sale(
 MOTO_SNAPSHOT_ITEMS = 25  # moto 5.2 refuses more items in TransactGetItems; AWS takes 100
 
 
-@pytest.fixture(params=["moto", "ministack", "dynamodb_local"])
+@pytest.fixture(params=["moto", "model", "ministack", "dynamodb_local"])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     if request.param == "moto":
         with mock_aws():
             client = boto3.client("dynamodb")
             create_table(client)
             yield World(client)
+    elif request.param == "model":
+        client = DynamoDB(simulation.world.World(seed=1)).client()
+        create_table(client)
+        yield World(client)
     else:
         client = boto3.client(
             "dynamodb", endpoint_url=request.getfixturevalue(request.param).endpoint

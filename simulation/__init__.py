@@ -1,0 +1,1 @@
+"""The simulation: the real use cases on a model of DynamoDB, in virtual time."""

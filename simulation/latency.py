@@ -1,0 +1,41 @@
+"""How long calls of DynamoDB take in the model: published figures, and what is assumed.
+
+- Alex DeBrie, "The Performance of DynamoDB Transactions" (2020), seen by the client, in ms: PutItem
+  p50 7.6, p90 11.3, p99 16.2; BatchWriteItem of 25 items 10.2, 16.0, 27.6; TransactWriteItems of 5
+  items 25.3, 30.7, 92.5. A cancelled transaction takes as long as a good one.
+- Idziorek et al., "Distributed Transactions at Scale in Amazon DynamoDB" (USENIX ATC 2023): a
+  transaction prepares all items and then commits all items; a reading one reads everything twice.
+- Assumed, because nothing is published: a read takes as long as a put, and of a transaction's 25 ms
+  an item is occupied for about 6.
+"""
+
+import random
+from typing import Final
+
+# Medians, in seconds. A plain call reaches its item half-way.
+PLAIN_SECONDS: Final = 0.0076
+BATCH_SECONDS: Final = 0.0102
+TRANSACTION_REQUEST_SECONDS: Final = 0.0115
+PREPARE_SECONDS: Final = 0.0014
+DECIDE_SECONDS: Final = 0.003
+COMMIT_SECONDS: Final = 0.0014
+TRANSACTION_REPLY_SECONDS: Final = 0.0075
+# A reading transaction takes twice as long as a read. Between its two reads is this time.
+READ_AGAIN_SECONDS: Final = 0.0038
+
+# Sigma of the lognormal distribution with the published ratio of p90 to p50.
+PLAIN_SPREAD: Final = 0.31
+BATCH_SPREAD: Final = 0.35
+TRANSACTION_SPREAD: Final = 0.15
+# One call in fifty is slow, by this factor: this gives the published p99.
+OUTLIERS: Final = 0.02
+OUTLIER_FACTOR: Final = (1.3, 10.0)
+
+# How far a replica is behind that answers an eventually consistent read: usually under a second.
+REPLICA_LAG_SECONDS: Final = 0.02
+
+
+def factor(draw: random.Random, spread: float) -> float:
+    """Return how much slower than its median one call is."""
+    slow = draw.uniform(*OUTLIER_FACTOR) if draw.random() < OUTLIERS else 1.0
+    return slow * draw.lognormvariate(0.0, spread)

@@ -1,0 +1,85 @@
+"""The API without HTTP: the real handlers and problem documents, called in one environment.
+
+`ticketing.api.serving.Function` is left out, because Powertools' logger and metrics are one for the
+whole process, and here many environments share it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+import admin.app
+import buy_ticket.app
+import inventory.app
+from simulation.fleet import NoAnswer
+from ticketing.api.problems import problem_of
+from ticketing.api.request import Request
+from ticketing.api.serving import Handler
+from ticketing.wiring import Services
+
+HANDLERS: Final[Mapping[str, Handler]] = {
+    str(route): handler
+    for function in (buy_ticket.app, inventory.app, admin.app)
+    for route, handler in function.HANDLERS.items()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request. route: method and resource. key: its Idempotency-Key."""
+
+    route: str
+    body: Mapping[str, Any] | None = None
+    key: str | None = None
+    path_parameters: Mapping[str, str] | None = None
+    query: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceResponse:
+    """What a caller gets: the part of a response that `proof.responses` reads."""
+
+    status_code: int
+    content: bytes
+    headers: Mapping[str, str]
+
+    @property
+    def text(self) -> str:
+        """Return the body as text."""
+        return self.content.decode()
+
+
+# Gateway responses of the template, where the function was not called or gave no answer.
+_TOO_MANY: Final = ServiceResponse(
+    HTTPStatus.TOO_MANY_REQUESTS, b'{"code":"busy"}', {"Retry-After": "1"}
+)
+_BAD_GATEWAY: Final = ServiceResponse(HTTPStatus.BAD_GATEWAY, b"{}", {})
+
+
+def serve(call: Call, services: Services) -> ServiceResponse:
+    """Return the response of the call's handler, as `Function` makes it."""
+    event = {
+        "headers": {} if call.key is None else {"Idempotency-Key": call.key},
+        "body": None if call.body is None else json.dumps(call.body),
+        "pathParameters": call.path_parameters,
+        "queryStringParameters": call.query,
+    }
+    request = Request(event, "request", "lambda-request")
+    try:
+        reply = HANDLERS[call.route](request, services)
+    except Exception as error:
+        reply = problem_of(request, error)
+    return ServiceResponse(reply.status, reply.text.encode(), reply.headers)
+
+
+def gateway_response(no_answer: NoAnswer) -> ServiceResponse | None:
+    """Return what the gateway answers for the function; None where the caller gave up waiting."""
+    match no_answer:
+        case NoAnswer.THROTTLED:
+            return _TOO_MANY
+        case NoAnswer.FAILED:
+            return _BAD_GATEWAY
+        case NoAnswer.TIMED_OUT:
+            return None
