@@ -48,9 +48,10 @@ else
 	@$(DEVELOPMENT)/python -m proof --url "$$($(LOCAL) url)" $(ARGS)
 endif
 
-simulate: $(DEVELOPMENT_READY) ## simulate a sale on a model of DynamoDB [SEED=n BUYERS=n]
+simulate: $(DEVELOPMENT_READY) ## simulate sales with all faults [SEED=n SEEDS=n BUYERS=n FAULTS=…]
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation $(if $(SEED),--seed $(SEED)) \
-		$(if $(BUYERS),--buyers $(BUYERS))
+		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(BUYERS),--buyers $(BUYERS)) \
+		$(if $(FAULTS),--faults $(FAULTS))
 
 # Only a run of all tests can cover all code.
 test: $(ALL_READY) ## run all checks and tests [ARGS="tests/unit -k reset"]

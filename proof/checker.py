@@ -31,6 +31,7 @@ from proof.history import (
 )
 
 EVIDENCE_LINES_MAX = 8
+STATUS_UNAVAILABLE = 503
 
 
 def check(history: History) -> list[Violation]:
@@ -446,6 +447,38 @@ def a_receipt_is_not_followed_by_a_refusal(facts: Facts) -> Iterator[Violation]:
                 break
 
 
+def a_replay_follows_a_purchase(facts: Facts) -> Iterator[Violation]:
+    """G5: a key that has a replay has bought before, in an attempt that did not say otherwise.
+
+    "Busy" says that nothing was carried out.
+    """
+    for requests in facts.by_key.values():
+        replay = min(
+            (each for each in _answers(requests) if each[1].kind is Kind.REPLAYED),
+            key=lambda each: each[1].ended_at,
+            default=None,
+        )
+        if replay is None:
+            continue
+        earlier = [each for each in _answers(requests) if each[1].started_at <= replay[1].ended_at]
+        if not any(_can_have_bought(attempt) for _, attempt in earlier):
+            yield Violation(
+                "G5",
+                "replay_of_nothing",
+                f"an attempt with key {replay[0].key} that bought, or whose outcome was unknown, "
+                "before a replay of it",
+                f"only: {', '.join(sorted({attempt.kind for _, attempt in earlier}))}",
+                _shortened([facts.line(*each) for each in earlier]),
+            )
+
+
+def _can_have_bought(attempt: Attempt) -> bool:
+    """Return whether the answer allows that this attempt has bought first."""
+    if attempt.kind is Kind.BUSY:
+        return attempt.status == STATUS_UNAVAILABLE and attempt.code != "busy"  # not the service's
+    return attempt.kind in {Kind.BOUGHT, Kind.UNKNOWN, Kind.UNEXPECTED}
+
+
 def a_key_belongs_to_one_request(facts: Facts) -> Iterator[Violation]:
     """G3: a key is refused to another request, and never to its own."""
     for requests in facts.by_key.values():
@@ -584,7 +617,7 @@ def every_answer_is_in_the_contract(facts: Facts) -> Iterator[Violation]:
                 "a definite answer, or 503: 500 is a bug in the service",
             )
         elif (
-            attempt.status == 503  # noqa: PLR2004
+            attempt.status == STATUS_UNAVAILABLE
             and attempt.code == "busy"
             and attempt.retry_after_seconds is None
         ):
@@ -597,7 +630,7 @@ def every_answer_is_in_the_contract(facts: Facts) -> Iterator[Violation]:
 def every_request_is_answered(facts: Facts) -> Iterator[Violation]:
     """G6: every request has a definite answer before the client's patience ends."""
     for request in facts.history.requests:
-        if request.last.kind not in NOT_DEFINITE:
+        if request.last.kind not in NOT_DEFINITE or request.given_up:
             continue
         seconds = request.last.ended_at - request.attempts[0].started_at
         yield Violation(
@@ -620,6 +653,7 @@ RULES: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     a_reset_takes_effect_once,
     a_receipt_is_not_followed_by_a_refusal,
     one_purchase_belongs_to_one_key,
+    a_replay_follows_a_purchase,
     a_key_belongs_to_one_request,
     records_are_durable,
     receipts_say_what_was_asked,

@@ -50,7 +50,10 @@ class Attempt(Struct, frozen=True):
 
 
 class PurchaseRequest(Struct, frozen=True):
-    """One request of a buyer, and its attempts in order. Two copies are two requests."""
+    """One request of a buyer, and its attempts in order. Two copies are two requests.
+
+    given_up: the buyer went away without a definite answer, and does not expect one.
+    """
 
     key: str
     item_id: int
@@ -59,6 +62,7 @@ class PurchaseRequest(Struct, frozen=True):
     attempts: tuple[Attempt, ...]
     copy: int = 1
     process_id: int = 0
+    given_up: bool = False
 
     @property
     def last(self) -> Attempt:

@@ -1,1 +1,20 @@
-"""The simulation: the real use cases on a model of DynamoDB, in virtual time."""
+"""The simulation: the real handlers and use cases on a model of DynamoDB, in virtual time.
+
+python -m simulation --seeds 100
+
+world        virtual time, tasks without threads, and all randomness of a seed
+dynamodb     the model of DynamoDB, a test double for boto3 on its own; `client` is its boto3 face,
+             `expressions` its condition and update expressions, `latency` its published latencies
+faults       what goes wrong between an environment and the store
+fleet        function environments behind a gateway
+service      the real handlers, called in one environment
+workload     the callers: buyers, an organiser, a watcher
+observer     what the store contained at every instant, and what is wrong with it
+sale         one simulated sale, from a seed to the verdict
+shrink       a smaller sale that breaks the same guarantee
+journal      the store calls of a sale, for reading
+report       what is printed
+command      options, many seeds on all cores, exit status
+"""
+
+EXIT_INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended, as a shell reports it

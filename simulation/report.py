@@ -1,13 +1,19 @@
-"""What the command prints: the summary of a simulated sale."""
+"""What the command prints: one sale, a counter-example, or the sum of many sales."""
 
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
+from msgspec import Struct, field
 
 from proof.history import Violation
-from simulation.sale import SimulatedSale
+from simulation.journal import Journal
+from simulation.observer import began_at
+from simulation.sale import Setting, SimulatedSale
+
+CALLS_SHOWN_MAX = 40
 
 
 def summary(sale: SimulatedSale) -> str:
@@ -19,7 +25,9 @@ def summary(sale: SimulatedSale) -> str:
         "seed": f"{setting.seed}",
         "sale": f"{setting.tickets} tickets in {setting.shards} shards",
         "buyers": f"{setting.buyers} within {setting.rush_seconds} s",
+        "resets": f"{len(history.resets)} generations",
         "environments": f"{sale.environments}, at most {setting.environments_max}",
+        "faults": _counted(sale.faults) or "none",
         "requests": f"{len(history.requests)}, attempts {len(attempts)}: {_counted(kinds)}",
         "latency": _latencies([attempt.ended_at - attempt.started_at for attempt in attempts]),
         "store calls": _counted(usage.calls),
@@ -42,15 +50,84 @@ def verdict(violations: Sequence[Violation]) -> list[str]:
     lines = []
     for violation in violations:
         lines += [
-            f"VIOLATION    {violation.guarantee} {violation.rule}, {violation.count} times",
-            f"  expected: {violation.expected}",
-            f"  found:    {violation.found}",
+            f"VIOLATION    {violation.guarantee} {violation.rule} (cases: {violation.count})",
+            f"  expected   {violation.expected}",
+            f"  found      {violation.found}",
             *(f"  {line}" for line in violation.evidence),
         ]
     return lines
 
 
-def _counted(counts: Mapping[str, int]) -> str:
+def replay(setting: Setting) -> str:
+    """Return the command that runs a sale again."""
+    faults = ",".join(setting.faults.rates) or "none"
+    return f"make simulate SEED={setting.seed} BUYERS={setting.buyers} FAULTS={faults}"
+
+
+def counter_example(sale: SimulatedSale, journal: Journal) -> str:
+    """Return a violation with the store calls that led to it. journal: of the same sale."""
+    evidence = "\n".join(sale.violations[0].evidence)
+    entries = journal.about(evidence) or journal.entries
+    origin = began_at(sale.history)
+    lines = [entry.line(origin) for entry in entries[-CALLS_SHOWN_MAX:]]
+    hidden = len(entries) - len(lines)
+    return "\n".join(
+        [
+            *verdict(sale.violations[:1]),
+            "  store calls for these requests, in the order in which they ended:",
+            *([f"    … {hidden} earlier ones …"] if hidden > 0 else []),
+            *(f"    {line}" for line in lines),
+            f"  replay it with: {replay(sale.setting)}",
+        ]
+    )
+
+
+class Totals(Struct):
+    """The sum of many sales."""
+
+    seeds: int = 0
+    buyers: int = 0
+    requests: int = 0
+    attempts: int = 0
+    store_calls: int = 0
+    conflicts: int = 0
+    throttles: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, sale: SimulatedSale) -> "Totals":
+        """Return the totals of one sale."""
+        attempts = [each for request in sale.history.requests for each in request.attempts]
+        return cls(
+            seeds=1,
+            buyers=sale.setting.buyers,
+            requests=len(sale.history.requests),
+            attempts=len(attempts),
+            store_calls=sale.usage.calls.total(),
+            conflicts=sale.usage.conflicts,
+            throttles=sale.usage.throttles,
+            faults=Counter(sale.faults),
+            kinds=Counter(attempt.kind for attempt in attempts),
+        )
+
+    def add(self, other: "Totals") -> None:
+        """Add the totals of other sales."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def lines(self) -> list[str]:
+        """Return the totals as lines."""
+        contention = f"{self.conflicts} conflicts, {self.throttles} throttles"
+        return [
+            f"sales        {self.seeds} with {self.buyers} buyers",
+            f"requests     {self.requests}, attempts {self.attempts}: {_counted(self.kinds)}",
+            f"store calls  {self.store_calls}, {contention}",
+            f"faults       {self.faults.total()}: {_counted(self.faults)}",
+        ]
+
+
+def _counted(counts: Mapping[Any, int]) -> str:
     return ", ".join(f"{name} {counts[name]}" for name in sorted(counts))
 
 

@@ -1,22 +1,28 @@
 """One simulated sale: from a seed to its history and the verdict on it."""
 
 import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
 from proof.checker import check
-from proof.history import AuditReport, History, Inventory, Reset, Violation
+from proof.history import AuditReport, History, Violation
 from proof.responses import STATUS_OK, body_of
+from simulation.client import Client
 from simulation.dynamodb import DynamoDB, Usage
-from simulation.fleet import Fleet
+from simulation.faults import ALL_FAULTS, CLOCK_SKEW_SECONDS, Connection, Fault, Faults, Trouble
+from simulation.fleet import Environment, Fleet, Overdue
+from simulation.journal import Journal
+from simulation.observer import Observer
 from simulation.service import Call
-from simulation.workload import ITEM, Callers
+from simulation.workload import ITEM, Buyer, Callers
 from simulation.world import EPOCH_SECONDS, World
 from ticketing.limits import CACHE_SECONDS
 from ticketing.retry import Runtime
+from ticketing.rules import make_order
 from ticketing.wiring import Services, build_services
 
 if TYPE_CHECKING:
@@ -25,12 +31,17 @@ if TYPE_CHECKING:
 TABLE: Final = "tickets"
 # Between the first reset and the first buyer: longer than any cache.
 LEAD_SECONDS: Final = 2 * CACHE_SECONDS
+# Faults go on for so long after the rush. A caller's patience is longer.
+FAULT_SECONDS: Final = 20.0
+
+type Build = Callable[["DynamoDBClient", str, Runtime], Services]
 
 
 class Setting(Struct, frozen=True):
     """What a sale is like.
 
-    environments_max: of the functions. rush_seconds: in which the buyers arrive.
+    environments_max: of the functions. rush_seconds: in which the buyers arrive. resets: in the
+    middle of the sale.
     """
 
     seed: int
@@ -39,19 +50,23 @@ class Setting(Struct, frozen=True):
     shards: int
     environments_max: int
     rush_seconds: float
+    resets: int
+    faults: Faults
 
     @classmethod
-    def drawn(cls, seed: int, buyers: int) -> "Setting":
-        """Return the setting of a seed."""
+    def drawn(cls, seed: int, buyers: int, only: frozenset[Fault] = ALL_FAULTS) -> "Setting":
+        """Return the setting of a seed. only: the faults that it may have."""
         draw = random.Random(f"{seed}/setting")
-        tickets = max(1, round(buyers * draw.choice((0.1, 0.3, 0.5, 1.0, 3.0))))
+        faults = Faults.drawn(seed, only)
         return cls(
             seed=seed,
             buyers=buyers,
-            tickets=tickets,
+            tickets=max(1, round(buyers * draw.choice((0.1, 0.3, 0.5, 1.0, 3.0)))),
             shards=draw.choice((1, 2, 4, 8, 16)),
-            environments_max=draw.choice((2, 8, 32, 1000)),
+            environments_max=draw.choice((4, 16, 64, 1000)),
             rush_seconds=draw.choice((0.05, 0.3, 1.0, 5.0)),
+            resets=draw.choice((1, 1, 2, 3)) if Fault.RESET in faults else 0,
+            faults=faults,
         )
 
 
@@ -61,62 +76,101 @@ class SimulatedSale:
 
     setting: Setting
     history: History
-    violations: list[Violation]
+    violations: Sequence[Violation]
     usage: Usage
+    faults: Counter[Fault]
     environments: int
     virtual_seconds: float
     events: int
 
 
-type Build = Callable[["DynamoDBClient", str, Runtime], Services]
-
-
-def simulate(setting: Setting, build: Build = build_services) -> SimulatedSale:
+def simulate(
+    setting: Setting, build: Build = build_services, journal: Journal | None = None
+) -> SimulatedSale:
     """Run a sale to its end, and judge it. The same setting gives the same result.
 
-    build: builds the use cases of an environment; a test may build broken ones.
+    build: builds the use cases of an environment; a test may build broken ones. journal: notes all
+    store calls.
     """
     world = World(setting.seed)
     model = DynamoDB(world)
     model.create_table(TABLE, "pk")
-
-    def start(number: int) -> Services:
-        runtime = Runtime(
-            clock=lambda: EPOCH_SECONDS + world.now,
-            random=world.random(f"environment {number}"),
-            sleep=world.sleep,
-        )
-        return build(model.client(), TABLE, runtime)
-
+    observer = Observer(ITEM)
+    model.observers.append(lambda key, before, after: observer.write(key, before, after, world.now))
+    trouble = Trouble(world, setting.faults, journal)
+    start = _starter(world, model, trouble, setting, build)
     fleet = Fleet(world, start, setting.environments_max)
-    callers = Callers(world, fleet)
-    reset = _reset(world, callers, setting)
+    callers = Callers(world, fleet, impatient=Fault.IMPATIENCE in setting.faults)
+    callers.reset(setting.tickets, setting.shards)
     world.sleep(LEAD_SECONDS)
-    callers.start(setting.buyers, setting.rush_seconds)
+    trouble.start(setting.rush_seconds + FAULT_SECONDS)
+    callers.start(setting.buyers, setting.rush_seconds, setting.resets)
     world.run()
-    history = _completed(callers, reset)
+    history = _completed(callers)
     return SimulatedSale(
         setting=setting,
         history=history,
-        violations=check(history),
+        violations=[
+            *check(history),
+            *observer.judge(history, _keys(callers.buyers)),
+            *_overdue(fleet.overdue),
+        ],
         usage=model.usage,
+        faults=trouble.counts,
         environments=fleet.started,
         virtual_seconds=world.now,
         events=world.events,
     )
 
 
-def _reset(world: World, callers: Callers, setting: Setting) -> Reset:
-    body = {"item_id": ITEM, "stock": setting.tickets, "shards": setting.shards}
-    started_at = world.now
-    response = callers.send(Call("POST /reset", body, key="the-first-reset-of-this-sale"))
-    if response is None or response.status_code != STATUS_OK:
-        raise RuntimeError(f"the first reset got {response}")
-    generation = body_of(response, Inventory).generation
-    return Reset(generation, setting.tickets, started_at, world.now)
+def _starter(
+    world: World, model: DynamoDB, trouble: Trouble, setting: Setting, build: Build
+) -> Callable[[int], Environment]:
+    """Return the function that starts an environment."""
+    clocks = world.random("clocks")
+    skew_max = CLOCK_SKEW_SECONDS if Fault.CLOCK_SKEW in setting.faults else 0.0
+
+    def start(number: int) -> Environment:
+        skew = EPOCH_SECONDS + clocks.uniform(0.0, skew_max)
+        connection = Connection(number, world, model, trouble)
+        client: Any = Client(connection.call)
+        runtime = Runtime(
+            clock=lambda: skew + world.now,
+            random=world.random(f"environment {number}"),
+            sleep=world.sleep,
+        )
+        return Environment(build(client, TABLE, runtime), connection)
+
+    return start
 
 
-def _completed(callers: Callers, reset: Reset) -> History:
+def _keys(buyers: Sequence[Buyer]) -> dict[str, str]:
+    """Return purchase id → key of all buyers with a key."""
+    unused = random.Random(0)
+    return {
+        make_order(ITEM, buyer.quantity, buyer.buyer_id, buyer.key, unused).purchase_id: buyer.key
+        for buyer in buyers
+        if buyer.key is not None
+    }
+
+
+def _overdue(requests: Sequence[Overdue]) -> list[Violation]:
+    if not requests:
+        return []
+    first = requests[0]
+    return [
+        Violation(
+            "G6",
+            "over_its_budget",
+            f"a request served in {first.seconds_max} s",
+            f"{first.seconds:.3f} s",
+            (f"begun at {first.at:.3f} s",),
+            len(requests),
+        )
+    ]
+
+
+def _completed(callers: Callers) -> History:
     """Return the history, with what is seen at rest."""
     receipts = {
         attempt.receipt.purchase_id
@@ -128,7 +182,7 @@ def _completed(callers: Callers, reset: Reset) -> History:
     audit = callers.send(Call("GET /audit/{item_id}", path_parameters={"item_id": str(ITEM)}))
     return History(
         requests=tuple(callers.requests),
-        resets=(reset,),
+        resets=tuple(callers.resets),
         samples=tuple(callers.samples),
         lookups=tuple(callers.look_up(purchase_id) for purchase_id in sorted(receipts)),
         final=final,

@@ -17,12 +17,27 @@ from simulation.fleet import NoAnswer
 from ticketing.api.problems import problem_of
 from ticketing.api.request import Request
 from ticketing.api.serving import Handler
+from ticketing.limits import (
+    AUDIT_BUDGET_SECONDS,
+    CATALOGUE_BUDGET_SECONDS,
+    PURCHASE_BUDGET_SECONDS,
+    STORE_CALL_SECONDS_MAX,
+)
 from ticketing.wiring import Services
 
 HANDLERS: Final[Mapping[str, Handler]] = {
     str(route): handler
     for function in (buy_ticket.app, inventory.app, admin.app)
     for route, handler in function.HANDLERS.items()
+}
+
+
+_BUDGETS_SECONDS: Final[Mapping[str, float]] = {
+    "POST /buy_ticket": PURCHASE_BUDGET_SECONDS,
+    "GET /purchases/{purchase_id}": PURCHASE_BUDGET_SECONDS,
+    "GET /inventory": CATALOGUE_BUDGET_SECONDS,
+    "POST /reset": CATALOGUE_BUDGET_SECONDS,
+    "GET /audit/{item_id}": AUDIT_BUDGET_SECONDS,
 }
 
 
@@ -35,6 +50,11 @@ class Call:
     key: str | None = None
     path_parameters: Mapping[str, str] | None = None
     query: Mapping[str, str] | None = None
+
+    @property
+    def seconds_max(self) -> float:
+        """Return how long the call may be served: its budget, and a last store call."""
+        return _BUDGETS_SECONDS[self.route] + STORE_CALL_SECONDS_MAX
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The callers of one sale, and what they do: buy, wait, send again, come in five copies, look."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,9 +16,17 @@ from proof.history import (
     Lookup,
     PurchaseRequest,
     Receipt,
+    Reset,
     Sample,
 )
-from proof.responses import STATUS_OK, attempt_of, body_of
+from proof.responses import (
+    STATUS_NOT_FOUND,
+    STATUS_OK,
+    attempt_of,
+    body_of,
+    problem_of,
+    retry_after_seconds,
+)
 from simulation.fleet import Fleet, NoAnswer
 from simulation.service import Call, ServiceResponse, gateway_response, serve
 from simulation.world import World
@@ -28,8 +36,8 @@ ITEM: Final = 1
 TIMEOUT_SECONDS: Final = 29.0
 # How long a caller sends a request again.
 PATIENCE_SECONDS: Final = 120.0
-# Shares of the callers: with a key; with a buyer_id; with several copies at once; who send the same
-# request once more after its answer.
+# Shares of the callers: with a key; of these, with a buyer_id, with several copies at once, and who
+# send the same request once more after its answer. Without a key all have a buyer_id.
 KEYED: Final = 0.9
 NAMED: Final = 0.8
 COPIED: Final = 0.05
@@ -37,6 +45,10 @@ COMES_BACK: Final = 0.1
 COPIES: Final = 5
 COME_BACK_SECONDS: Final = 5.0
 QUANTITIES: Final = (1, 1, 1, 1, 2, 3, 5, 10)
+# Impatient callers: shares of the attempts after which they end the connection, or go away.
+ENDS_EARLY: Final = 0.2
+EARLY_SECONDS: Final = (0.02, 3.0)
+GIVES_UP: Final = 0.1
 
 
 class Buyer(Struct, frozen=True):
@@ -62,36 +74,58 @@ class Buyer(Struct, frozen=True):
         return cls(
             number=number,
             key=key,
-            buyer_id=f"buyer-{number}" if draw.random() < NAMED else None,
+            buyer_id=f"buyer-{number}" if not is_keyed or draw.random() < NAMED else None,
             quantity=draw.choice(QUANTITIES),
             copies=COPIES if is_keyed and draw.random() < COPIED else 1,
             arrives_at=draw.uniform(0.0, rush_seconds),
             comes_back_seconds=draw.uniform(0.0, COME_BACK_SECONDS) if comes_back else None,
         )
 
+    @property
+    def label(self) -> str:
+        """Return the name of the purchase in the history: its key, or one that is not sent."""
+        return self.key or f"(none of buyer {self.number})"
+
+    @property
+    def call(self) -> Call:
+        """Return the request."""
+        body: dict[str, Any] = {"item_id": ITEM, "quantity": self.quantity}
+        if self.buyer_id is not None:
+            body["buyer_id"] = self.buyer_id
+        return Call("POST /buy_ticket", body, self.key)
+
 
 class Callers:
-    """Everyone who calls the service, and what they saw."""
+    """Everyone who calls the service, and what they saw.
 
-    def __init__(self, world: World, fleet: Fleet) -> None:
+    impatient: some callers end the connection early, and some of these do not come back.
+    """
+
+    def __init__(self, world: World, fleet: Fleet, *, impatient: bool) -> None:
         self.requests: list[PurchaseRequest] = []
+        self.resets: list[Reset] = []
         self.samples: list[Sample] = []
-        self.waiting = 0
+        self.buyers: list[Buyer] = []
+        self._buying = 0
         self._world = world
         self._fleet = fleet
+        self._impatient = impatient
         self._draw = world.random("callers")
 
-    def start(self, buyers: int, rush_seconds: float) -> None:
-        """Let buyers arrive from now on, and one watcher beside them."""
+    def start(self, buyers: int, rush_seconds: float, resets: int) -> None:
+        """Let buyers arrive from now on; beside them a watcher, and an organiser who resets."""
         begins_at = self._world.now
-        for number in range(buyers):
-            buyer = Buyer.drawn(number, rush_seconds, self._draw)
+        self.buyers = [Buyer.drawn(number, rush_seconds, self._draw) for number in range(buyers)]
+        for buyer in self.buyers:
             for copy in range(1, buyer.copies + 1):
-                self.waiting += 1
-                self._world.at(
-                    begins_at + buyer.arrives_at, self._world.start, self._buy, buyer, copy
-                )
+                self._buying += 1
+                arrives_at = begins_at + buyer.arrives_at
+                self._world.at(arrives_at, self._world.start, self._buy, buyer, copy)
         self._world.start(self._watch)
+        if resets:
+            self._world.start(self._reset_often, resets, rush_seconds)
+
+    # --- buyers ---
 
     def _buy(self, buyer: Buyer, copy: int) -> None:
         """Send a purchase until a definite answer comes, and once more where the plan says so."""
@@ -99,40 +133,99 @@ class Callers:
         if buyer.comes_back_seconds is not None:
             self._world.sleep(buyer.comes_back_seconds)
             attempts += self._until_definite(buyer)
-        self.waiting -= 1
-        key = buyer.key or f"none-{buyer.number}"
+        self._buying -= 1
+        is_definite = attempts[-1].kind not in NOT_DEFINITE
         self.requests.append(
-            PurchaseRequest(key, ITEM, buyer.quantity, buyer.buyer_id, tuple(attempts), copy)
+            PurchaseRequest(
+                key=buyer.label,
+                item_id=ITEM,
+                quantity=buyer.quantity,
+                buyer_id=buyer.buyer_id,
+                attempts=tuple(attempts),
+                copy=copy,
+                given_up=not is_definite and self._world.now < self._patience_ends_at(attempts),
+            )
         )
 
     def _until_definite(self, buyer: Buyer) -> list[Attempt]:
-        body: dict[str, Any] = {"item_id": ITEM, "quantity": buyer.quantity}
-        if buyer.buyer_id is not None:
-            body["buyer_id"] = buyer.buyer_id
-        call = Call("POST /buy_ticket", body, buyer.key)
-        attempts = [self._attempt(call)]
-        ends_at = self._world.now + PATIENCE_SECONDS
-        while attempts[-1].kind in NOT_DEFINITE and self._world.now < ends_at:
-            asked_for = attempts[-1].retry_after_seconds
+        """Return the attempts until a definite answer, or until the caller gives up."""
+        attempts: list[Attempt] = []
+        while True:
+            attempt, response = self._attempt(buyer)
+            attempts.append(attempt)
+            if attempt.kind not in NOT_DEFINITE or self._gives_up(attempts):
+                return attempts
+            if buyer.key is None and attempt.kind is Kind.UNKNOWN:
+                found = self._found(response)
+                attempts += found
+                if found or response is None or "purchase_id" not in problem_of(response):
+                    return attempts
+                continue
+            asked_for = attempt.retry_after_seconds
             self._world.sleep(pause_seconds(len(attempts), asked_for, self._draw))
-            attempts.append(self._attempt(call))
-        return attempts
 
-    def _attempt(self, call: Call) -> Attempt:
+    def _attempt(self, buyer: Buyer) -> tuple[Attempt, ServiceResponse | None]:
         started_at = self._world.now
-        response = self.send(call)
+        is_impatient = self._impatient and self._draw.random() < ENDS_EARLY
+        timeout = self._draw.uniform(*EARLY_SECONDS) if is_impatient else TIMEOUT_SECONDS
+        response = self.send(buyer.call, timeout, buyer.label)
+        ended_at = self._world.now
         if response is None:
-            return Attempt(started_at, self._world.now, Kind.UNKNOWN, detail="no answer")
-        return attempt_of(response, started_at, self._world.now)
+            return Attempt(started_at, ended_at, Kind.UNKNOWN, detail="no answer"), None
+        return attempt_of(response, started_at, ended_at), response
 
-    def send(self, call: Call) -> ServiceResponse | None:
-        """Return the response to one request; None without one."""
-        answer = self._fleet.request(lambda services: serve(call, services), TIMEOUT_SECONDS)
-        return gateway_response(answer) if isinstance(answer, NoAnswer) else answer
+    def _gives_up(self, attempts: Sequence[Attempt]) -> bool:
+        is_over = self._world.now >= self._patience_ends_at(attempts)
+        return is_over or (self._impatient and self._draw.random() < GIVES_UP)
+
+    def _patience_ends_at(self, attempts: Sequence[Attempt]) -> float:
+        return attempts[0].started_at + PATIENCE_SECONDS
+
+    def _found(self, response: ServiceResponse | None) -> list[Attempt]:
+        """Look a purchase up whose attempt is in doubt, as the answer recommends without a key.
+
+        Return the receipt as an attempt; nothing where the purchase was not made, or where its id
+        is not known.
+        """
+        purchase_id = problem_of(response).get("purchase_id") if response else None
+        if response is None or purchase_id is None:
+            return []
+        self._world.sleep(retry_after_seconds(response) or 0.0)
+        while True:
+            started_at = self._world.now
+            lookup = self.look_up(purchase_id)
+            if lookup.receipt is not None:
+                kind, receipt = Kind.REPLAYED, lookup.receipt
+                return [Attempt(started_at, self._world.now, kind, STATUS_OK, receipt=receipt)]
+            if lookup.status == STATUS_NOT_FOUND:
+                return []
+            self._world.sleep(pause_seconds(1, None, self._draw))
+
+    # --- the organiser and the watcher ---
+
+    def reset(self, stock: int, shards: int) -> None:
+        """Reset the sale, and note it. Sends the request until it is done."""
+        body = {"item_id": ITEM, "stock": stock, "shards": shards}
+        call = Call("POST /reset", body, key=f"reset-number-{len(self.resets):04}")
+        started_at, attempts = self._world.now, 0
+        while True:
+            attempts += 1
+            response = self.send(call)
+            if response is not None and response.status_code == STATUS_OK:
+                break
+            self._world.sleep(pause_seconds(attempts, None, self._draw))
+        generation = body_of(response, Inventory).generation
+        self.resets.append(Reset(generation, stock, started_at, self._world.now, attempts))
+
+    def _reset_often(self, resets: int, rush_seconds: float) -> None:
+        for _ in range(resets):
+            self._world.sleep(self._draw.uniform(0.0, rush_seconds))
+            stock = max(1, round(len(self.buyers) * self._draw.choice((0.05, 0.3, 1.0))))
+            self.reset(stock, self._draw.choice((1, 2, 5, 16)))
 
     def _watch(self) -> None:
         """Look at the inventory while anyone is still buying."""
-        while self.waiting:
+        while self._buying:
             sample = self.sample()
             if sample is not None:
                 self.samples.append(sample)
@@ -146,6 +239,8 @@ class Callers:
             return None
         return Sample(started_at, self._world.now, body_of(response, Inventory))
 
+    # --- calls ---
+
     def look_up(self, purchase_id: str) -> Lookup:
         """Return what `GET /purchases/{purchase_id}` says."""
         call = Call("GET /purchases/{purchase_id}", path_parameters={"purchase_id": purchase_id})
@@ -154,7 +249,14 @@ class Callers:
             return Lookup(purchase_id, None if response is None else response.status_code)
         return Lookup(purchase_id, STATUS_OK, body_of(response, Receipt))
 
-    def run(self, work: Callable[[], None]) -> None:
-        """Do some work in a task, and let everything happen that follows."""
-        self._world.start(work)
-        self._world.run()
+    def send(
+        self, call: Call, timeout_seconds: float = TIMEOUT_SECONDS, label: str = ""
+    ) -> ServiceResponse | None:
+        """Return the response to one request; None without one."""
+        answer = self._fleet.request(
+            lambda services: serve(call, services),
+            timeout_seconds=timeout_seconds,
+            seconds_max=call.seconds_max,
+            label=label or call.route,
+        )
+        return gateway_response(answer) if isinstance(answer, NoAnswer) else answer

@@ -47,6 +47,8 @@ def answer(status: int, body: object = None, **headers: str) -> Attempt:
         (422, {"code": "idempotency_key_reused"}, Kind.KEY_REUSED),
         (429, {"message": "Too Many Requests"}, Kind.BUSY),
         (503, {"code": "busy"}, Kind.BUSY),
+        (503, {"code": "busy", "reason": "contention"}, Kind.BUSY),
+        (503, {"code": "busy", "reason": "in_doubt"}, Kind.UNKNOWN),
         (503, b"<html>", Kind.BUSY),
         (500, {"code": "internal_error"}, Kind.UNKNOWN),
         (502, {"message": "Internal server error"}, Kind.UNKNOWN),

@@ -1,0 +1,169 @@
+"""The command line of the simulation: options, many seeds on all cores, and the exit status."""
+
+import argparse
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rich.console import Console
+from rich.progress import track
+
+from simulation.faults import ALL_FAULTS, Fault
+from simulation.journal import Journal
+from simulation.report import Totals, counter_example, summary
+from simulation.sale import Setting, SimulatedSale, simulate
+from simulation.shrink import smallest
+from ticketing.wiring import build_services
+
+EXIT_PASSED, EXIT_FAILED = 0, 1
+
+DESCRIPTION = """\
+Simulates sales: the real handlers and use cases in many function environments, on a model of
+DynamoDB with contention, in virtual time, with calls that get lost, environments that die and
+clocks that differ. One seed gives one history, byte for byte."""
+
+EPILOG: Final = f"""\
+exit status:
+  0   no guarantee is broken
+  1   a guarantee is broken; the smallest example found is printed
+  130 interrupted
+
+faults, of which each seed has about half:
+  {", ".join(tuple(Fault)[:8])},
+  {", ".join(tuple(Fault)[8:])}
+
+examples:
+  python -m simulation --seed 7
+  python -m simulation --seed 7 --buyers 20 --faults reset,late
+  python -m simulation --seeds 1000
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is kept of one of many sales. failed: it breaks a guarantee."""
+
+    setting: Setting
+    totals: Totals
+    failed: bool
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all options."""
+    parser = argparse.ArgumentParser(
+        "python -m simulation",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--seed", type=int, default=1, metavar="N", help="the seed, or the first (default: 1)")
+    add("--seeds", type=_at_least_one, metavar="N", help="simulate so many seeds, on all cores")
+    add("--buyers", type=_at_least_one, default=200, metavar="N", help="of a sale (default: 200)")
+    add(
+        "--faults",
+        type=_faults,
+        default=ALL_FAULTS,
+        metavar="FAULT,…",
+        help="of the faults of each seed only these; or “none”",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return the exit status."""
+    options = parser().parse_args(arguments)
+    seeds = range(options.seed, options.seed + (options.seeds or 1))
+    settings = [Setting.drawn(seed, options.buyers, options.faults) for seed in seeds]
+    if options.seeds is None:
+        return _one(settings[0])
+    return _many(settings)
+
+
+def _one(setting: Setting) -> int:
+    """Simulate one setting, and print its summary; where it breaks a guarantee, also why."""
+    journal = Journal()
+    sale = simulate(setting, journal=journal)
+    print(summary(sale))
+    if not sale.violations:
+        return EXIT_PASSED
+    print(counter_example(sale, journal))
+    return EXIT_FAILED
+
+
+def _many(settings: Sequence[Setting]) -> int:
+    """Simulate all settings, report each that breaks a guarantee, and print the totals."""
+    began = time.monotonic()
+    totals, failed = Totals(), list[Setting]()
+    for outcome in _on_all_cores(settings):
+        totals.add(outcome.totals)
+        if outcome.failed:
+            failed.append(outcome.setting)
+    seconds = time.monotonic() - began
+    print("\n".join(totals.lines()))
+    cores = os.cpu_count() or 1
+    megabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(
+        f"took         {seconds:.0f} s on {cores} cores, {totals.buyers / seconds / cores:.0f} "
+        f"buyers per second and core, {megabytes:.0f} MB in a process"
+    )
+    failed.sort(key=lambda setting: setting.seed)
+    for setting in failed[:1]:
+        print(f"seed {setting.seed}: looking for a smaller example …", flush=True)
+        print(_explained(simulate(setting)))
+    seeds = f"{len(settings)} seeds"
+    if failed:
+        numbers = ", ".join(str(setting.seed) for setting in failed[:20])
+        print(f"verdict      {len(failed)} of {seeds} break a guarantee: {numbers}")
+        return EXIT_FAILED
+    print(f"verdict      no violation of G1 to G6 in {seeds}")
+    return EXIT_PASSED
+
+
+def _explained(sale: SimulatedSale) -> str:
+    small = smallest(sale, build_services)
+    journal = Journal()
+    return counter_example(simulate(small.setting, journal=journal), journal)
+
+
+def _on_all_cores(settings: Sequence[Setting]) -> Iterator[Outcome]:
+    """Simulate in one process per core. Ctrl-C ends them all."""
+    # Blocked signals are inherited: only this process gets Ctrl-C, also if it comes just now.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with multiprocessing.Pool() as pool:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        outcomes = pool.imap_unordered(_outcome, settings, chunksize=4)
+        console = Console(stderr=True)
+        yield from track(
+            outcomes,
+            "Simulating",
+            total=len(settings),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+
+def _outcome(setting: Setting) -> Outcome:
+    sale = simulate(setting)
+    return Outcome(setting, Totals.of(sale), failed=bool(sale.violations))
+
+
+def _at_least_one(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _faults(text: str) -> frozenset[Fault]:
+    if text == "none":
+        return frozenset()
+    try:
+        return frozenset(Fault(name) for name in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}. The faults are: {', '.join(Fault)}") from error

@@ -1,0 +1,304 @@
+"""What the store contained at every instant, and the violations that only the store shows.
+
+It reads raw items and knows nothing of the domain code. A refusal is judged exactly: at some
+instant between request and response, or in the second before, which a process may cache, there were
+too few free tickets, as many as the refusal says. The other checks are of counters, at every write,
+and of the records, at the end.
+"""
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+from msgspec import Struct, structs
+
+from proof.history import (
+    RECEIPTS,
+    REFUSALS,
+    Attempt,
+    History,
+    Kind,
+    PurchaseRequest,
+    Violation,
+)
+from simulation.expressions import Item
+
+SHARD = "#stock#"
+PURCHASE = "purchase#"
+SLOT = "slot#"
+
+
+class StoredShard(Struct, frozen=True):
+    """A shard as it is stored."""
+
+    generation: int
+    capacity: int
+    stock: int
+    held: int
+    sold: int
+
+    @classmethod
+    def of(cls, item: Item) -> "StoredShard":
+        """Return the shard of an item."""
+        return cls(*(int(item[name]["N"]) for name in cls.__struct_fields__))
+
+
+class StoredPurchase(Struct, frozen=True):
+    """A purchase record as it is stored, and when it was put."""
+
+    purchase_id: str
+    generation: int
+    buyer_id: str | None
+    quantity: int
+    taken: Mapping[int, int]
+    put_at: float
+
+    @classmethod
+    def of(cls, key: str, item: Item, put_at: float) -> "StoredPurchase":
+        """Return the purchase of an item."""
+        return cls(
+            key.removeprefix(PURCHASE),
+            int(item["generation"]["N"]),
+            item["buyer_id"]["S"] if "buyer_id" in item else None,
+            int(item["quantity"]["N"]),
+            {int(index): int(tickets["N"]) for index, tickets in item["taken"]["M"].items()},
+            put_at,
+        )
+
+
+class GenerationStock:
+    """The free tickets of one generation as a step function of time, while buyers can buy them.
+
+    It begins when the sale's record has the generation, and ends when the first of its shards has a
+    newer one. A shard that is not open yet has its whole share.
+    """
+
+    def __init__(self, number: int, capacity: int, shard_count: int, now: float) -> None:
+        self.number = number
+        self.shard_count = shard_count
+        self.ends_at = float("inf")
+        self._by_shard = [
+            capacity // shard_count + (index < capacity % shard_count)
+            for index in range(shard_count)
+        ]
+        self._times = [now]
+        self._free = [capacity]
+
+    def change(self, index: int, stock: int, now: float) -> None:
+        """Note the stock of a shard."""
+        free = self._free[-1] + stock - self._by_shard[index]
+        self._by_shard[index] = stock
+        self._times.append(now)
+        self._free.append(free)
+
+    def free_between(self, start: float, end: float) -> list[int]:
+        """Return how many tickets were free, at all instants from `start` to `end`."""
+        if start > self.ends_at or end < self._times[0]:
+            return []
+        first = max(0, bisect_right(self._times, start) - 1)
+        return self._free[first : bisect_right(self._times, min(end, self.ends_at))]
+
+
+class Observer:
+    """Watches the writes of one table. `write` is an observer of `DynamoDB`."""
+
+    def __init__(self, item_id: int) -> None:
+        self._violations: list[tuple[float, Violation]] = []
+        self.generations: list[GenerationStock] = []
+        self._origin = 0.0
+        self.purchases: dict[str, StoredPurchase] = {}
+        self._sale_key = f"item#{item_id}"
+        self._sold: dict[tuple[int, int], int] = {}
+
+    def write(self, key: str, before: Item | None, after: Item | None, now: float) -> None:
+        """Note a change of an item."""
+        if key == self._sale_key and after is not None:
+            self._note_sale(after, now)
+        elif key.startswith(self._sale_key + SHARD):
+            self._note_shard(key, after, now)
+        elif key.startswith(PURCHASE):
+            self._note_purchase(key, before, after, now)
+
+    def _note_sale(self, item: Item, now: float) -> None:
+        number, capacity = int(item["generation"]["N"]), int(item["capacity"]["N"])
+        newest = self.generations[-1].number if self.generations else 0
+        if number != newest + 1:
+            found = f"generation {number} after {newest}"
+            self._report("G1", "generations_do_not_rise", "each generation once", found, now)
+        shard_count = int(item["shard_count"]["N"])
+        self.generations.append(GenerationStock(number, capacity, shard_count, now))
+
+    def _note_shard(self, key: str, item: Item | None, now: float) -> None:
+        if item is None:
+            self._report("G1", "shard_is_deleted", "every shard for ever", key, now)
+            return
+        index, shard = int(key.rpartition("#")[2]), StoredShard.of(item)
+        slots = sum(int(value["N"]) for name, value in item.items() if name.startswith(SLOT))
+        if min(shard.stock, shard.held, shard.sold) < 0 or (
+            shard.stock + shard.held + shard.sold != shard.capacity or shard.held != slots
+        ):
+            expected = "counters of a shard that are not negative and add up to its capacity"
+            found = f"{key}: {shard}, in slots {slots}"
+            self._report("G1", "shard_counters", expected, found, now)
+        for generation in self.generations:
+            if generation.number == shard.generation and index < generation.shard_count:
+                generation.change(index, shard.stock, now)
+            elif generation.number < shard.generation and index < generation.shard_count:
+                generation.ends_at = min(generation.ends_at, now)
+        self._sold[shard.generation, index] = shard.sold
+
+    def _note_purchase(self, key: str, before: Item | None, after: Item | None, now: float) -> None:
+        if before is not None:
+            expected = "a purchase record that stays as it was put"
+            self._report("G3", "record_is_replaced", expected, f"{key}: {after}", now)
+        if after is not None:
+            purchase = StoredPurchase.of(key, after, now)
+            self.purchases[purchase.purchase_id] = purchase
+
+    def _report(self, guarantee: str, rule: str, expected: str, found: str, now: float) -> None:
+        self._violations.append((now, Violation(guarantee, rule, expected, found)))
+
+    def judge(self, history: History, keys: Mapping[str, str]) -> list[Violation]:
+        """Return all violations that the store shows, one per rule.
+
+        keys: purchase id → idempotency key, of the keys in the history.
+        """
+        found: dict[str, Violation] = {}
+        self._origin = began_at(history)
+        for violation in (
+            *(
+                structs.replace(violation, evidence=(f"the store at {now - self._origin:.3f} s",))
+                for now, violation in self._violations
+            ),
+            *self._refusals(history),
+            *self._totals(),
+            *self._owners(history, keys),
+        ):
+            found.setdefault(violation.rule, violation)
+        return list(found.values())
+
+    def _refusals(self, history: History) -> Iterator[Violation]:
+        """G2, G5: every refusal is true at some instant, with its figure."""
+        for request, attempt in _answers(history.requests):
+            if attempt.kind not in REFUSALS:
+                continue
+            start = attempt.started_at - history.cache_seconds
+            free = [
+                count
+                for generation in self.generations
+                for count in generation.free_between(start, attempt.ended_at)
+            ]
+            line = self._line(request, attempt)
+            if min(free, default=0) >= request.quantity:
+                yield Violation(
+                    "G2",
+                    "refused_while_tickets_were_free",
+                    f"{request.quantity} tickets: in the whole time at least {min(free)} were free",
+                    attempt.kind,
+                    (line,),
+                )
+            elif attempt.left not in free or (attempt.left or 0) >= request.quantity:
+                yield Violation(
+                    "G5",
+                    "figure_that_never_was",
+                    f"a number of free tickets of that time: {sorted(set(free))}",
+                    f"{attempt.left} left",
+                    (line,),
+                )
+
+    def _totals(self) -> Iterator[Violation]:
+        """G4: in every shard and generation the records add up to what the shard says it sold."""
+        taken: Counter[tuple[int, int]] = Counter()
+        for purchase in self.purchases.values():
+            for index, tickets in purchase.taken.items():
+                taken[purchase.generation, index] += tickets
+            if sum(purchase.taken.values()) != purchase.quantity:
+                found = f"{purchase}"
+                yield Violation("G4", "taken_is_not_quantity", "as many taken as bought", found)
+        for place in sorted(taken.keys() | self._sold.keys()):
+            if taken[place] != self._sold.get(place, 0):
+                generation, index = place
+                yield Violation(
+                    "G4",
+                    "records_and_counters",
+                    f"{taken[place]} sold in shard {index} of generation {generation}, as the "
+                    "records say",
+                    f"{self._sold.get(place, 0)}",
+                )
+
+    def _owners(self, history: History, keys: Mapping[str, str]) -> Iterator[Violation]:
+        """G5: every record belongs to a caller who has its receipt, or no definite answer."""
+        by_key: dict[str, list[tuple[PurchaseRequest, Attempt]]] = defaultdict(list)
+        without_key: dict[str | None, list[Attempt]] = defaultdict(list)
+        receipts = set[str]()
+        sent_keys = set(keys.values())
+        for request, attempt in _answers(history.requests):
+            by_key[request.key].append((request, attempt))
+            if request.key not in sent_keys:
+                without_key[request.buyer_id].append(attempt)
+            if attempt.kind in RECEIPTS and attempt.receipt is not None:
+                receipts.add(attempt.receipt.purchase_id)
+        strangers: Counter[str | None] = Counter()
+        for purchase_id, purchase in self.purchases.items():
+            if purchase_id in receipts:
+                continue
+            if purchase_id in keys:
+                yield from self._refused_yet_bought(purchase, by_key[keys[purchase_id]], history)
+            else:
+                strangers[purchase.buyer_id] += 1
+        for buyer_id, records in strangers.items():
+            unknown = sum(attempt.kind is Kind.UNKNOWN for attempt in without_key[buyer_id])
+            if records > unknown:
+                yield Violation(
+                    "G5",
+                    "record_without_an_owner",
+                    f"at most {unknown} records of {buyer_id} beside its receipts: it has no key, "
+                    f"and so many attempts without a definite answer",
+                    f"{records}",
+                )
+
+    def _refused_yet_bought(
+        self,
+        purchase: StoredPurchase,
+        answers: Iterable[tuple[PurchaseRequest, Attempt]],
+        history: History,
+    ) -> Iterator[Violation]:
+        """Report a record whose key was refused, in a time that had only the record's generation.
+
+        An attempt of another generation may still be in flight after a reset.
+        """
+        for request, attempt in answers:
+            if attempt.kind not in REFUSALS or request.quantity != purchase.quantity:
+                continue
+            start = attempt.started_at - history.cache_seconds
+            alive = {
+                generation.number
+                for generation in self.generations
+                if generation.free_between(start, attempt.ended_at)
+            }
+            if alive == {purchase.generation}:
+                yield Violation(
+                    "G5",
+                    "refused_and_bought",
+                    "a refusal, or a record of the purchase, for one key",
+                    f"both; the record was put at {purchase.put_at - self._origin:.3f} s",
+                    (self._line(request, attempt),),
+                )
+
+    def _line(self, request: PurchaseRequest, attempt: Attempt) -> str:
+        start, end = attempt.started_at - self._origin, attempt.ended_at - self._origin
+        return (
+            f"{start:.3f}-{end:.3f} s  key {request.key}, "
+            f"{request.quantity} tickets → {attempt.kind} ({attempt.left} left)"
+        )
+
+
+def began_at(history: History) -> float:
+    """Return when the first purchase was sent. Evidence counts seconds from here."""
+    return min((attempt.started_at for _, attempt in _answers(history.requests)), default=0.0)
+
+
+def _answers(
+    requests: Iterable[PurchaseRequest],
+) -> Iterator[tuple[PurchaseRequest, Attempt]]:
+    return ((request, attempt) for request in requests for attempt in request.attempts)

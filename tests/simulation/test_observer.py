@@ -1,0 +1,207 @@
+"""The observer of the store: what it must report, and what it must not report."""
+
+from typing import Any
+
+import pytest
+
+from proof.history import Attempt, History, Kind, PurchaseRequest, Receipt, Reset
+from simulation.observer import Observer
+
+FIRST = Reset(generation=1, capacity=4, started_at=0.0, ended_at=0.1)
+
+
+def number(value: int) -> dict[str, str]:
+    return {"N": str(value)}
+
+
+class Store:
+    """Writes a sale of four tickets in two shards, and lets an observer watch."""
+
+    def __init__(self) -> None:
+        self.observer = Observer(1)
+        self._items: dict[str, Any] = {}
+        self.sale(0.0, generation=1)
+        for index in range(2):
+            self.shard(0.1, index, stock=2, sold=0)
+
+    def write(self, now: float, key: str, item: Any) -> None:
+        self.observer.write(key, self._items.get(key), item, now)
+        self._items[key] = item
+
+    def sale(self, now: float, generation: int) -> None:
+        names = {"generation": generation, "capacity": 4, "shard_count": 2}
+        item = {name: number(value) for name, value in names.items()}
+        self.write(now, "item#1", item)
+
+    def shard(
+        self, now: float, index: int, *, stock: int, sold: int, generation: int = 1, **more: int
+    ) -> None:
+        counters = {"generation": generation, "capacity": 2, "stock": stock, "sold": sold}
+        content = {"held": 0, **counters, **more}
+        item = {name.replace("slot_", "slot#"): number(each) for name, each in content.items()}
+        self.write(now, f"item#1#stock#{index:02}", item)
+
+    def record(self, now: float, name: str, taken: dict[int, int], **more: Any) -> None:
+        item = {
+            "generation": number(1),
+            "quantity": number(sum(taken.values())),
+            "taken": {"M": {f"{index:02}": number(each) for index, each in taken.items()}},
+            **more,
+        }
+        self.write(now, f"purchase#{name}", item)
+
+    def sell(self, now: float, name: str, index: int, *, left: int) -> None:
+        """Sell one ticket of a shard; `left` stay."""
+        self.shard(now, index, stock=left, sold=2 - left)
+        self.record(now, name, {index: 1})
+
+    def broken(self, *requests: PurchaseRequest, **keys: str) -> list[tuple[str, str]]:
+        """Return what is wrong. keys: purchase id → key."""
+        found = self.observer.judge(History(requests, (FIRST,)), keys)
+        return [(violation.guarantee, violation.rule) for violation in found]
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+def request(key: str, *attempts: Attempt, quantity: int = 1) -> PurchaseRequest:
+    return PurchaseRequest(key, 1, quantity, "ann", attempts)
+
+
+def bought(start: float, end: float, name: str) -> Attempt:
+    receipt = Receipt(name, 1, 1, "confirmed", "2026-01-15T12:30:27Z", 1, "ann")
+    return Attempt(start, end, Kind.BOUGHT, 201, receipt=receipt)
+
+
+def refused(start: float, end: float, left: int = 0) -> Attempt:
+    kind = Kind.NOT_ENOUGH_LEFT if left else Kind.SOLD_OUT
+    return Attempt(start, end, kind, 409, kind, left=left)
+
+
+def lost(start: float, end: float) -> Attempt:
+    return Attempt(start, end, Kind.UNKNOWN)
+
+
+def test_right_sale(store: Store) -> None:
+    store.sell(5.0, "p", 0, left=1)
+    store.sell(6.0, "q", 1, left=1)
+    requests = [request("a", bought(4.9, 5.1, "p")), request("b", bought(5.0, 6.1, "q"))]
+    assert store.broken(*requests, p="a", q="b") == []
+
+
+@pytest.mark.G1
+@pytest.mark.parametrize(
+    "counters",
+    [
+        {"stock": -1, "sold": 3},
+        {"stock": 1, "sold": 0},
+        {"stock": 1, "sold": 0, "held": 1},
+        {"stock": 2, "sold": 0, "slot_1800000000": 1},
+    ],
+)
+def test_shard_counters(store: Store, counters: dict[str, int]) -> None:
+    """At every write. That a later write repairs it does not help."""
+    store.shard(5.0, 1, **counters)
+    store.shard(5.1, 1, stock=2, sold=0)
+    assert ("G1", "shard_counters") in store.broken()
+
+
+@pytest.mark.G1
+def test_held_tickets(store: Store) -> None:
+    store.shard(5.0, 1, stock=1, sold=0, held=1, slot_1800000000=1)
+    assert store.broken() == []
+
+
+@pytest.mark.G1
+def test_generations_and_shards_stay(store: Store) -> None:
+    store.sale(5.0, generation=3)
+    store.write(6.0, "item#1#stock#00", None)
+    assert store.broken() == [("G1", "generations_do_not_rise"), ("G1", "shard_is_deleted")]
+
+
+@pytest.mark.G2
+def test_refusals(store: Store) -> None:
+    """True where too few were free at an instant of the request, or in the second before."""
+    store.shard(5.0, 0, stock=0, sold=2)
+    store.record(5.0, "p", {0: 2})
+    owner = request("a", lost(4.0, 4.5))
+
+    def broken(answer: Attempt, quantity: int) -> list[tuple[str, str]]:
+        return store.broken(owner, request("b", answer, quantity=quantity), p="a")
+
+    assert broken(refused(5.5, 5.6, left=2), 3) == []
+    assert broken(refused(4.0, 5.1, left=2), 3) == []
+    too_early = [("G2", "refused_while_tickets_were_free")]
+    assert broken(refused(4.0, 4.9, left=2), 3) == too_early
+    assert broken(refused(6.1, 6.2, left=1), 2) == too_early
+    assert broken(refused(5.5, 5.6, left=1), 3) == [("G5", "figure_that_never_was")]
+
+
+@pytest.mark.G2
+def test_refusals_at_reset(store: Store) -> None:
+    """The old generation may be refused until the first of its shards is closed."""
+    store.shard(5.0, 0, stock=0, sold=2)
+    store.shard(5.0, 1, stock=0, sold=2)
+    store.record(5.0, "p", {0: 2, 1: 2})
+    owner = request("a", lost(4.0, 4.5), quantity=4)
+    store.sale(6.0, generation=2)
+    assert store.broken(owner, request("b", refused(6.5, 6.6)), p="a") == []
+    store.shard(7.0, 0, stock=2, sold=0, generation=2)
+    assert store.broken(owner, request("b", refused(7.9, 8.5)), p="a") == []
+    late = request("b", refused(8.1, 8.5))
+    assert store.broken(owner, late, p="a") == [("G2", "refused_while_tickets_were_free")]
+
+
+@pytest.mark.G3
+def test_replaced_record(store: Store) -> None:
+    store.sell(5.0, "p", 0, left=1)
+    store.record(6.0, "p", {0: 1})
+    assert store.broken(request("a", bought(4.9, 5.1, "p")), p="a") == [
+        ("G3", "record_is_replaced")
+    ]
+
+
+@pytest.mark.G4
+def test_records_and_counters(store: Store) -> None:
+    owner = request("a", bought(4.9, 5.1, "p"))
+    store.record(5.0, "p", {0: 1})
+    assert store.broken(owner, p="a") == [("G4", "records_and_counters")]
+    store.shard(5.0, 0, stock=1, sold=1)
+    assert store.broken(owner, p="a") == []
+    store.shard(5.0, 1, stock=1, sold=1)
+    assert store.broken(owner, p="a") == [("G4", "records_and_counters")]
+
+
+@pytest.mark.G4
+def test_taken_and_quantity(store: Store) -> None:
+    store.shard(5.0, 0, stock=1, sold=1)
+    store.record(5.0, "p", {0: 1}, quantity=number(2))
+    assert store.broken(request("a", lost(4.0, 4.5)), p="a") == [("G4", "taken_is_not_quantity")]
+
+
+@pytest.mark.G5
+def test_refused_and_bought(store: Store) -> None:
+    """One key is not refused in the generation in which it bought."""
+    for index in range(2):
+        store.sell(5.0, f"p{index}", index, left=1)
+        store.sell(5.1, f"q{index}", index, left=0)
+    owners = [request(name, bought(4.9, 5.2, name)) for name in ("p1", "q0", "q1")]
+    keys = {"p0": "a", "p1": "p1", "q0": "q0", "q1": "q1"}
+    given_up = request("a", lost(4.9, 5.0))
+    assert store.broken(*owners, given_up, **keys) == []
+    refusal = request("a", lost(4.9, 5.0), refused(6.0, 6.1))
+    assert store.broken(*owners, refusal, **keys) == [("G5", "refused_and_bought")]
+
+
+@pytest.mark.G5
+def test_records_without_key(store: Store) -> None:
+    """A buyer without a key may have as many records as attempts without a definite answer."""
+    store.shard(5.0, 0, stock=0, sold=2)
+    store.record(5.0, "p", {0: 1}, buyer_id={"S": "ann"})
+    store.record(5.0, "q", {0: 1}, buyer_id={"S": "ann"})
+    unknown = lost(4.0, 5.0)
+    assert store.broken(request("none", unknown, unknown)) == []
+    assert store.broken(request("none", unknown, bought(4.0, 5.0, "p"))) == []
+    assert store.broken(request("none", unknown)) == [("G5", "record_without_an_owner")]
