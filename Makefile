@@ -19,8 +19,8 @@ LOCAL_READY := .venvs/local/.ready
 ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop status logs prove simulate test check docs picture structure lint \
-	format hooks typecheck lock build deploy sam-local sam-invoke dynamodb-local clean
+.PHONY: help setup start stop status logs prove simulate mutants test check docs picture structure \
+	lint format hooks typecheck lock build deploy sam-local sam-invoke dynamodb-local clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -52,6 +52,9 @@ simulate: $(DEVELOPMENT_READY) ## simulate sales with all faults [SEED=n SEEDS=n
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation $(if $(SEED),--seed $(SEED)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(BUYERS),--buyers $(BUYERS)) \
 		$(if $(FAULTS),--faults $(FAULTS))
+
+mutants: $(DEVELOPMENT_READY) ## simulate mistakes, each of which must be caught [ARGS=--find]
+	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation.mutants $(ARGS)
 
 # Only a run of all tests can cover all code.
 test: $(ALL_READY) ## run all checks and tests [ARGS="tests/unit -k reset"]

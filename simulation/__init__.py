@@ -12,6 +12,7 @@ workload     the callers: buyers, an organiser, a watcher
 observer     what the store contained at every instant, and what is wrong with it
 sale         one simulated sale, from a seed to the verdict
 shrink       a smaller sale that breaks the same guarantee
+mutants      mistakes that are easy to make, each of which must be caught
 journal      the store calls of a sale, for reading
 report       what is printed
 command      options, many seeds on all cores, exit status

@@ -30,9 +30,11 @@ FREEZE_SECONDS: Final = (0.05, 12.0)
 OUTAGE_SECONDS: Final = (0.5, 6.0)
 # Two clocks are at most this far apart (assumed by the guarantees).
 CLOCK_SKEW_SECONDS: Final = 1.0
-# The rates of which a seed draws one for each fault, and how often it has a fault at all.
+# A seed draws the share of faults that it has at all, a rate for each of them, and a factor for all
+# rates. What many faults hide, a calm seed shows; what needs several of them, a stormy one.
+SHARES: Final = (0.15, 0.5, 0.8)
 RATES: Final = (0.003, 0.01, 0.04)
-HAS_FAULT: Final = 0.5
+FACTORS: Final = (0.3, 1.0, 3.0)
 
 
 class Fault(StrEnum):
@@ -70,10 +72,11 @@ class Faults(Struct, frozen=True):
     def drawn(cls, seed: int, only: frozenset[Fault]) -> "Faults":
         """Return the faults of a seed, of these only. The others' rates do not depend on it."""
         draw = random.Random(f"{seed}/faults")
+        share, factor = draw.choice(SHARES), draw.choice(FACTORS)
         drawn = {
-            fault: draw.choice(RATES) if fault in OF_A_CALL else 1.0
+            fault: factor * draw.choice(RATES) if fault in OF_A_CALL else 1.0
             for fault in Fault
-            if draw.random() < HAS_FAULT
+            if draw.random() < share
         }
         return cls({fault: rate for fault, rate in drawn.items() if fault in only})
 

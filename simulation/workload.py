@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from proof.client import pause_seconds
 from proof.history import (
@@ -36,12 +36,13 @@ ITEM: Final = 1
 TIMEOUT_SECONDS: Final = 29.0
 # How long a caller sends a request again.
 PATIENCE_SECONDS: Final = 120.0
-# Shares of the callers: with a key; of these, with a buyer_id, with several copies at once, and who
-# send the same request once more after its answer. Without a key all have a buyer_id.
-KEYED: Final = 0.9
+# Shares of the callers: with a key; of these, with a buyer_id, several copies at once, the same
+# request after its answer, and another request for the key. All without a key have a buyer_id.
+KEYED: Final = 0.8
 NAMED: Final = 0.8
 COPIED: Final = 0.05
 COMES_BACK: Final = 0.1
+REUSED: Final = 0.05
 COPIES: Final = 5
 COME_BACK_SECONDS: Final = 5.0
 QUANTITIES: Final = (1, 1, 1, 1, 2, 3, 5, 10)
@@ -55,6 +56,7 @@ class Buyer(Struct, frozen=True):
     """A caller's plan. key: None sends no Idempotency-Key. copies: sent at once with one key.
 
     comes_back_seconds: how long after the last answer the request is sent once more; None: not.
+    other_quantity: what is asked for with the same key at the end, by mistake; None: nothing.
     """
 
     number: int
@@ -64,6 +66,7 @@ class Buyer(Struct, frozen=True):
     copies: int
     arrives_at: float
     comes_back_seconds: float | None
+    other_quantity: int | None
 
     @classmethod
     def drawn(cls, number: int, rush_seconds: float, draw: random.Random) -> "Buyer":
@@ -71,14 +74,16 @@ class Buyer(Struct, frozen=True):
         is_keyed = draw.random() < KEYED
         key = str(UUID(int=draw.getrandbits(128), version=4)) if is_keyed else None
         comes_back = is_keyed and draw.random() < COMES_BACK
+        quantity = draw.choice(QUANTITIES)
         return cls(
             number=number,
             key=key,
             buyer_id=f"buyer-{number}" if not is_keyed or draw.random() < NAMED else None,
-            quantity=draw.choice(QUANTITIES),
+            quantity=quantity,
             copies=COPIES if is_keyed and draw.random() < COPIED else 1,
             arrives_at=draw.uniform(0.0, rush_seconds),
             comes_back_seconds=draw.uniform(0.0, COME_BACK_SECONDS) if comes_back else None,
+            other_quantity=quantity % 10 + 1 if is_keyed and draw.random() < REUSED else None,
         )
 
     @property
@@ -128,12 +133,18 @@ class Callers:
     # --- buyers ---
 
     def _buy(self, buyer: Buyer, copy: int) -> None:
-        """Send a purchase until a definite answer comes, and once more where the plan says so."""
+        """Send a purchase until a definite answer comes, and again where the plan says so."""
         attempts = self._until_definite(buyer)
         if buyer.comes_back_seconds is not None:
             self._world.sleep(buyer.comes_back_seconds)
             attempts += self._until_definite(buyer)
+        self._note(buyer, copy, attempts)
+        if buyer.other_quantity is not None and copy == 1:
+            other = structs.replace(buyer, quantity=buyer.other_quantity)
+            self._note(other, copy, self._until_definite(other))
         self._buying -= 1
+
+    def _note(self, buyer: Buyer, copy: int, attempts: Sequence[Attempt]) -> None:
         is_definite = attempts[-1].kind not in NOT_DEFINITE
         self.requests.append(
             PurchaseRequest(

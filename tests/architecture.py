@@ -1,4 +1,4 @@
-"""The generated parts of docs/architecture.md: records, moves, and the tests of each guarantee.
+"""The generated parts of the documents: records, moves, the tests of each guarantee, mutants.
 
 make docs
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from proof.report import GUARANTEES
+from simulation.mutants import table
 from ticketing.moves import MOVES
 from ticketing.store.items import (
     PURCHASE,
@@ -23,6 +24,7 @@ from ticketing.store.items import (
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "architecture.md"
+MUTANTS = ROOT / "docs" / "mutants.md"
 
 
 def records() -> str:
@@ -65,23 +67,24 @@ def guarantees() -> str:
     return "\n".join(rows)
 
 
-PARTS: Mapping[str, Callable[[], str]] = {
-    "records": records,
-    "moves": moves,
-    "guarantees": guarantees,
+# Document → its generated parts.
+PARTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
+    DOCUMENT: {"records": records, "moves": moves, "guarantees": guarantees},
+    MUTANTS: {"mutants": table},
 }
 
 
-def generated(text: str) -> str:
-    """Return the document with its generated parts as they are now."""
-    for name, part in PARTS.items():
+def generated(text: str, document: Path = DOCUMENT) -> str:
+    """Return the document's text with its generated parts as they are now."""
+    for name, part in PARTS[document].items():
         before, begin, rest = text.partition(f"<!-- {name}: written by `make docs` -->\n")
         _, end, after = rest.partition(f"<!-- end of {name} -->")
         if not (begin and end):
-            raise SystemExit(f"{DOCUMENT.name} has no place for the {name}.")
+            raise SystemExit(f"{document.name} has no place for the {name}.")
         text = f"{before}{begin}\n{part()}\n\n{end}{after}"
     return text
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(generated(DOCUMENT.read_text()))
+    for document in PARTS:
+        document.write_text(generated(document.read_text(), document))

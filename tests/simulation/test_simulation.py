@@ -73,8 +73,8 @@ def test_everything_happens() -> None:
             given_up += request.given_up
             kinds.update(attempt.kind for attempt in request.attempts)
     assert faults.keys() == set(OF_A_CALL)
-    assert kinds.keys() == set(Kind) - {Kind.KEY_REUSED, Kind.UNEXPECTED}
-    assert min(conflicts, kinds[Kind.REPLAYED], kinds[Kind.UNKNOWN]) > 100
+    assert kinds.keys() == set(Kind) - {Kind.UNEXPECTED}
+    assert min(conflicts, kinds[Kind.REPLAYED], kinds[Kind.UNKNOWN]) > 50
     assert min(resets, given_up) > 10
 
 

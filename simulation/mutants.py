@@ -1,0 +1,371 @@
+"""Mistakes that are easy to make, and the simulation that catches each of them.
+
+python -m simulation.mutants
+
+A mutant is the functions with one line changed. It is built in a folder of its own and simulated in
+a process of its own, with the seed that is stated beside it. That was the first from 1 on with a
+violation when it was last searched (`--find`): change it where the simulation has changed. The
+functions as they are break no guarantee with these seeds.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from simulation.sale import Setting, simulate
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+FUNCTIONS: Final = ROOT / "functions"
+BUYERS: Final = 200
+SEEDS_MAX: Final = 500  # of a search
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One mistake. guarantee: that it breaks. seed: with which it is caught.
+
+    file: below functions/ticketing. right, wrong: text of it, and what the mistake makes of that.
+    """
+
+    mistake: str
+    guarantee: str
+    seed: int
+    file: str
+    right: str
+    wrong: str
+
+
+MUTANTS: Final = (
+    Mutant(
+        "a shard without tickets sells one more",
+        "G1",
+        1,
+        "store/table.py",
+        '"{debit} > :zero"',
+        '"{debit} >= :zero"',
+    ),
+    Mutant(
+        "several tickets are taken where one is left",
+        "G1",
+        1,
+        "store/table.py",
+        " + [_ENOUGH_LEFT] * (tickets > 1)",
+        "",
+    ),
+    Mutant(
+        "the shard's generation is not checked",
+        "G4",
+        7,
+        "store/table.py",
+        "clauses = [_SAME_GENERATION, _SOMETHING_LEFT]",
+        'clauses = ["generation <= :generation", _SOMETHING_LEFT]',
+    ),
+    Mutant(
+        "a shard can be opened twice in one generation",
+        "G1",
+        7,
+        "store/table.py",
+        '"ConditionExpression": f"{_NOT_THERE} OR {_OLDER}"',
+        '"ConditionExpression": f"{_NOT_THERE} OR generation <= :generation"',
+    ),
+    Mutant(
+        "a shard opens with the whole capacity",
+        "G1",
+        1,
+        "store/table.py",
+        '":share": number(sale.share(index))',
+        '":share": number(sale.capacity)',
+    ),
+    Mutant(
+        "a reset leaves the last shard open to the old generation",
+        "G1",
+        111,
+        "catalogue.py",
+        "for index in range(new.shards_ever):",
+        "for index in range(new.shards_ever - 1):",
+    ),
+    Mutant(
+        "a reset that is sent again does not finish the first",
+        "G1",
+        103,
+        "catalogue.py",
+        "if stored.get(index, 0) < sale.generation:",
+        "if index not in stored:",
+    ),
+    Mutant(
+        "a sale forgets the shards of larger generations",
+        "G4",
+        2,
+        "rules.py",
+        "shards_ever=max(shard_count, old.shards_ever if old else 0)",
+        "shards_ever=shard_count",
+    ),
+    Mutant(
+        "a conflict is read as sold out",
+        "G2",
+        1,
+        "buying.py",
+        "            raise Contended\n",
+        "            return SoldOut(0)\n",
+    ),
+    Mutant(
+        "the last shard is never visited",
+        "G4",
+        1,
+        "rules.py",
+        "for index in range(sale.shard_count)]",
+        "for index in range(sale.shard_count - 1)]",
+    ),
+    Mutant(
+        "a cached refusal has no end",
+        "G2",
+        2,
+        "sale_cache.py",
+        "left < quantity and is_younger(seen_at, now, CACHE_SECONDS)",
+        "left < quantity",
+    ),
+    Mutant(
+        "the record is put unconditionally",
+        "G3",
+        1,
+        "store/table.py",
+        "self._put(item, _RECORD_CONDITIONS[move.before])",
+        '{"TableName": self._table, "Item": item}',
+    ),
+    Mutant(
+        "a refusal does not look the record up",
+        "G3",
+        1,
+        "buying.py",
+        "if self.order.keyed or self.attempts.in_doubt:",
+        "if self.attempts.in_doubt:",
+    ),
+    Mutant(
+        "the record is looked up with an eventually consistent read",
+        "G3",
+        33,
+        "store/table.py",
+        "Key=key, ConsistentRead=True",
+        "Key=key",
+    ),
+    Mutant(
+        "the purchase id is random although there is a key",
+        "G3",
+        1,
+        "rules.py",
+        "    if key is None:\n",
+        "    if key:\n",
+    ),
+    Mutant(
+        "the key counts together with the quantity",
+        "G3",
+        1,
+        "rules.py",
+        "json.dumps([item_id, buyer_id, key])",
+        "json.dumps([item_id, buyer_id, key, quantity])",
+    ),
+    Mutant(
+        "the key of another request is not refused",
+        "G3",
+        1,
+        "rules.py",
+        "if found.fingerprint == order.fingerprint else",
+        "if found else",
+    ),
+    Mutant(
+        "a reset forgets its key",
+        "G3",
+        2,
+        "catalogue.py",
+        "made = old.reset_key(self.order.key) if old else None",
+        "made = None",
+    ),
+    Mutant(
+        "cancellation reasons are read in another order than the actions",
+        "G6",
+        1,
+        "store/faults.py",
+        "zip(names, reasons_of(error), strict=True)",
+        "zip(sorted(names), reasons_of(error), strict=True)",
+    ),
+    Mutant(
+        "more tickets are taken than were asked for",
+        "G4",
+        2,
+        "rules.py",
+        "taken[index] = min(stock[index], quantity)",
+        "taken[index] = stock[index]",
+    ),
+    Mutant(
+        "a shard forgets what it sold in earlier generations",
+        "G4",
+        2,
+        "store/table.py",
+        '"sold_before = if_not_exists(sold_before, :zero) + if_not_exists(sold, :zero)"',
+        '"sold_before = if_not_exists(sold_before, :zero)"',
+    ),
+    Mutant(
+        "a lost reply is reported as a failure",
+        "G5",
+        7,
+        "store/faults.py",
+        "ResponseParserError():\n            return OutcomeUnknown()",
+        "ResponseParserError():\n            return Contended()",
+    ),
+    Mutant(
+        "a lost reply is taken for a success",
+        "G5",
+        1,
+        "retry.py",
+        "            self.in_doubt.append(written)\n            raise\n",
+        "            return None\n",
+    ),
+    Mutant(
+        "what is in doubt is forgotten",
+        "G5",
+        2,
+        "retry.py",
+        "            self.in_doubt.append(written)\n            raise\n",
+        "            raise\n",
+    ),
+    Mutant(
+        "a refusal without a key forgets what is in doubt",
+        "G5",
+        304,
+        "buying.py",
+        "if self.order.keyed or self.attempts.in_doubt:",
+        "if self.order.keyed:",
+    ),
+    Mutant(
+        "a receipt of an earlier attempt is called a replay",
+        "G5",
+        2,
+        "buying.py",
+        "replayed=found not in self.attempts.in_doubt",
+        "replayed=True",
+    ),
+    Mutant(
+        "store calls start after the deadline",
+        "G6",
+        4,
+        "store/table.py",
+        "        self._deadline.check()\n",
+        "",
+    ),
+    Mutant(
+        "busy does not say when to come back",
+        "G6",
+        4,
+        "api/problems.py",
+        'headers={"Retry-After": str(error.retry_after_seconds)}',
+        "headers={}",
+    ),
+    Mutant(
+        "a throttle is taken for a bug",
+        "G6",
+        1,
+        "store/faults.py",
+        '    "ThrottlingException",\n',
+        "",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Catch:
+    """The first seed that broke a guarantee, and the rules that it broke: "G1 oversold"."""
+
+    seed: int
+    rules: Sequence[str]
+
+
+def run(mutant: Mutant, seeds: Sequence[int]) -> Catch | None:
+    """Simulate a mutant with these seeds until one breaks a guarantee; None: none does."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "functions"
+        shutil.copytree(FUNCTIONS, copy)
+        file = copy / "ticketing" / mutant.file
+        text = file.read_text()
+        if text.count(mutant.right) != 1:
+            raise ValueError(f"{mutant.mistake}: its text is not in {mutant.file} once")
+        file.write_text(text.replace(mutant.right, mutant.wrong))
+        ended = subprocess.run(
+            [sys.executable, "-m", "simulation.mutants", "--simulate", *map(str, seeds)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(copy)},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    found = re.fullmatch(r"(\d+): (.+)\n", ended.stdout)
+    return Catch(int(found[1]), found[2].split(", ")) if found else None
+
+
+def _simulate(seeds: Sequence[int]) -> None:
+    """Print the first seed that breaks a guarantee, and the rules."""
+    for seed in seeds:
+        violations = simulate(Setting.drawn(seed, BUYERS)).violations
+        if violations:
+            rules = sorted({f"{each.guarantee} {each.rule}" for each in violations})
+            print(f"{seed}: {', '.join(rules)}")
+            return
+
+
+def table() -> str:
+    """Return all mutants as a Markdown table."""
+    rows = ["| mistake | in | breaks | caught within |", "|---|---|---|---|"]
+    for mutant in MUTANTS:
+        seeds = "1 seed" if mutant.seed == 1 else f"{mutant.seed} seeds"
+        rows.append(f"| {mutant.mistake} | `{mutant.file}` | {mutant.guarantee} | {seeds} |")
+    return "\n".join(rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; its exit status is 1 where a mutant is not caught as stated."""
+    parser = argparse.ArgumentParser("python -m simulation.mutants", description=__doc__)
+    parser.add_argument("--only", default="", metavar="TEXT", help="mutants with this text")
+    parser.add_argument(
+        "--find", action="store_true", help=f"search seeds 1 to {SEEDS_MAX}, not the stated one"
+    )
+    parser.add_argument("--simulate", nargs="+", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.simulate:
+        _simulate(options.simulate)
+        return 0
+    mutants = [mutant for mutant in MUTANTS if options.only in mutant.mistake]
+    return check(mutants, find=options.find)
+
+
+def check(mutants: Sequence[Mutant], *, find: bool = False) -> int:
+    """Run mutants on all cores, print what caught each, and return the exit status.
+
+    find: search for the first seed, instead of taking the stated one.
+    """
+
+    def caught(mutant: Mutant) -> Catch | None:
+        return run(mutant, range(1, SEEDS_MAX + 1) if find else [mutant.seed])
+
+    survivors = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for mutant, catch in zip(mutants, pool.map(caught, mutants), strict=True):
+            rules = catch.rules if catch else ()
+            is_caught = any(rule.startswith(mutant.guarantee) for rule in rules)
+            survivors += not is_caught
+            result = f"seed {catch.seed}: {', '.join(rules)}" if catch else "NOT CAUGHT"
+            wrong = "" if is_caught else f"  (not {mutant.guarantee})"
+            print(f"{mutant.mistake:<62} {result}{wrong}", flush=True)
+    print(f"{len(mutants) - survivors} of {len(mutants)} mutants are caught as stated")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

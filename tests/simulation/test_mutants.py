@@ -1,0 +1,51 @@
+"""Mistakes in the functions, and the simulation that catches them."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from simulation.mutants import BUYERS, MUTANTS, check, run
+from simulation.sale import Setting, simulate
+from tests.support import ROOT
+
+
+@pytest.mark.G1
+@pytest.mark.G2
+@pytest.mark.G3
+@pytest.mark.G4
+@pytest.mark.G5
+@pytest.mark.G6
+def test_mutants_are_caught() -> None:
+    """All of them, each by its guarantee and with its seed."""
+    command = [sys.executable, "-m", "simulation.mutants"]
+    ended = subprocess.run(
+        ["env", "PYTHONPATH=functions", *command], cwd=ROOT, check=False, stdout=subprocess.PIPE
+    )
+    output = ended.stdout.decode()
+    assert ended.returncode == 0, output
+    assert output.count("\n") == len(MUTANTS) + 1
+    assert {mutant.guarantee for mutant in MUTANTS} == {"G1", "G2", "G3", "G4", "G5", "G6"}
+
+
+def test_no_false_positives() -> None:
+    """The functions as they are break nothing with the same seeds."""
+    for seed in {mutant.seed for mutant in MUTANTS}:
+        assert simulate(Setting.drawn(seed, BUYERS)).violations == []
+
+
+def test_survivors(capsys: pytest.CaptureFixture[str]) -> None:
+    """A change that breaks nothing is not caught. One must break the stated guarantee."""
+    harmless = replace(MUTANTS[0], wrong='"{debit} > :zero AND {debit} > :zero"')
+    other = replace(MUTANTS[1], guarantee="G6")
+    assert check([harmless, other, MUTANTS[2]]) == 1
+    output = capsys.readouterr().out
+    assert "NOT CAUGHT" in output
+    assert "(not G6)" in output
+    assert "1 of 3 mutants" in output
+
+
+def test_unknown_text() -> None:
+    with pytest.raises(ValueError, match="once"):
+        run(replace(MUTANTS[0], right="no such text"), [1])
