@@ -19,8 +19,9 @@ LOCAL_READY := .venvs/local/.ready
 ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop status logs prove simulate mutants test check docs picture structure \
-	lint format hooks typecheck lock build deploy sam-local sam-invoke dynamodb-local clean
+.PHONY: help setup start stop status logs prove simulate mutants storm test check docs picture \
+	structure lint format hooks typecheck lock build deploy sam-local sam-invoke \
+	dynamodb-local clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -51,10 +52,13 @@ endif
 simulate: $(DEVELOPMENT_READY) ## simulate sales with all faults [SEED=n SEEDS=n BUYERS=n FAULTS=…]
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation $(if $(SEED),--seed $(SEED)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(BUYERS),--buyers $(BUYERS)) \
-		$(if $(FAULTS),--faults $(FAULTS))
+		$(if $(FAULTS),--faults $(FAULTS)) $(ARGS)
 
 mutants: $(DEVELOPMENT_READY) ## simulate mistakes, each of which must be caught [ARGS=--find]
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation.mutants $(ARGS)
+
+storm: $(DEVELOPMENT_READY) ## simulate ten times the buyers, and the recovery [ARGS="--shards 4"]
+	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation.storm $(ARGS)
 
 # Only a run of all tests can cover all code.
 test: $(ALL_READY) ## run all checks and tests [ARGS="tests/unit -k reset"]

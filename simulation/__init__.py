@@ -13,9 +13,22 @@ observer     what the store contained at every instant, and what is wrong with i
 sale         one simulated sale, from a seed to the verdict
 shrink       a smaller sale that breaks the same guarantee
 mutants      mistakes that are easy to make, each of which must be caught
+storm        ten times the buyers for seconds, and how long until all is normal again
 journal      the store calls of a sale, for reading
 report       what is printed
 command      options, many seeds on all cores, exit status
 """
 
+import sys
+from collections.abc import Callable
+
 EXIT_INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended, as a shell reports it
+
+
+def run(main: Callable[[], int]) -> int:
+    """Return the exit status of a command, which Ctrl-C may end."""
+    try:
+        return main()
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return EXIT_INTERRUPTED

@@ -2,19 +2,15 @@
 
 import sys
 
-from simulation import EXIT_INTERRUPTED
+from simulation import run
 
 
-def run() -> int:
-    """Run the command and return its exit status. Ctrl-C works from here on."""
-    try:
-        from simulation.command import main  # noqa: PLC0415
+def main() -> int:
+    """Run the command. Ctrl-C works during the imports, too."""
+    from simulation.command import main as command  # noqa: PLC0415
 
-        return main()
-    except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    return command()
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(run(main))

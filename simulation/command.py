@@ -15,7 +15,7 @@ from rich.progress import track
 
 from simulation.faults import ALL_FAULTS, Fault
 from simulation.journal import Journal
-from simulation.report import Totals, counter_example, summary
+from simulation.report import OPTIONS, Totals, counter_example, summary
 from simulation.sale import Setting, SimulatedSale, simulate
 from simulation.shrink import smallest
 from ticketing.wiring import build_services
@@ -41,6 +41,7 @@ examples:
   python -m simulation --seed 7
   python -m simulation --seed 7 --buyers 20 --faults reset,late
   python -m simulation --seeds 1000
+  python -m simulation --buyers 10000 --tickets 500 --shards 20 --environments 1000 --faults none
 """
 
 
@@ -65,6 +66,10 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=1, metavar="N", help="the seed, or the first (default: 1)")
     add("--seeds", type=_at_least_one, metavar="N", help="simulate so many seeds, on all cores")
     add("--buyers", type=_at_least_one, default=200, metavar="N", help="of a sale (default: 200)")
+    add("--tickets", type=_at_least_one, metavar="N", help="(default: drawn from the seed)")
+    add("--shards", type=_at_least_one, metavar="N", help="(default: drawn)")
+    add("--environments", type=_at_least_one, metavar="N", help="at most (default: drawn)")
+    add("--rush", type=float, metavar="SECONDS", help="in which buyers arrive (default: drawn)")
     add(
         "--faults",
         type=_faults,
@@ -79,7 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return the exit status."""
     options = parser().parse_args(arguments)
     seeds = range(options.seed, options.seed + (options.seeds or 1))
-    settings = [Setting.drawn(seed, options.buyers, options.faults) for seed in seeds]
+    chosen = {
+        name: value
+        for name, option in OPTIONS.items()
+        if (value := getattr(options, option)) is not None
+    }
+    settings = [Setting.drawn(seed, options.buyers, options.faults, chosen) for seed in seeds]
     if options.seeds is None:
         return _one(settings[0])
     return _many(settings)
@@ -87,12 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _one(setting: Setting) -> int:
     """Simulate one setting, and print its summary; where it breaks a guarantee, also why."""
-    journal = Journal()
-    sale = simulate(setting, journal=journal)
+    sale = simulate(setting)
     print(summary(sale))
     if not sale.violations:
         return EXIT_PASSED
-    print(counter_example(sale, journal))
+    journal = Journal()
+    print(counter_example(simulate(setting, journal=journal), journal))
     return EXIT_FAILED
 
 

@@ -113,13 +113,14 @@ class _Table:
     """Items by key. An item is replaced, never changed, so `is` tells whether it was written.
 
     occupied: the keys that a transaction has prepared. replaced: key → when it was last written,
-    and what was there before.
+    and what was there before. sizes: key → bytes of the item.
     """
 
     def __init__(self, name: str, key_name: str) -> None:
         self.name = name
         self.key_name = key_name
         self.items: dict[str, Item] = {}
+        self.sizes: dict[str, int] = {}
         self.occupied: dict[str, _Transaction] = {}
         self.replaced: dict[str, tuple[float, Item | None]] = {}
 
@@ -129,6 +130,15 @@ class _Table:
         except KeyError as error:
             raise InvalidExpression("The provided key element does not match the schema") from error
         return key
+
+    def write_units(self, key: str, after: Item | None) -> int:
+        """Return the units of a write: of the larger of the item before and the item after."""
+        size = max(self.sizes.get(key, 0), _size(after) if after else 0)
+        return max(1, -(-size // WRITE_UNIT_BYTES))
+
+    def read_units(self, key: str) -> int:
+        """Return the units of a consistent read."""
+        return max(1, -(-self.sizes.get(key, 0) // READ_UNIT_BYTES))
 
 
 class _Write:
@@ -280,7 +290,7 @@ class DynamoDB:
             self.usage.conflicts += 1
             return Failure("TransactionConflictException", _CONFLICT["Message"])
         after, reason = write.judged(before)
-        units = _write_units(before, after)
+        units = table.write_units(key, after)
         if not self._take_write_units(key, units):
             self.usage.throttles += 1
             return _throttled("TableWriteKeyRangeThroughputExceeded")
@@ -294,8 +304,10 @@ class DynamoDB:
         table.replaced[key] = self._world.now, before
         if after is None:
             table.items.pop(key, None)
+            table.sizes.pop(key, None)
         else:
             table.items[key] = after
+            table.sizes[key] = _size(after)
         for observer in self.observers:
             observer(key, before, after)
 
@@ -362,7 +374,7 @@ class DynamoDB:
         before = table.items.get(key)
         is_occupied = key in table.occupied
         after, reason = (before, _CONFLICT) if is_occupied else write.judged(before)
-        units = 2 * _write_units(before, after)
+        units = 2 * table.write_units(key, after)
         if not self._take_write_units(key, units):
             return _THROTTLED
         transaction.units += units
@@ -408,7 +420,7 @@ class DynamoDB:
     ) -> None:
         is_consistent = request.get("ConsistentRead", False)
         item = self._read(table, key, consistent=is_consistent)
-        units = _read_units(item) * (1.0 if is_consistent else 0.5)
+        units = table.read_units(key) * (1.0 if is_consistent else 0.5)
         answer: Any
         if not self._take_read_units(key, units):
             self.usage.throttles += 1
@@ -446,7 +458,7 @@ class DynamoDB:
             attributes = batch.wanted["Keys"][position]
             key = batch.table.key_of(attributes)
             item = self._read(batch.table, key, consistent=is_consistent)
-            units = _read_units(item) * (1.0 if is_consistent else 0.5)
+            units = batch.table.read_units(key) * (1.0 if is_consistent else 0.5)
             if not self._take_read_units(key, units):
                 batch.unprocessed.append(attributes)
                 continue
@@ -477,7 +489,7 @@ class DynamoDB:
         page, size = list[str](), 0
         for key in keys[: request.get("Limit")]:
             page.append(key)
-            size += _size(table.items[key])
+            size += table.sizes[key]
             if size >= SCAN_PAGE_BYTES:
                 break
         values = request.get("ExpressionAttributeValues", {})
@@ -516,7 +528,7 @@ class DynamoDB:
         items, reasons, total = list[Item | None](), list[Reason](), 0.0
         for table, key in places:
             item = table.items.get(key)
-            units = 2.0 * _read_units(item)
+            units = 2.0 * table.read_units(key)
             items.append(item)
             if not self._take_read_units(key, units):
                 reasons.append(_THROTTLED)
@@ -693,15 +705,6 @@ def _with_units(answer: dict[str, Any], request: Request, units: float) -> dict[
         is_single = "TableName" in request
         answer["ConsumedCapacity"] = consumed if is_single else [consumed]
     return answer
-
-
-def _write_units(before: Item | None, after: Item | None) -> int:
-    size = max(_size(before) if before else 0, _size(after) if after else 0)
-    return max(1, -(-size // WRITE_UNIT_BYTES))
-
-
-def _read_units(item: Item | None) -> int:
-    return max(1, -(-_size(item) // READ_UNIT_BYTES)) if item else 1
 
 
 def _position_of(key: str) -> tuple[int, str]:

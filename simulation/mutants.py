@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from simulation import run as run_command
 from simulation.sale import Setting, simulate
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -368,4 +369,4 @@ def check(mutants: Sequence[Mutant], *, find: bool = False) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -3,7 +3,8 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct, field
@@ -14,6 +15,15 @@ from simulation.observer import began_at
 from simulation.sale import Setting, SimulatedSale
 
 CALLS_SHOWN_MAX = 40
+# Fields of a setting that the command line can choose → its option.
+OPTIONS: Final = MappingProxyType(
+    {
+        "tickets": "tickets",
+        "shards": "shards",
+        "environments_max": "environments",
+        "rush_seconds": "rush",
+    }
+)
 
 
 def summary(sale: SimulatedSale) -> str:
@@ -25,7 +35,7 @@ def summary(sale: SimulatedSale) -> str:
         "seed": f"{setting.seed}",
         "sale": f"{setting.tickets} tickets in {setting.shards} shards",
         "buyers": f"{setting.buyers} within {setting.rush_seconds} s",
-        "resets": f"{len(history.resets)} generations",
+        "generations": f"{len(history.resets)}",
         "environments": f"{sale.environments}, at most {setting.environments_max}",
         "faults": _counted(sale.faults) or "none",
         "requests": f"{len(history.requests)}, attempts {len(attempts)}: {_counted(kinds)}",
@@ -61,7 +71,9 @@ def verdict(violations: Sequence[Violation]) -> list[str]:
 def replay(setting: Setting) -> str:
     """Return the command that runs a sale again."""
     faults = ",".join(setting.faults.rates) or "none"
-    return f"make simulate SEED={setting.seed} BUYERS={setting.buyers} FAULTS={faults}"
+    chosen = " ".join(f"--{OPTIONS[name]} {value}" for name, value in setting.chosen.items())
+    arguments = f' ARGS="{chosen}"' if chosen else ""
+    return f"make simulate SEED={setting.seed} BUYERS={setting.buyers} FAULTS={faults}{arguments}"
 
 
 def counter_example(sale: SimulatedSale, journal: Journal) -> str:

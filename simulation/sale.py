@@ -2,11 +2,11 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, convert, structs
 
 from proof.checker import check
 from proof.history import AuditReport, History, Violation
@@ -19,7 +19,7 @@ from simulation.journal import Journal
 from simulation.observer import Observer
 from simulation.service import Call
 from simulation.workload import ITEM, Buyer, Callers
-from simulation.world import EPOCH_SECONDS, World
+from simulation.world import EPOCH_SECONDS, EndlessError, World
 from ticketing.limits import CACHE_SECONDS
 from ticketing.retry import Runtime
 from ticketing.rules import make_order
@@ -33,6 +33,9 @@ TABLE: Final = "tickets"
 LEAD_SECONDS: Final = 2 * CACHE_SECONDS
 # Faults go on for so long after the rush. A caller's patience is longer.
 FAULT_SECONDS: Final = 20.0
+# A sale that has more events than these never ends. One buyer has about 50.
+EVENTS_MAX: Final = 100_000
+EVENTS_MAX_PER_BUYER: Final = 5_000
 
 type Build = Callable[["DynamoDBClient", str, Runtime], Services]
 
@@ -41,7 +44,7 @@ class Setting(Struct, frozen=True):
     """What a sale is like.
 
     environments_max: of the functions. rush_seconds: in which the buyers arrive. resets: in the
-    middle of the sale.
+    middle of the sale. chosen: the fields that were not drawn from the seed.
     """
 
     seed: int
@@ -50,24 +53,34 @@ class Setting(Struct, frozen=True):
     shards: int
     environments_max: int
     rush_seconds: float
-    resets: int
-    faults: Faults
+    resets: int = 0
+    faults: Faults = Faults()
+    chosen: Mapping[str, int | float] = {}
 
     @classmethod
-    def drawn(cls, seed: int, buyers: int, only: frozenset[Fault] = ALL_FAULTS) -> "Setting":
-        """Return the setting of a seed. only: the faults that it may have."""
+    def drawn(
+        cls,
+        seed: int,
+        buyers: int,
+        only: frozenset[Fault] = ALL_FAULTS,
+        chosen: Mapping[str, int | float] | None = None,
+    ) -> "Setting":
+        """Return the setting of a seed.
+
+        only: the faults that it may have. chosen: field → value that is not drawn.
+        """
         draw = random.Random(f"{seed}/setting")
         faults = Faults.drawn(seed, only)
-        return cls(
-            seed=seed,
-            buyers=buyers,
-            tickets=max(1, round(buyers * draw.choice((0.1, 0.3, 0.5, 1.0, 3.0)))),
-            shards=draw.choice((1, 2, 4, 8, 16)),
-            environments_max=draw.choice((4, 16, 64, 1000)),
-            rush_seconds=draw.choice((0.05, 0.3, 1.0, 5.0)),
-            resets=draw.choice((1, 1, 2, 3)) if Fault.RESET in faults else 0,
-            faults=faults,
-        )
+        drawn = {
+            "tickets": max(1, round(buyers * draw.choice((0.1, 0.3, 0.5, 1.0, 3.0)))),
+            "shards": draw.choice((1, 2, 4, 8, 16)),
+            "environments_max": draw.choice((4, 16, 64, 1000)),
+            "rush_seconds": draw.choice((0.05, 0.3, 1.0, 5.0)),
+            "resets": draw.choice((1, 1, 2, 3)) if Fault.RESET in faults else 0,
+        }
+        chosen = chosen or {}
+        content = {"seed": seed, "buyers": buyers, "faults": faults, "chosen": chosen}
+        return convert({**drawn, **chosen, **content}, cls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +98,17 @@ class SimulatedSale:
 
 
 def simulate(
-    setting: Setting, build: Build = build_services, journal: Journal | None = None
+    setting: Setting,
+    build: Build = build_services,
+    journal: Journal | None = None,
+    buyers: Sequence[Buyer] | None = None,
 ) -> SimulatedSale:
     """Run a sale to its end, and judge it. The same setting gives the same result.
 
     build: builds the use cases of an environment; a test may build broken ones. journal: notes all
-    store calls.
+    store calls. buyers: by default as many as the setting says, with plans drawn from its seed.
     """
-    world = World(setting.seed)
+    world = World(setting.seed, EVENTS_MAX + EVENTS_MAX_PER_BUYER * setting.buyers)
     model = DynamoDB(world)
     model.create_table(TABLE, "pk")
     observer = Observer(ITEM)
@@ -104,13 +120,22 @@ def simulate(
     callers.reset(setting.tickets, setting.shards)
     world.sleep(LEAD_SECONDS)
     trouble.start(setting.rush_seconds + FAULT_SECONDS)
-    callers.start(setting.buyers, setting.rush_seconds, setting.resets)
-    world.run()
-    history = _completed(callers)
+    if buyers is None:
+        callers.start(setting.buyers, setting.rush_seconds, setting.resets)
+    else:
+        callers.arrive(buyers)
+    endless = list[Violation]()
+    try:
+        world.run()
+        history = _completed(world, callers)
+    except EndlessError as error:
+        history = callers.history()
+        endless.append(Violation("G6", "never_ends", "a sale that comes to its end", str(error)))
     return SimulatedSale(
         setting=setting,
         history=history,
         violations=[
+            *endless,
             *check(history),
             *observer.judge(history, _keys(callers.buyers)),
             *_overdue(fleet.overdue),
@@ -170,22 +195,25 @@ def _overdue(requests: Sequence[Overdue]) -> list[Violation]:
     ]
 
 
-def _completed(callers: Callers) -> History:
-    """Return the history, with what is seen at rest."""
+def _completed(world: World, callers: Callers) -> History:
+    """Buy all tickets that are left, and return the history, with what is seen at rest.
+
+    That they can be bought shows that none is stranded; a refusal would be a violation of G2.
+    """
+    left = callers.sample()
+    callers.buy_the_rest(left.inventory.current_stock if left else 0)
     receipts = {
         attempt.receipt.purchase_id
         for request in callers.requests
         for attempt in request.attempts
         if attempt.receipt is not None
     }
-    final = callers.sample()
+    world.sleep(LEAD_SECONDS)
+    lookups = tuple(callers.look_up(purchase_id) for purchase_id in sorted(receipts))
     audit = callers.send(Call("GET /audit/{item_id}", path_parameters={"item_id": str(ITEM)}))
-    return History(
-        requests=tuple(callers.requests),
-        resets=tuple(callers.resets),
-        samples=tuple(callers.samples),
-        lookups=tuple(callers.look_up(purchase_id) for purchase_id in sorted(receipts)),
-        final=final,
+    return structs.replace(
+        callers.history(),
+        lookups=lookups,
+        final=callers.sample(),
         audit=body_of(audit, AuditReport) if audit and audit.status_code == STATUS_OK else None,
-        cache_seconds=CACHE_SECONDS,
     )

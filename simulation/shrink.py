@@ -35,6 +35,6 @@ def _smaller(setting: Setting) -> Iterator[Setting]:
     fewer = (buyers // 2, buyers * 3 // 4, buyers * 9 // 10, buyers - 1)
     for count in dict.fromkeys(fewer):
         if 0 < count < buyers:
-            yield Setting.drawn(setting.seed, count, faults)
+            yield Setting.drawn(setting.seed, count, faults, setting.chosen)
     for fault in setting.faults.rates:
-        yield Setting.drawn(setting.seed, buyers, faults - {fault})
+        yield Setting.drawn(setting.seed, buyers, faults - {fault}, setting.chosen)

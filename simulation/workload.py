@@ -11,6 +11,7 @@ from proof.client import pause_seconds
 from proof.history import (
     NOT_DEFINITE,
     Attempt,
+    History,
     Inventory,
     Kind,
     Lookup,
@@ -30,6 +31,7 @@ from proof.responses import (
 from simulation.fleet import Fleet, NoAnswer
 from simulation.service import Call, ServiceResponse, gateway_response, serve
 from simulation.world import World
+from ticketing.limits import CACHE_SECONDS, QUANTITY_MAX
 
 ITEM: Final = 1
 # How long a caller waits for an answer: as long as API Gateway does.
@@ -86,6 +88,20 @@ class Buyer(Struct, frozen=True):
             other_quantity=quantity % 10 + 1 if is_keyed and draw.random() < REUSED else None,
         )
 
+    @classmethod
+    def plain(cls, number: int, arrives_at: float, quantity: int = 1) -> "Buyer":
+        """Return the plan of a caller who sends one purchase with a key until it is answered."""
+        return cls(
+            number=number,
+            key=f"key-of-plain-buyer-{number}",
+            buyer_id=f"buyer-{number}",
+            quantity=quantity,
+            copies=1,
+            arrives_at=arrives_at,
+            comes_back_seconds=None,
+            other_quantity=None,
+        )
+
     @property
     def label(self) -> str:
         """Return the name of the purchase in the history: its key, or one that is not sent."""
@@ -119,16 +135,37 @@ class Callers:
 
     def start(self, buyers: int, rush_seconds: float, resets: int) -> None:
         """Let buyers arrive from now on; beside them a watcher, and an organiser who resets."""
+        self.arrive([Buyer.drawn(number, rush_seconds, self._draw) for number in range(buyers)])
+        self._world.start(self._watch)
+        if resets:
+            self._world.start(self._reset_often, resets, rush_seconds)
+
+    def arrive(self, buyers: Sequence[Buyer]) -> None:
+        """Let these buyers arrive, each at its time from now on."""
         begins_at = self._world.now
-        self.buyers = [Buyer.drawn(number, rush_seconds, self._draw) for number in range(buyers)]
-        for buyer in self.buyers:
+        self.buyers += buyers
+        for buyer in buyers:
             for copy in range(1, buyer.copies + 1):
                 self._buying += 1
                 arrives_at = begins_at + buyer.arrives_at
                 self._world.at(arrives_at, self._world.start, self._buy, buyer, copy)
-        self._world.start(self._watch)
-        if resets:
-            self._world.start(self._reset_often, resets, rush_seconds)
+
+    def buy_the_rest(self, free: int) -> None:
+        """Buy all tickets that are free, after everyone else has ended."""
+        while free > 0:
+            number, quantity = len(self.buyers), min(free, QUANTITY_MAX)
+            self.arrive([Buyer.plain(number, arrives_at=0.0, quantity=quantity)])
+            self._world.run()
+            free -= quantity
+
+    def history(self) -> History:
+        """Return what everyone saw until now."""
+        return History(
+            requests=tuple(self.requests),
+            resets=tuple(self.resets),
+            samples=tuple(self.samples),
+            cache_seconds=CACHE_SECONDS,
+        )
 
     # --- buyers ---
 

@@ -8,6 +8,7 @@ events, the same in every process.
 import random
 from collections.abc import Callable
 from heapq import heappop, heappush
+from math import inf
 from typing import Any
 
 from greenlet import getcurrent, greenlet
@@ -17,7 +18,7 @@ EPOCH_SECONDS = 1_800_000_000.0
 
 
 class EndlessError(Exception):
-    """More has happened than a run may hold: a part of the simulation never stops."""
+    """More has happened than was allowed: something never stops."""
 
 
 class World:
@@ -26,7 +27,7 @@ class World:
     events_max: after so many events a run counts as endless.
     """
 
-    def __init__(self, seed: int, events_max: int = 50_000_000) -> None:
+    def __init__(self, seed: int, events_max: float = inf) -> None:
         self.seed = seed
         self.now = 0.0
         self.events = 0
@@ -112,5 +113,5 @@ class World:
         self.now, _, happen, arguments = heappop(self._agenda)
         self.events += 1
         if self.events > self._events_max:
-            raise EndlessError(f"seed {self.seed}: more than {self._events_max} events")
+            raise EndlessError(f"more than {self._events_max} events")
         happen(*arguments)

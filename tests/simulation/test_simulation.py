@@ -15,7 +15,7 @@ from simulation import EXIT_INTERRUPTED
 from simulation.command import EXIT_PASSED, main
 from simulation.faults import OF_A_CALL
 from simulation.journal import Journal
-from simulation.report import counter_example
+from simulation.report import counter_example, replay
 from simulation.sale import Setting, simulate
 from simulation.shrink import smallest
 from tests.support import ROOT, eventually, running, wait_for_end
@@ -116,6 +116,20 @@ def test_broken_service_is_caught() -> None:
     options = [f"--{option.lower().replace('=', ' ')}" for option in command.split()]
     replayed = " ".join(options).split()
     assert "no violation" in printed(*replayed)  # of the service as it is
+
+
+def test_chosen_settings() -> None:
+    """What is not drawn stays when the example gets smaller, and is in the command for a replay."""
+    chosen = {"tickets": 9, "environments_max": 3}
+    setting = Setting.drawn(1, 20, frozenset(), chosen)
+    assert (setting.tickets, setting.environments_max) == (9, 3)
+    assert setting.shards == Setting.drawn(1, 20).shards
+    assert replay(setting).endswith('BUYERS=20 FAULTS=none ARGS="--tickets 9 --environments 3"')
+    sales = (
+        simulate(Setting.drawn(seed, 60, chosen=chosen), without_stock_condition) for seed in SEEDS
+    )
+    sale = next(sale for sale in sales if sale.violations)
+    assert smallest(sale, without_stock_condition).setting.tickets == 9
 
 
 def test_command(capsys: pytest.CaptureFixture[str]) -> None:
