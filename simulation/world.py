@@ -21,6 +21,25 @@ class EndlessError(Exception):
     """More has happened than was allowed: something never stops."""
 
 
+class _Wait[Result]:
+    """A wait that ends with a result, or without one when its time is over.
+
+    Once it has ended it holds nothing, because the end of its time is still in the agenda.
+    """
+
+    __slots__ = ("results", "wake")
+
+    def __init__(self) -> None:
+        self.results: tuple[Result, ...] = ()
+        self.wake: Callable[[None], object] | None = None
+
+    def end(self, *results: Result) -> None:
+        """End the wait, unless it has ended."""
+        if self.wake is not None:
+            wake, self.wake, self.results = self.wake, None, results
+            wake(None)
+
+
 class World:
     """Seconds since the simulation began, what is still to happen, and all randomness of one seed.
 
@@ -80,22 +99,15 @@ class World:
 
         Raises TimeoutError when the time is over. A result that comes later is dropped.
         """
-        results: list[Result] = []
+        wait = _Wait[Result]()
 
         def begin_both(wake: Callable[[None], object]) -> None:
-            is_waiting = True
-
-            def end(result: list[Result]) -> None:
-                nonlocal is_waiting
-                if is_waiting:
-                    is_waiting = False
-                    results.extend(result)
-                    wake(None)
-
-            self.after(seconds, end, [])
-            begin(lambda result: end([result]))
+            wait.wake = wake
+            self.after(seconds, wait.end)
+            begin(wait.end)
 
         self.wait_for(begin_both)
+        results, wait.results = wait.results, ()
         if not results:
             raise TimeoutError
         return results[0]
