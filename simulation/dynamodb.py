@@ -200,14 +200,21 @@ class _Transaction:
 class DynamoDB:
     """The model. `submit` begins a call, whose answer comes later; `call` waits for it.
 
-    burst_seconds: how many seconds' units an idle key may have in hand.
+    key_read_units: of a key and second; fewer than AWS's let a small sale show what a large one
+    does. burst_seconds: how many seconds' units an idle key may have in hand.
     observers: are called at every change of an item.
     """
 
-    def __init__(self, world: World, burst_seconds: float = BURST_SECONDS) -> None:
+    def __init__(
+        self,
+        world: World,
+        key_read_units: float = KEY_READ_UNITS,
+        burst_seconds: float = BURST_SECONDS,
+    ) -> None:
         self.usage = Usage()
         self.observers: list[Observer] = []
         self._world = world
+        self._key_read_units = key_read_units
         self._burst_seconds = burst_seconds
         self._draw = world.random("dynamodb")
         self._tables: dict[str, _Table] = {}
@@ -575,7 +582,7 @@ class DynamoDB:
     def _take_read_units(self, key: str, units: float) -> bool:
         bucket = self._read_buckets.get(key)
         if bucket is None:
-            bucket = _Bucket(KEY_READ_UNITS, self._burst_seconds, self._world.now)
+            bucket = _Bucket(self._key_read_units, self._burst_seconds, self._world.now)
             self._read_buckets[key] = bucket
         is_taken = bucket.take(units, self._world.now)
         self.usage.read_units += units if is_taken else 0.0

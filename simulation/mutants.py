@@ -72,7 +72,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a shard can be opened twice in one generation",
-        "G1",
+        "G4",
         7,
         "store/table.py",
         '"ConditionExpression": f"{_NOT_THERE} OR {_OLDER}"',
@@ -105,7 +105,7 @@ MUTANTS: Final = (
     Mutant(
         "a sale forgets the shards of larger generations",
         "G4",
-        2,
+        7,
         "rules.py",
         "shards_ever=max(shard_count, old.shards_ever if old else 0)",
         "shards_ever=shard_count",
@@ -153,7 +153,7 @@ MUTANTS: Final = (
     Mutant(
         "the record is looked up with an eventually consistent read",
         "G3",
-        33,
+        61,
         "store/table.py",
         "Key=key, ConsistentRead=True",
         "Key=key",
@@ -217,7 +217,7 @@ MUTANTS: Final = (
     Mutant(
         "a lost reply is reported as a failure",
         "G5",
-        7,
+        8,
         "store/faults.py",
         "ResponseParserError():\n            return OutcomeUnknown()",
         "ResponseParserError():\n            return Contended()",
@@ -233,7 +233,7 @@ MUTANTS: Final = (
     Mutant(
         "what is in doubt is forgotten",
         "G5",
-        2,
+        4,
         "retry.py",
         "            self.in_doubt.append(written)\n            raise\n",
         "            raise\n",
@@ -249,7 +249,7 @@ MUTANTS: Final = (
     Mutant(
         "a receipt of an earlier attempt is called a replay",
         "G5",
-        2,
+        4,
         "buying.py",
         "replayed=found not in self.attempts.in_doubt",
         "replayed=True",

@@ -12,7 +12,7 @@ from proof.checker import check
 from proof.history import AuditReport, History, Violation
 from proof.responses import STATUS_OK, body_of
 from simulation.client import Client
-from simulation.dynamodb import DynamoDB, Usage
+from simulation.dynamodb import KEY_READ_UNITS, DynamoDB, Usage
 from simulation.faults import ALL_FAULTS, CLOCK_SKEW_SECONDS, Connection, Fault, Faults, Trouble
 from simulation.fleet import Environment, Fleet, Overdue
 from simulation.journal import Journal
@@ -44,7 +44,8 @@ class Setting(Struct, frozen=True):
     """What a sale is like.
 
     environments_max: of the functions. rush_seconds: in which the buyers arrive. resets: in the
-    middle of the sale. chosen: the fields that were not drawn from the seed.
+    middle of the sale. key_read_units: see `DynamoDB`. chosen: the fields that were not drawn from
+    the seed.
     """
 
     seed: int
@@ -54,6 +55,7 @@ class Setting(Struct, frozen=True):
     environments_max: int
     rush_seconds: float
     resets: int = 0
+    key_read_units: float = KEY_READ_UNITS
     faults: Faults = Faults()
     chosen: Mapping[str, int | float] = {}
 
@@ -109,7 +111,7 @@ def simulate(
     store calls. buyers: by default as many as the setting says, with plans drawn from its seed.
     """
     world = World(setting.seed, EVENTS_MAX + EVENTS_MAX_PER_BUYER * setting.buyers)
-    model = DynamoDB(world)
+    model = DynamoDB(world, setting.key_read_units)
     model.create_table(TABLE, "pk")
     observer = Observer(ITEM)
     model.observers.append(lambda key, before, after: observer.write(key, before, after, world.now))

@@ -21,6 +21,7 @@ from ticketing.limits import (
     CACHE_STALE_SECONDS,
     LATE_COMMIT_SECONDS,
     PURCHASE_BUDGET_SECONDS,
+    SHORT_SHARDS_MAX,
 )
 from ticketing.model import Bought, KeyReused, Order, SoldOut
 from ticketing.retry import Runtime, Statistics
@@ -39,6 +40,19 @@ def buy(
     service: PurchaseService, *, key: str | None = None, quantity: int = 1
 ) -> Bought | SoldOut | KeyReused:
     return service.buy(order(service, key=key, quantity=quantity))
+
+
+def sell_out(world: World) -> None:
+    """Open a sale and let another process sell all of it, on more shards than are tried one by one.
+
+    So a new process makes a plain read of all shards and then a snapshot.
+    """
+    tickets = SHORT_SHARDS_MAX + 1
+    world.open_sale(stock=tickets, shards=tickets)
+    other = world.purchase_service()
+    for _ in range(tickets):
+        buy(other)
+    world.client.calls.clear()
 
 
 @pytest.mark.G1
@@ -422,10 +436,13 @@ class TestStoreErrors:
         "slow", ["get_item", "batch_get_item", "transact_get_items", "transact_write_items"]
     )
     def test_deadline(self, world: World, slow: str) -> None:
-        """The call that takes all the time is the last: on an empty sale, or with a first attempt
-        in doubt.
+        """The call that takes all the time is the last: on a sale that others have emptied, or with
+        a first attempt in doubt.
         """
-        world.open_sale(stock=1 if slow == "transact_write_items" else 0, shards=1)
+        if slow == "transact_write_items":
+            world.open_sale(stock=1)
+        else:
+            sell_out(world)
 
         def hang() -> None:
             world.clock.now += PURCHASE_BUDGET_SECONDS
@@ -495,7 +512,7 @@ class TestStoreErrors:
         world.assert_exact(sold=1)
 
     def test_unprocessed_keys(self, world: World) -> None:
-        world.open_sale(stock=0)
+        sell_out(world)
         answers: list[Any] = [{"Responses": {}, "UnprocessedKeys": {world.table_name: {}}}]
 
         def partly(real: Any, **request: Any) -> Any:
@@ -504,6 +521,14 @@ class TestStoreErrors:
         world.client.replace("batch_get_item", partly)
         assert buy(world.purchase_service()) == SoldOut(left=0)
         assert world.client.count("batch_get_item") == 2
+
+    def test_throttled_snapshot(self, world: World) -> None:
+        """No plain read comes before it again: it would use up the units of the snapshot."""
+        sell_out(world)
+        world.client.before("transact_get_items", *[raises(cancelled("ThrottlingError"))] * 3)
+        assert buy(world.purchase_service()) == SoldOut(left=0)
+        assert world.client.count("batch_get_item") == 1
+        assert world.client.count("transact_get_items") == 4
 
 
 class TestCache:
@@ -558,8 +583,8 @@ class TestCache:
 
         world.open_sale(stock=0)
         service = world.purchase_service()
-        world.client.before("batch_get_item", time_out, lambda: world.clock.sleep(-0.5))
-        world.client.before("transact_get_items", lambda: world.clock.sleep(0.9))
+        world.client.after("get_item", lambda: None, lambda: world.clock.sleep(-0.5))
+        world.client.before("transact_get_items", time_out, lambda: world.clock.sleep(0.9))
         buy(service)
         assert world.client.count("get_item") == 2, "the sale was not read again"
         world.client.calls.clear()

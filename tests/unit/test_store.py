@@ -40,6 +40,7 @@ def test_consistent_reads_and_all_old(world: World) -> None:
         service.buy(service.order(ITEM, 1, None, "0123456789abcdef"))
     world.client.before("transact_write_items", raises(cancelled("TransactionConflict", "None")))
     service.buy(service.order(ITEM, 1, None, None))
+    world.catalogue.inventory(ITEM)
     for name, request in zip(world.client.calls, world.client.requests, strict=True):
         match name:
             case "get_item":
