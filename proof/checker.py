@@ -1,17 +1,17 @@
 """The checker: a history in, the violations of G1 to G6 out. Pure, and without false positives.
 
-Assumptions: all times come from one clock. Only the buyers of the history buy the item. Within a
-generation no ticket comes back (no refunds, no expiring holds), so free tickets only get fewer.
+Assumptions: all times come from one clock. Only the buyers of the history buy the item, and only
+its refunds give tickets back.
 
 Two bounds carry most rules. A purchase cannot have happened before the first request with its key
 was sent, and it has happened when a receipt for it has arrived. So at the instant `t` the tickets
 sold are at most those of requests sent before `t`, and at least those of receipts that arrived by
-`t`.
+`t`. Refunds are bounded in the same way.
 """
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate, pairwise
 from math import inf
 
@@ -26,6 +26,7 @@ from proof.history import (
     Kind,
     PurchaseRequest,
     Receipt,
+    Refund,
     Reset,
     Violation,
 )
@@ -51,7 +52,7 @@ class PurchaseBounds(Struct, frozen=True):
 
 
 class RunningTotal:
-    """The number of tickets sold, as a step function of time."""
+    """The number of tickets sold, or given back, as a step function of time."""
 
     def __init__(self, steps: Iterable[tuple[float, int]]) -> None:
         ordered = sorted(steps)
@@ -68,7 +69,10 @@ class RunningTotal:
 
 
 class Generation(Struct, frozen=True):
-    """One generation of the sale: the longest time it can have lasted, and bounds on its sales."""
+    """One generation of the sale: the longest time it can have lasted, and bounds on its sales.
+
+    possible, certain: tickets sold. possibly_back, certainly_back: tickets given back.
+    """
 
     number: int
     capacity: int
@@ -77,14 +81,20 @@ class Generation(Struct, frozen=True):
     purchases: list[PurchaseBounds]
     possible: RunningTotal
     certain: RunningTotal
+    possibly_back: RunningTotal
+    certainly_back: RunningTotal
 
-    def fewest_free(self, instant: float) -> int:
-        """Return the tickets that were certainly free at the instant, and at every earlier one."""
-        return self.capacity - self.possible.before(instant)
+    def only_gets_fewer(self, until: float) -> bool:
+        """Return whether free tickets have only become fewer: none can have come back."""
+        return self.possibly_back.before(until) == 0
 
-    def most_free(self, instant: float) -> int:
-        """Return the tickets that can have been free at the instant, or at any later one."""
-        return self.capacity - self.certain.until(instant)
+    def fewest_free(self, start: float, end: float) -> int:
+        """Return the tickets that were certainly free, at every instant from start to end."""
+        return self.capacity - self.possible.before(end) + self.certainly_back.until(start)
+
+    def most_free(self, start: float, end: float) -> int:
+        """Return the tickets that can have been free, at any instant from start to end."""
+        return self.capacity - self.certain.until(start) + self.possibly_back.before(end)
 
 
 class Facts(Struct, frozen=True):
@@ -96,6 +106,7 @@ class Facts(Struct, frozen=True):
     purchases: dict[str, PurchaseBounds]
     generations: list[Generation]
     open_keys: list[list[PurchaseRequest]]
+    refunds: dict[str, list[Refund]]
 
     @classmethod
     def of(cls, history: History) -> "Facts":
@@ -104,32 +115,44 @@ class Facts(Struct, frozen=True):
         for request in history.requests:
             by_key[request.key].append(request)
         purchases = _purchases(by_key)
-        one_generation = len(history.resets) == 1
+        can_come_back = tickets_can_come_back(history)
         open_keys = [
-            requests for requests in by_key.values() if _may_have_bought(requests, one_generation)
+            requests for requests in by_key.values() if _may_have_bought(requests, can_come_back)
         ]
         starts = [
             attempt.started_at for request in history.requests for attempt in request.attempts
         ]
-        generations = _generations(history, purchases.values(), open_keys)
+        refunds: dict[str, list[Refund]] = defaultdict(list)
+        for refund in history.refunds:
+            refunds[refund.purchase_id].append(refund)
         return cls(
-            history, min(starts, default=0.0), dict(by_key), purchases, generations, open_keys
+            history,
+            min(starts, default=0.0),
+            dict(by_key),
+            purchases,
+            _generations(history, purchases.values(), open_keys, refunds),
+            open_keys,
+            refunds,
         )
 
-    def generations_during(self, attempt: Attempt) -> list[Generation]:
-        """Return the generations that a refusal can refer to.
+    def window(self, request: PurchaseRequest, attempt: Attempt) -> tuple[float, float]:
+        """Return between which instants a refusal must have been true.
 
-        Those that existed during the attempt, or within the cache's time before it. None if it can
-        refer to the time before the first reset, of which nothing is known.
+        A replayed one had its time in an earlier attempt with the key.
         """
-        earliest = attempt.started_at - self.history.cache_seconds
-        if not self.history.resets or earliest <= self.history.resets[0].ended_at:
+        started_at = attempt.started_at
+        if attempt.replayed:
+            started_at = min(each.started_at for _, each in _answers(self.by_key[request.key]))
+        return started_at - self.history.cache_seconds, attempt.ended_at
+
+    def generations_during(self, start: float, end: float) -> list[Generation]:
+        """Return the generations that existed at any instant from start to end.
+
+        None if the time begins before the end of the first reset, of which nothing is known.
+        """
+        if not self.history.resets or start <= self.history.resets[0].ended_at:
             return []
-        return [
-            one
-            for one in self.generations
-            if one.opened_at <= attempt.ended_at and one.closed_at >= earliest
-        ]
+        return [one for one in self.generations if one.opened_at <= end and one.closed_at >= start]
 
     def line(self, request: PurchaseRequest, attempt: Attempt) -> str:
         """Return one attempt as a line of evidence, in seconds since the first request."""
@@ -140,6 +163,12 @@ class Facts(Struct, frozen=True):
             f"{_tickets(request.quantity)}"
         )
         return f"{start:.3f}-{end:.3f} s  {asked} → {_answer(attempt)}"
+
+    def refund_line(self, refund: Refund) -> str:
+        """Return one refund as a line of evidence, in seconds since the first request."""
+        start, end = refund.started_at - self.started_at, refund.ended_at - self.started_at
+        answer = {True: "refunded", False: "refused", None: "unknown"}[refund.done]
+        return f"{start:.3f}-{end:.3f} s  refund of {_tickets(refund.quantity)} → {answer}"
 
     def purchase_line(self, purchase: PurchaseBounds) -> str:
         """Return the first answer with this purchase as a line of evidence."""
@@ -174,22 +203,29 @@ def _purchases(by_key: dict[str, list[PurchaseRequest]]) -> dict[str, PurchaseBo
     return purchases
 
 
-def _may_have_bought(requests: list[PurchaseRequest], one_generation: bool) -> bool:
+def tickets_can_come_back(history: History) -> bool:
+    """Return whether an attempt that once found too few tickets may later find enough."""
+    return len(history.resets) > 1 or bool(history.refunds)
+
+
+def _may_have_bought(requests: list[PurchaseRequest], can_come_back: bool) -> bool:
     """Return whether a key without a receipt may have bought.
 
-    In a sale of one generation a refusal settles it: tickets do not come back, so an earlier
-    attempt in doubt cannot buy any more. Across a reset it can: the attempt may still be in flight,
-    and find the new stock.
+    A refusal settles it that is on record. Any other one settles it unless tickets can come back:
+    then an earlier attempt in doubt may still be in flight, and find them.
     """
     kinds = {attempt.kind for _, attempt in _answers(requests)}
-    if kinds & RECEIPTS:
+    if kinds & RECEIPTS or any(attempt.replayed for _, attempt in _answers(requests)):
         return False
     refused = bool(kinds & REFUSALS)
-    return not refused or (Kind.UNKNOWN in kinds and not one_generation)
+    return not refused or (Kind.UNKNOWN in kinds and can_come_back)
 
 
 def _generations(
-    history: History, purchases: Iterable[PurchaseBounds], open_keys: list[list[PurchaseRequest]]
+    history: History,
+    purchases: Iterable[PurchaseBounds],
+    open_keys: list[list[PurchaseRequest]],
+    refunds: Mapping[str, list[Refund]],
 ) -> list[Generation]:
     opens = [
         (
@@ -205,6 +241,8 @@ def _generations(
     for position, reset in enumerate(history.resets):
         following = history.resets[position + 1] if position + 1 < len(history.resets) else None
         mine = by_number[reset.generation]
+        # A refund may come after the next reset: then its tickets do not come back.
+        kept_until = following.started_at if following else inf
         generations.append(
             Generation(
                 number=reset.generation,
@@ -216,9 +254,36 @@ def _generations(
                     [(one.first_sent_at, one.receipt.quantity) for one in mine] + opens
                 ),
                 certain=RunningTotal((one.first_told_at, one.receipt.quantity) for one in mine),
+                possibly_back=RunningTotal(
+                    step
+                    for one in mine
+                    for step in _possible_refunds(
+                        one.receipt, refunds.get(one.receipt.purchase_id, ())
+                    )
+                ),
+                certainly_back=RunningTotal(
+                    step
+                    for one in mine
+                    for step in _certain_refunds(refunds.get(one.receipt.purchase_id, ()))
+                    if step[0] < kept_until
+                ),
             )
         )
     return generations
+
+
+def _possible_refunds(receipt: Receipt, refunds: Iterable[Refund]) -> Iterator[tuple[float, int]]:
+    """Yield when tickets of the purchase can have been refunded, at the earliest, and how many."""
+    left = receipt.quantity
+    for refund in sorted(refunds, key=lambda refund: refund.started_at):
+        if refund.done is not False:
+            yield refund.started_at, min(left, refund.quantity)
+            left -= min(left, refund.quantity)
+
+
+def _certain_refunds(refunds: Iterable[Refund]) -> Iterator[tuple[float, int]]:
+    """Yield when tickets of the purchase were refunded, at the latest, and how many."""
+    return ((refund.ended_at, refund.quantity) for refund in refunds if refund.done)
 
 
 def no_oversell(facts: Facts) -> Iterator[Violation]:
@@ -227,14 +292,15 @@ def no_oversell(facts: Facts) -> Iterator[Violation]:
         sold = 0
         for position, purchase in enumerate(generation.purchases, start=1):
             sold += purchase.receipt.quantity
-            if sold > generation.capacity:
-                total = sum(one.receipt.quantity for one in generation.purchases)
+            back = generation.possibly_back.before(purchase.first_told_at)
+            if sold - back > generation.capacity:
+                total = sum(one.receipt.quantity for one in generation.purchases) - back
                 yield Violation(
                     "G1",
                     "oversold",
                     f"at most {generation.capacity} tickets sold in generation {generation.number}",
                     f"{total} tickets sold, each with a receipt; receipt number {position} is "
-                    "one too many",
+                    f"one too many{f', although {back} can have come back' if back else ''}",
                     _shortened(
                         [facts.purchase_line(one) for one in generation.purchases[:position]]
                     ),
@@ -342,10 +408,11 @@ def _opened_twice(history: History) -> dict[int, Reset]:
 def no_undersell(facts: Facts) -> Iterator[Violation]:
     """G2: no refusal while enough tickets were certainly free during the whole request."""
     for request, attempt in _answers(facts.history.requests):
-        generations = facts.generations_during(attempt)
+        start, end = facts.window(request, attempt)
+        generations = facts.generations_during(start, end)
         if attempt.kind not in REFUSALS or not generations:
             continue
-        free = min(generation.fewest_free(attempt.ended_at) for generation in generations)
+        free = min(generation.fewest_free(start, end) for generation in generations)
         if free >= request.quantity:
             last = generations[-1]
             total = sum(one.receipt.quantity for one in last.purchases)
@@ -366,12 +433,13 @@ def no_undersell(facts: Facts) -> Iterator[Violation]:
 def true_figures_in_refusals(facts: Facts) -> Iterator[Violation]:
     """G5: "sold out" means none left; "only k left" means that k were left at some instant."""
     for request, attempt in _answers(facts.history.requests):
-        generations = facts.generations_during(attempt)
+        start, end = facts.window(request, attempt)
+        generations = facts.generations_during(start, end)
         # Next to a reset the answer may refer to either generation; the certain cases are enough.
         if attempt.kind not in REFUSALS or len(generations) != 1:
             continue
-        fewest = generations[0].fewest_free(attempt.ended_at)
-        most = generations[0].most_free(attempt.started_at - facts.history.cache_seconds)
+        fewest = generations[0].fewest_free(start, end)
+        most = generations[0].most_free(start, end)
         left = 0 if attempt.kind is Kind.SOLD_OUT else attempt.left
         # A refusal while enough tickets were free is reported as an undersell.
         if fewest >= request.quantity:
@@ -396,14 +464,14 @@ def one_key_buys_once(facts: Facts) -> Iterator[Violation]:
         first = receipts[0]
         bought = [each for each in receipts if each[1].kind is Kind.BOUGHT]
         for other in receipts[1:]:
-            if other[2] == first[2]:
+            if other[2].as_bought == first[2].as_bought:
                 continue
             twice = other[2].purchase_id != first[2].purchase_id
             yield Violation(
                 "G3",
                 "sold_twice_for_one_key" if twice else "receipt_differs",
                 f"the same receipt for key {first[0].key}, however often it is sent",
-                _difference(first[2], other[2]),
+                _difference(first[2].as_bought, other[2].as_bought),
                 (facts.line(*first[:2]), facts.line(*other[:2])),
             )
             break
@@ -422,8 +490,9 @@ def one_key_buys_once(facts: Facts) -> Iterator[Violation]:
 def a_receipt_is_not_followed_by_a_refusal(facts: Facts) -> Iterator[Violation]:
     """G3: a key that has bought is never answered with "sold out".
 
-    This includes its copy in flight at the same time. Free tickets only get fewer, so when there
-    were too few for the copy, the purchase had been made and its record could be found.
+    This includes its copy in flight at the same time, as long as free tickets only get fewer: when
+    there were too few for the copy, the purchase had been made and its record could be found. And
+    it includes every copy with a refusal that is on record, because that is final.
     """
     for requests in facts.by_key.values():
         receipts = list(_receipts(requests))
@@ -434,8 +503,11 @@ def a_receipt_is_not_followed_by_a_refusal(facts: Facts) -> Iterator[Violation]:
         for request, attempt in _answers(requests):
             if attempt.kind not in REFUSALS or request.content != first[0].content:
                 continue
-            spoken_of = {generation.number for generation in facts.generations_during(attempt)}
-            if attempt.started_at > told_at or spoken_of == {first[2].generation}:
+            spoken_of = facts.generations_during(*facts.window(request, attempt))
+            had_bought = {one.number for one in spoken_of} == {first[2].generation} and all(
+                one.only_gets_fewer(attempt.ended_at) for one in spoken_of
+            )
+            if attempt.started_at > told_at or attempt.replayed or had_bought:
                 yield Violation(
                     "G3",
                     "refused_although_bought",
@@ -529,10 +601,15 @@ def records_are_durable(facts: Facts) -> Iterator[Violation]:
     """G5: the purchase of every receipt is found again, unchanged."""
     for lookup in facts.history.lookups:
         purchase = facts.purchases.get(lookup.purchase_id)
-        if purchase is None or lookup.receipt == purchase.receipt:
+        bought = purchase.receipt.as_bought if purchase else None
+        if (
+            purchase is None
+            or bought is None
+            or (lookup.receipt and lookup.receipt.as_bought == bought)
+        ):
             continue
         if lookup.receipt is not None:
-            rule, found = "record_differs", _difference(purchase.receipt, lookup.receipt)
+            rule, found = "record_differs", _difference(bought, lookup.receipt.as_bought)
         elif lookup.status is not None:
             rule, found = (
                 "record_is_missing",
@@ -548,17 +625,56 @@ def records_are_durable(facts: Facts) -> Iterator[Violation]:
 
 
 def receipts_say_what_was_asked(facts: Facts) -> Iterator[Violation]:
-    """G5: a receipt has the item, quantity and buyer of its request, and is confirmed."""
+    """G5: a receipt has the item, quantity and buyer of its request, and the status of a purchase.
+
+    It is confirmed, or refunded where all of its tickets are.
+    """
     for request, attempt, receipt in _receipts(facts.history.requests):
         said = (receipt.item_id, receipt.quantity, receipt.buyer_id)
-        if said != request.content or receipt.status != "confirmed":
+        status = "refunded" if receipt.refunded_quantity == receipt.quantity else "confirmed"
+        if said != request.content or receipt.status != status:
             yield Violation(
                 "G5",
                 "receipt_of_something_else",
-                "a confirmed receipt of item {}, quantity {}, buyer {}".format(*request.content),
+                f"a {status} receipt of "
+                + "item {}, quantity {}, buyer {}".format(*request.content),
                 "{} of item {}, quantity {}, buyer {}".format(receipt.status, *said),
                 (facts.line(request, attempt),),
             )
+
+
+def refunds_take_effect_once(facts: Facts) -> Iterator[Violation]:
+    """G3, G5: what a receipt says of refunds is what was refunded, and no more than was bought."""
+    shown = [
+        (attempt.started_at, attempt.ended_at, receipt)
+        for _, attempt, receipt in _receipts(facts.history.requests)
+    ]
+    shown += [
+        (refund.started_at, refund.ended_at, refund.receipt)
+        for refund in facts.history.refunds
+        if refund.receipt is not None
+    ]
+    shown += [(inf, inf, lookup.receipt) for lookup in facts.history.lookups if lookup.receipt]
+    for start, end, receipt in shown:
+        refunds = facts.refunds.get(receipt.purchase_id, [])
+        certain = RunningTotal(_certain_refunds(refunds)).until(start)
+        possible = RunningTotal(_possible_refunds(receipt, refunds)).before(end)
+        if certain > receipt.quantity:
+            rule, found = "refunded_twice", f"{certain} refunded"
+        elif not certain <= receipt.refunded_quantity <= possible:
+            rule, found = "untrue_refund", f"the receipt says {receipt.refunded_quantity}"
+        else:
+            continue
+        yield Violation(
+            "G3" if rule == "refunded_twice" else "G5",
+            rule,
+            f"of {_tickets(receipt.quantity)} from {certain} to {possible} refunded",
+            found,
+            (
+                f"purchase {receipt.purchase_id}",
+                *_shortened([facts.refund_line(refund) for refund in refunds]),
+            ),
+        )
 
 
 def records_agree(facts: Facts) -> Iterator[Violation]:
@@ -567,10 +683,13 @@ def records_agree(facts: Facts) -> Iterator[Violation]:
         return
     generation = facts.generations[-1]
     receipts = len(generation.purchases)
-    tickets = sum(one.receipt.quantity for one in generation.purchases)
+    bought = sum(one.receipt.quantity for one in generation.purchases)
+    tickets = bought - generation.possibly_back.before(inf)
+    # A refund without a definite answer may have taken effect or not.
+    more_kept = bought - tickets - generation.certainly_back.before(inf)
     # A key without a definite answer may have bought or not.
     more_receipts = len(facts.open_keys)
-    more_tickets = sum(
+    more_tickets = more_kept + sum(
         max(request.quantity for request in requests) for requests in facts.open_keys
     )
     figures: list[tuple[str, int, int, int]] = []
@@ -593,7 +712,11 @@ def records_agree(facts: Facts) -> Iterator[Violation]:
     for name, figure, least, more in figures:
         if not least <= figure <= least + more:
             upto = f" to {least + more}" if more else ""
-            told = f"{receipts} receipts of generation {generation.number}, {_tickets(tickets)}"
+            refunded = bought - tickets
+            back = f", of which {refunded} can have been refunded" if refunded else ""
+            told = (
+                f"{receipts} receipts of generation {generation.number}, {_tickets(bought)}{back}"
+            )
             yield Violation(
                 "G4",
                 "figures_disagree",
@@ -657,6 +780,7 @@ RULES: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     a_key_belongs_to_one_request,
     records_are_durable,
     receipts_say_what_was_asked,
+    refunds_take_effect_once,
     true_figures_in_refusals,
     records_agree,
     every_answer_is_in_the_contract,

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 
 class Kind(StrEnum):
@@ -33,10 +33,19 @@ class Receipt(Struct, frozen=True):
     purchased_at: str
     generation: int
     buyer_id: str | None = None
+    refunded_quantity: int = 0
+
+    @property
+    def as_bought(self) -> "Receipt":
+        """Return the receipt before any refund."""
+        return structs.replace(self, status="confirmed", refunded_quantity=0)
 
 
 class Attempt(Struct, frozen=True):
-    """One HTTP request and its response. status: None without a response."""
+    """One HTTP request and its response. status: None without a response.
+
+    replayed: a refusal that is on record, and that an earlier request with this key had first.
+    """
 
     started_at: float
     ended_at: float
@@ -47,6 +56,7 @@ class Attempt(Struct, frozen=True):
     left: int | None = None
     retry_after_seconds: float | None = None
     detail: str = ""
+    replayed: bool = False
 
 
 class PurchaseRequest(Struct, frozen=True):
@@ -87,6 +97,21 @@ class Reset(Struct, frozen=True):
     started_at: float
     ended_at: float
     attempts: int = 1
+
+
+class Refund(Struct, frozen=True):
+    """A refund that the organiser sent, with one key, until it had a definite answer.
+
+    quantity: the tickets asked for. done: they were refunded; None: the outcome is unknown.
+    receipt: the purchase as the answer showed it.
+    """
+
+    purchase_id: str
+    quantity: int
+    started_at: float
+    ended_at: float
+    done: bool | None
+    receipt: Receipt | None = None
 
 
 class Inventory(Struct, frozen=True):
@@ -143,6 +168,7 @@ class History(Struct, frozen=True):
 
     requests: tuple[PurchaseRequest, ...]
     resets: tuple[Reset, ...]
+    refunds: tuple[Refund, ...] = ()
     samples: tuple[Sample, ...] = ()
     lookups: tuple[Lookup, ...] = ()
     final: Sample | None = None

@@ -86,15 +86,26 @@ def attempt_of(response: Response, started_at: float, ended_at: float) -> Attemp
         kind = Kind.BUSY
     else:
         kind = KINDS_BY_CODE.get((status, code or ""), Kind.UNEXPECTED)
-    detail = excerpt(response) if kind in (Kind.UNKNOWN, Kind.UNEXPECTED) else ""
     return Attempt(
-        started_at, ended_at, kind, status, code, None, left, retry_after_seconds(response), detail
+        started_at,
+        ended_at,
+        kind,
+        status,
+        code,
+        left=left,
+        retry_after_seconds=retry_after_seconds(response),
+        detail=excerpt(response) if kind in (Kind.UNKNOWN, Kind.UNEXPECTED) else "",
+        replayed=_is_replayed(response),
     )
+
+
+def _is_replayed(response: Response) -> bool:
+    return response.headers.get("Idempotent-Replayed") == "true"
 
 
 def _receipt_attempt(response: Response, started_at: float, ended_at: float) -> Attempt:
     status = response.status_code
-    replayed = response.headers.get("Idempotent-Replayed") == "true"
+    replayed = _is_replayed(response)
     try:
         receipt = body_of(response, Receipt)
     except NotAsPromised as error:

@@ -147,8 +147,8 @@ MUTANTS: Final = (
         "G3",
         1,
         "buying.py",
-        "if self.order.keyed or self.attempts.in_doubt:",
-        "if self.attempts.in_doubt:",
+        "if self.order.keyed else None",
+        "if False else None",
     ),
     Mutant(
         "the record is looked up with an eventually consistent read",
@@ -179,8 +179,8 @@ MUTANTS: Final = (
         "G3",
         1,
         "rules.py",
-        "if found.fingerprint == order.fingerprint else",
-        "if found else",
+        "if found.fingerprint != order.fingerprint:",
+        "if not found:",
     ),
     Mutant(
         "a reset forgets its key",
@@ -243,8 +243,8 @@ MUTANTS: Final = (
         "G5",
         304,
         "buying.py",
-        "if self.order.keyed or self.attempts.in_doubt:",
-        "if self.order.keyed:",
+        "return bool(self.attempts.in_doubt)",
+        "return self.order.keyed and bool(self.attempts.in_doubt)",
     ),
     Mutant(
         "a receipt of an earlier attempt is called a replay",

@@ -9,6 +9,7 @@ and of the records, at the end.
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 
 from msgspec import Struct, structs
 
@@ -44,7 +45,10 @@ class StoredShard(Struct, frozen=True):
 
 
 class StoredPurchase(Struct, frozen=True):
-    """A purchase record as it is stored, and when it was put."""
+    """A purchase record as it is stored, and when it was put.
+
+    is_refused: it is the record of a refusal. refunded: tickets.
+    """
 
     purchase_id: str
     generation: int
@@ -52,17 +56,31 @@ class StoredPurchase(Struct, frozen=True):
     quantity: int
     taken: Mapping[int, int]
     put_at: float
+    is_refused: bool = False
+    refunded: int = 0
 
     @classmethod
     def of(cls, key: str, item: Item, put_at: float) -> "StoredPurchase":
         """Return the purchase of an item."""
+        refunds = item.get("refunds", {"M": {}})["M"]
         return cls(
-            key.removeprefix(PURCHASE),
-            int(item["generation"]["N"]),
-            item["buyer_id"]["S"] if "buyer_id" in item else None,
-            int(item["quantity"]["N"]),
-            {int(index): int(tickets["N"]) for index, tickets in item["taken"]["M"].items()},
-            put_at,
+            purchase_id=key.removeprefix(PURCHASE),
+            generation=int(item["generation"]["N"]),
+            buyer_id=item["buyer_id"]["S"] if "buyer_id" in item else None,
+            quantity=int(item["quantity"]["N"]),
+            taken={int(index): int(each["N"]) for index, each in item["taken"]["M"].items()},
+            put_at=put_at,
+            is_refused=item["status"]["S"] == "refused",
+            refunded=sum(int(tickets["N"]) for tickets in refunds.values()),
+        )
+
+    def may_become(self, after: "StoredPurchase") -> bool:
+        """Return whether a refund may have made this record the other one."""
+        return (
+            (self.generation, self.buyer_id, self.quantity, self.is_refused)
+            == (after.generation, after.buyer_id, after.quantity, False)
+            and self.refunded < after.refunded <= self.quantity
+            and all(tickets <= self.taken.get(index, 0) for index, tickets in after.taken.items())
         )
 
 
@@ -90,6 +108,11 @@ class GenerationStock:
         self._by_shard[index] = stock
         self._times.append(now)
         self._free.append(free)
+
+    def only_gets_fewer(self, until: float) -> bool:
+        """Return whether no ticket came back until then."""
+        end = bisect_right(self._times, until)
+        return all(after <= before for before, after in pairwise(self._free[:end]))
 
     def free_between(self, start: float, end: float) -> list[int]:
         """Return how many tickets were free, at all instants from `start` to `end`."""
@@ -148,12 +171,16 @@ class Observer:
         self._sold[shard.generation, index] = shard.sold
 
     def _note_purchase(self, key: str, before: Item | None, after: Item | None, now: float) -> None:
+        purchase = StoredPurchase.of(key, after, now) if after is not None else None
         if before is not None:
-            expected = "a purchase record that stays as it was put"
-            self._report("G3", "record_is_replaced", expected, f"{key}: {after}", now)
-        if after is not None:
-            purchase = StoredPurchase.of(key, after, now)
-            self.purchases[purchase.purchase_id] = purchase
+            earlier = StoredPurchase.of(key, before, now)
+            if purchase is None or not earlier.may_become(purchase):
+                expected = "a purchase record that only refunds change"
+                self._report("G3", "record_is_replaced", expected, f"{key}: {after}", now)
+        if purchase is not None and not purchase.is_refused:
+            first = self.purchases.get(purchase.purchase_id)
+            put_at = first.put_at if first else now
+            self.purchases[purchase.purchase_id] = structs.replace(purchase, put_at=put_at)
 
     def _report(self, guarantee: str, rule: str, expected: str, found: str, now: float) -> None:
         self._violations.append((now, Violation(guarantee, rule, expected, found)))
@@ -179,10 +206,16 @@ class Observer:
 
     def _refusals(self, history: History) -> Iterator[Violation]:
         """G2, G5: every refusal is true at some instant, with its figure."""
+        first_sent_at: dict[str, float] = {}
+        for request, attempt in _answers(history.requests):
+            sent_at = first_sent_at.setdefault(request.key, attempt.started_at)
+            first_sent_at[request.key] = min(sent_at, attempt.started_at)
         for request, attempt in _answers(history.requests):
             if attempt.kind not in REFUSALS:
                 continue
-            start = attempt.started_at - history.cache_seconds
+            # A replayed refusal had its time in an earlier attempt with the key.
+            started_at = first_sent_at[request.key] if attempt.replayed else attempt.started_at
+            start = started_at - history.cache_seconds
             free = [
                 count
                 for generation in self.generations
@@ -212,9 +245,14 @@ class Observer:
         for purchase in self.purchases.values():
             for index, tickets in purchase.taken.items():
                 taken[purchase.generation, index] += tickets
-            if sum(purchase.taken.values()) != purchase.quantity:
-                found = f"{purchase}"
-                yield Violation("G4", "taken_is_not_quantity", "as many taken as bought", found)
+            # A refund after a reset gives no tickets back to a shard.
+            kept = purchase.quantity - purchase.refunded
+            if not kept <= sum(purchase.taken.values()) <= purchase.quantity or (
+                purchase.generation == self.generations[-1].number
+                and sum(purchase.taken.values()) != kept
+            ):
+                expected = "as many tickets taken as were bought and not refunded"
+                yield Violation("G4", "taken_is_not_quantity", expected, f"{purchase}")
         for place in sorted(taken.keys() | self._sold.keys()):
             if taken[place] != self._sold.get(place, 0):
                 generation, index = place
@@ -263,20 +301,22 @@ class Observer:
         answers: Iterable[tuple[PurchaseRequest, Attempt]],
         history: History,
     ) -> Iterator[Violation]:
-        """Report a record whose key was refused, in a time that had only the record's generation.
+        """Report a record whose key was refused, where no attempt in doubt can have put it.
 
-        An attempt of another generation may still be in flight after a reset.
+        One that is in flight may find tickets that have come back, or that a reset brought.
         """
+        answers = list(answers)
+        in_doubt = any(attempt.kind is Kind.UNKNOWN for _, attempt in answers)
         for request, attempt in answers:
             if attempt.kind not in REFUSALS or request.quantity != purchase.quantity:
                 continue
             start = attempt.started_at - history.cache_seconds
             alive = {
-                generation.number
+                generation.number: generation.only_gets_fewer(purchase.put_at)
                 for generation in self.generations
                 if generation.free_between(start, attempt.ended_at)
             }
-            if alive == {purchase.generation}:
+            if not in_doubt or attempt.replayed or alive == {purchase.generation: True}:
                 yield Violation(
                     "G5",
                     "refused_and_bought",

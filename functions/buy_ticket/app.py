@@ -34,8 +34,8 @@ def buy_ticket(request: Request, services: Services) -> Reply:
             )
         case KeyReused():
             return key_reused(request, "purchase")
-        case SoldOut(left):
-            return _sold_out(request, left)
+        case SoldOut() as refusal:
+            return _sold_out(request, refusal)
 
 
 def get_purchase(request: Request, services: Services) -> Reply:
@@ -48,16 +48,25 @@ def get_purchase(request: Request, services: Services) -> Reply:
     return Reply(Receipt.of(services.purchases.find(canonical, request.statistics)))
 
 
-def _sold_out(request: Request, left: int) -> Reply:
-    metrics = {"SoldOut": 1}
-    if not left:
-        return problem(request, Code.SOLD_OUT, "All tickets are sold.", left=0, metrics=metrics)
+def _sold_out(request: Request, refusal: SoldOut) -> Reply:
+    final = " A new order needs a fresh Idempotency-Key." if refusal.final else ""
+    headers, metrics = REPLAYED if refusal.replayed else None, {"SoldOut": 1}
+    if not refusal.left:
+        return problem(
+            request,
+            Code.SOLD_OUT,
+            f"All tickets are sold.{final}",
+            left=0,
+            headers=headers,
+            metrics=metrics,
+        )
     return problem(
         request,
         Code.NOT_ENOUGH_LEFT,
-        f"Only {left} left. Ask for fewer.",
+        f"Only {refusal.left} left. Ask for fewer.{final}",
         field="quantity",
-        left=left,
+        left=refusal.left,
+        headers=headers,
         metrics=metrics,
     )
 

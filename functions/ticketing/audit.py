@@ -55,6 +55,8 @@ class _Progress(Struct):
         return progress
 
     def count(self, record: Purchase) -> None:
+        if record.is_refused:
+            return
         taken = sum(record.taken.values())
         if taken != record.quantity:
             self.report(

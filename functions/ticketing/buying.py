@@ -5,8 +5,8 @@ from typing import Final
 
 from ticketing.errors import Contended, DeadlineExceeded, NotFound, StaleGeneration, StoreError
 from ticketing.limits import LATE_COMMIT_SECONDS, PURCHASE_BUDGET_SECONDS, SHORT_SHARDS_MAX
-from ticketing.model import Bought, KeyReused, Order, Outcome, Purchase, SoldOut
-from ticketing.moves import BUY
+from ticketing.model import Bought, Order, Outcome, Purchase, Sale, SoldOut
+from ticketing.moves import BUY, Status
 from ticketing.retry import Attempts, InDoubt, Runtime, Statistics, TryAgain
 from ticketing.rules import allocate, make_order, settle, timestamp
 from ticketing.sale_cache import CachedSale, SaleCache
@@ -63,6 +63,8 @@ class PurchaseService:
                 "There is no purchase with this id. "
                 "Send the purchase again with its Idempotency-Key."
             )
+        if purchase.is_refused:
+            raise NotFound("The order with this id was refused: too few tickets were left.")
         return purchase
 
 
@@ -91,7 +93,7 @@ class _PurchaseFlow:
         if left is None:
             return None
         try:
-            return self._refuse(cached.sale.generation, left)
+            return self._refuse(cached.sale, left)
         except (StoreError, DeadlineExceeded):
             return None  # an attempt decides
 
@@ -106,7 +108,7 @@ class _PurchaseFlow:
                 if taken is None:
                     if throttle:
                         raise throttle  # a newer generation may have tickets
-                    return self._refuse(cached.sale.generation, sum(stock.values()))
+                    return self._refuse(cached.sale, sum(stock.values()))
             return self._sell(cached, taken)
         except StaleGeneration:
             self.cache.forget(self.order.item_id)
@@ -115,18 +117,7 @@ class _PurchaseFlow:
     def _sell(self, cached: CachedSale, taken: dict[int, int]) -> Outcome:
         """Send the transaction. taken: shard → tickets to take from it."""
         self.attempts.statistics.shards = sorted(taken)
-        order, sale = self.order, cached.sale
-        purchase = Purchase(
-            purchase_id=order.purchase_id,
-            item_id=order.item_id,
-            generation=sale.generation,
-            buyer_id=order.buyer_id,
-            quantity=order.quantity,
-            status=BUY.after,
-            taken=taken,
-            fingerprint=order.fingerprint,
-            created_at=timestamp(self.runtime.clock()),
-        )
+        sale, purchase = cached.sale, self._record(cached.sale, BUY.after, taken)
         cancellation = self.attempts.write(purchase, lambda: self.store.move(BUY, sale, purchase))
         if cancellation is None:
             for index, tickets in taken.items():
@@ -185,23 +176,47 @@ class _PurchaseFlow:
                 cached.stock[index] = shard.stock
                 self.short_shards += 1
 
-    def _refuse(self, generation: int, left: int) -> Outcome:
+    def _refuse(self, sale: Sale, left: int) -> Outcome:
         """Return "sold out", unless an earlier request or an attempt in doubt has bought.
 
         The record is read after the snapshot, so a concurrent duplicate that took the last ticket
-        is found. An attempt that is still in flight cannot succeed later, because within a
-        generation free tickets only get fewer. An attempt of another generation could, until a
-        reset reaches its shard: then the outcome stays unknown.
+        is found.
         """
-        if self.order.keyed or self.attempts.in_doubt:
-            found = self.store.read_purchase(self.order.purchase_id)
-            if found is not None:
-                return self._settle(found)
-        if any(purchase.generation != generation for purchase in self.attempts.in_doubt):
-            raise self.attempts.busy()
-        return SoldOut(left)
+        if self._can_still_buy():
+            refusal = self._record(sale, Status.REFUSED, {}, left)
+            found = self.attempts.write(refusal, lambda: self.store.put_refusal(refusal))
+            if found is None:
+                return SoldOut(left, final=self.order.keyed)
+            return self._settle(found)
+        found = self.store.read_purchase(self.order.purchase_id) if self.order.keyed else None
+        return self._settle(found) if found else SoldOut(left)
 
-    def _settle(self, found: Purchase) -> Bought | KeyReused:
-        # The record of an attempt in doubt of this request is no replay; a concurrent duplicate's
-        # is.
+    def _can_still_buy(self) -> bool:
+        """Return whether an attempt of this request may commit after its refusal.
+
+        Tickets can come back, and a reset may not have reached a shard yet. The record of the
+        refusal makes such an attempt fail.
+        """
+        return bool(self.attempts.in_doubt)
+
+    def _record(
+        self, sale: Sale, status: Status, taken: dict[int, int], left: int | None = None
+    ) -> Purchase:
+        """Return the record of this order."""
+        order = self.order
+        return Purchase(
+            purchase_id=order.purchase_id,
+            item_id=order.item_id,
+            generation=sale.generation,
+            buyer_id=order.buyer_id,
+            quantity=order.quantity,
+            status=status,
+            taken=taken,
+            fingerprint=order.fingerprint,
+            created_at=timestamp(self.runtime.clock()),
+            left=left,
+        )
+
+    def _settle(self, found: Purchase) -> Outcome:
+        # A record that an attempt in doubt of this request has put is no replay.
         return settle(self.order, found, replayed=found not in self.attempts.in_doubt)

@@ -107,7 +107,8 @@ class Order:
 class Purchase:
     """The record of a purchase. It is the receipt, and it makes a key buy only once.
 
-    taken: shard index → tickets taken from it.
+    taken: shard index → tickets taken from it. left: of a refused order, which took none: the free
+    tickets that there were; otherwise None.
     """
 
     purchase_id: str
@@ -119,6 +120,12 @@ class Purchase:
     taken: Mapping[int, int]
     fingerprint: str
     created_at: str
+    left: int | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """Return whether this is the record of a refused order, and not of a purchase."""
+        return self.status is Status.REFUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +140,13 @@ class Bought:
 class SoldOut:
     """Fewer tickets were free than asked for, at some instant of this request or the second before.
 
-    left: how many were free.
+    left: how many were free. final: this refusal is in the record of the idempotency key, which
+    never buys any more. replayed: an earlier request with this key was refused, at that time.
     """
 
     left: int
+    final: bool = False
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

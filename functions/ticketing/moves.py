@@ -24,6 +24,7 @@ class Status(StrEnum):
     HELD = "held"
     RELEASED = "released"
     REFUNDED = "refunded"
+    REFUSED = "refused"  # not a purchase: it keeps attempts in doubt from buying after a refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,18 @@ from typing import Final, Protocol
 from uuid import UUID, uuid5
 
 from ticketing.limits import RESET_KEYS_MAX, SHARDS_MAX, TICKETS_PER_SHARD
-from ticketing.model import Bought, KeyReused, Order, Purchase, ResetKey, ResetOrder, Sale, Shard
+from ticketing.model import (
+    Bought,
+    KeyReused,
+    Order,
+    Outcome,
+    Purchase,
+    ResetKey,
+    ResetOrder,
+    Sale,
+    Shard,
+    SoldOut,
+)
 
 # The original system's item, which the first reset of item 1 puts on sale.
 FIRST_ITEM_ID: Final = 1
@@ -44,9 +55,16 @@ def make_order(
     return Order(item_id, quantity, buyer_id, str(purchase_id), keyed=key is not None)
 
 
-def settle(order: Order, found: Purchase, *, replayed: bool) -> Bought | KeyReused:
-    """Return the outcome for an order whose purchase record already exists."""
-    return Bought(found, replayed) if found.fingerprint == order.fingerprint else KeyReused()
+def settle(order: Order, found: Purchase, *, replayed: bool) -> Outcome:
+    """Return the outcome for an order whose record already exists.
+
+    replayed: an earlier request, or a concurrent duplicate, has put it.
+    """
+    if found.fingerprint != order.fingerprint:
+        return KeyReused()
+    if found.is_refused:
+        return SoldOut(found.left or 0, final=order.keyed, replayed=replayed)
+    return Bought(found, replayed)
 
 
 def allocate(stock: Mapping[int, int], quantity: int, random: Random) -> dict[int, int] | None:

@@ -236,6 +236,21 @@ def test_read_purchases(world: World) -> None:
     assert len(found) == 3600
 
 
+@pytest.mark.G5
+def test_put_refusal(world: World) -> None:
+    """Then the order cannot buy. Where it has bought, the answer is its record."""
+    open_all(world)
+    refusal = replace(purchase(1, s0=1), status=Status.REFUSED, taken={}, left=3)
+    assert world.store.put_refusal(refusal) is None
+    assert world.store.read_purchase(refusal.purchase_id) == refusal
+    cancellation = world.store.move(BUY, SALE, purchase(1, s0=1))
+    assert cancellation
+    assert cancellation.record == refusal
+    bought = purchase(2, s0=1)
+    assert world.store.move(BUY, SALE, bought) is None
+    assert world.store.put_refusal(replace(refusal, purchase_id=bought.purchase_id)) == bought
+
+
 @pytest.mark.G1
 @pytest.mark.G2
 @pytest.mark.G4

@@ -15,6 +15,7 @@ from proof.history import (
     Lookup,
     PurchaseRequest,
     Receipt,
+    Refund,
     Reset,
     Sample,
 )
@@ -461,3 +462,139 @@ def test_one_violation_per_rule() -> None:
     requests = [buyer(f"k{number}", sold_out(number, number + 1)) for number in range(50)]
     [violation] = check(history(*requests))
     assert violation.count == 50
+
+
+def refund(
+    start: float,
+    end: float,
+    quantity: int = 1,
+    *,
+    done: bool | None = True,
+    shown: int | None = None,
+) -> Refund:
+    """Return a refund of purchase p, of two tickets. shown: how many the answer says are back."""
+    if shown is None:
+        return Refund("p", quantity, start, end, done)
+    status = "refunded" if shown == 2 else "confirmed"
+    after = structs.replace(receipt("p", 2), status=status, refunded_quantity=shown)
+    return Refund("p", quantity, start, end, done, after)
+
+
+class TestRefunds:
+    """Tickets come back: bounds, figures, and what receipts say."""
+
+    @pytest.mark.G1
+    def test_tickets_sold_again(self) -> None:
+        """Not before the refund was sent."""
+        requests = (buyer("a", bought(0, 1, "p", 2), quantity=2), buyer("b", bought(4, 5, "q")))
+        assert broken(history(*requests, refunds=(refund(2, 3),))) == []
+        assert broken(history(*requests, refunds=(refund(6, 7),))) == [("G1", "oversold")]
+
+    @pytest.mark.G2
+    def test_refused_after_refund(self) -> None:
+        """Only where the refund was certain before the request."""
+        requests = (buyer("a", bought(0, 1, "p", 2), quantity=2), buyer("b", sold_out(4, 5)))
+        assert broken(history(*requests, refunds=(refund(2, 3),))) == [("G2", "undersold")]
+        assert broken(history(*requests, refunds=(refund(2, 4.5),))) == []
+        assert broken(history(*requests, refunds=(refund(2, 3, done=None),))) == []
+
+    @pytest.mark.G5
+    def test_figure_after_refund(self) -> None:
+        requests = [buyer("a", bought(0, 1, "p", 2), quantity=2)]
+        requests.append(buyer("b", only_left(4, 5, 1), quantity=2))
+        assert broken(history(*requests, refunds=(refund(2, 3),))) == []
+        assert broken(history(*requests, refunds=(refund(6, 7),))) == [
+            ("G5", "untrue_figure_in_a_refusal")
+        ]
+
+    @pytest.mark.G2
+    def test_refund_after_reset(self) -> None:
+        """Its tickets do not come back."""
+        requests = (
+            buyer("a", bought(0, 1, "p", 2), quantity=2),
+            buyer("b", bought(11, 12, "q", 2, generation=2), quantity=2),
+            buyer("c", sold_out(14, 15)),
+        )
+        late = (refund(11, 12),)
+        assert broken(history(*requests, resets=(FIRST, SECOND), refunds=late)) == []
+
+    @pytest.mark.G3
+    @pytest.mark.parametrize("shown", [0, 1, 2])
+    def test_receipt_after_refund(self, shown: int) -> None:
+        """The key that bought gets its receipt, which says what was refunded by then."""
+        again = refund(0, 0, shown=shown).receipt
+        requests = buyer(
+            "a",
+            bought(0, 1, "p", 2),
+            Attempt(4, 5, Kind.REPLAYED, 200, receipt=again),
+            quantity=2,
+        )
+        right = history(requests, refunds=(refund(2, 3),))
+        assert broken(right) == ([] if shown == 1 else [("G5", "untrue_refund")])
+        unknown = history(requests, refunds=(refund(2, 3, done=None),))
+        assert broken(unknown) == ([] if shown < 2 else [("G5", "untrue_refund")])
+
+    @pytest.mark.G3
+    def test_refunded_twice(self) -> None:
+        twice = (refund(2, 3, 2, shown=2), refund(2, 4, 1, shown=2))
+        facts = history(buyer("a", bought(0, 1, "p", 2), quantity=2), refunds=twice)
+        assert broken(facts) == []
+        later = history(*facts.requests, refunds=(*twice, refund(5, 6, 1, shown=2)))
+        assert ("G3", "refunded_twice") in broken(later)
+
+    @pytest.mark.G4
+    def test_records_after_refund(self) -> None:
+        requests = (buyer("a", bought(0, 1, "p", 2), quantity=2),)
+        facts: dict[str, Any] = {"final": sample(1, 1), "audit": audit(1, 1)}
+        assert broken(history(*requests, refunds=(refund(2, 3),), **facts)) == []
+        assert broken(history(*requests, refunds=(refund(2, 3, done=None),), **facts)) == []
+        assert broken(history(*requests, **facts)) == [("G4", "figures_disagree")]
+
+    @pytest.mark.G3
+    def test_copy_refused(self) -> None:
+        """A copy in flight may be refused, and the other one find tickets that have come back."""
+        requests = (
+            buyer("a", bought(0, 1, "p", 2), quantity=2),
+            buyer("b", sold_out(1.5, 2.5)),
+            buyer("b", bought(1.5, 6, "q"), copy=2),
+        )
+        assert broken(history(*requests, refunds=(refund(2, 3),))) == []
+        too_late = history(*requests, refunds=(refund(5, 7),))
+        assert broken(too_late) == [("G3", "refused_although_bought")]
+
+
+class TestRecordedRefusals:
+    """A refusal on record is the answer for its key, for ever."""
+
+    @pytest.mark.G2
+    def test_its_time(self) -> None:
+        """It was true in an earlier attempt with the key, and need not be true now."""
+        final = structs.replace(sold_out(14, 15), replayed=True)
+        keys = (buyer("a", bought(0, 1, "p", 2), quantity=2),)
+        resets = (FIRST, SECOND)
+        earlier = buyer("b", lost(5, 6), final)
+        assert broken(history(*keys, earlier, resets=resets)) == []
+        assert broken(history(*keys, buyer("b", final), resets=resets)) == [("G2", "undersold")]
+
+    @pytest.mark.G3
+    def test_it_is_final(self) -> None:
+        """Also for a copy in flight."""
+        final = structs.replace(sold_out(10.6, 15), replayed=True)
+        copies = (buyer("b", final), buyer("b", bought(10.6, 14, "q", generation=2), copy=2))
+        facts = history(buyer("b", lost(5, 6)), *copies, resets=(FIRST, SECOND))
+        assert ("G3", "refused_although_bought") in broken(facts)
+
+    @pytest.mark.G4
+    def test_no_purchase(self) -> None:
+        """Its key cannot have bought, whatever was in doubt before."""
+        facts: dict[str, Any] = {"final": sample(0, 2, 2), "audit": audit(1, 2, generation=2)}
+        owner = buyer("a", bought(11, 12, "p", 2, generation=2), quantity=2)
+        final = structs.replace(sold_out(14, 15), replayed=True)
+        for answer in (final, sold_out(14, 15)):
+            keys = (owner, buyer("b", lost(5, 6), answer))
+            assert broken(history(*keys, resets=(FIRST, SECOND), **facts)) == []
+        more = {**facts, "audit": audit(2, 2, generation=2)}
+        keys = (owner, buyer("b", lost(5, 6), final))
+        assert broken(history(*keys, resets=(FIRST, SECOND), **more)) == [
+            ("G4", "figures_disagree")
+        ]

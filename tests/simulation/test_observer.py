@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from proof.history import Attempt, History, Kind, PurchaseRequest, Receipt, Reset
 from simulation.observer import Observer
@@ -44,6 +45,7 @@ class Store:
     def record(self, now: float, name: str, taken: dict[int, int], **more: Any) -> None:
         item = {
             "generation": number(1),
+            "status": {"S": "confirmed"},
             "quantity": number(sum(taken.values())),
             "taken": {"M": {f"{index:02}": number(each) for index, each in taken.items()}},
             **more,
@@ -205,3 +207,49 @@ def test_records_without_key(store: Store) -> None:
     assert store.broken(request("none", unknown, unknown)) == []
     assert store.broken(request("none", unknown, bought(4.0, 5.0, "p"))) == []
     assert store.broken(request("none", unknown)) == [("G5", "record_without_an_owner")]
+
+
+@pytest.mark.G5
+def test_refusal_on_record(store: Store) -> None:
+    """It is no purchase. No attempt buys after it, and a record without one in doubt is wrong."""
+    refusal = {"status": {"S": "refused"}}
+    for index in range(2):
+        store.shard(5.0, index, stock=0, sold=2)
+        store.record(5.0, f"p{index}", {index: 2})
+    owners = [request(name, lost(4.9, 5.2), quantity=2) for name in ("p0", "p1")]
+    keys = {"p0": "p0", "p1": "p1", "r": "r"}
+    store.record(6.0, "r", {}, quantity=number(1), **refusal)
+    again = structs.replace(refused(8.0, 8.1), replayed=True)
+    assert store.broken(*owners, request("r", lost(5.5, 6.1), again), **keys) == []
+    store.shard(7.0, 0, stock=1, sold=1)
+    store.record(7.0, "p0", {0: 1}, quantity=number(2), refunds={"M": {"k": number(1)}})
+    assert store.broken(*owners, request("r", lost(5.5, 6.1), again), **keys) == []
+    store.shard(9.0, 0, stock=0, sold=2)
+    store.record(9.0, "s", {0: 1})
+    keys["s"] = "s"
+    assert store.broken(*owners, request("s", lost(5.5, 6.1), refused(6.2, 6.3)), **keys) == []
+    answers = request("s", refused(6.2, 6.3))
+    assert store.broken(*owners, answers, **keys) == [("G5", "refused_and_bought")]
+
+
+@pytest.mark.G3
+@pytest.mark.parametrize(
+    ("refunded", "taken", "rules"),
+    [
+        (1, 1, []),
+        (2, 0, []),
+        (0, 1, ["record_is_replaced", "taken_is_not_quantity"]),
+        (3, 0, ["record_is_replaced", "taken_is_not_quantity"]),
+        (1, 0, ["taken_is_not_quantity"]),
+        (1, 3, ["record_is_replaced", "taken_is_not_quantity"]),
+    ],
+)
+def test_refunded_record(store: Store, refunded: int, taken: int, rules: list[str]) -> None:
+    """Only a refund changes a record; what it has left is what its shards say."""
+    store.shard(5.0, 0, stock=0, sold=2)
+    store.record(5.0, "p", {0: 2})
+    store.shard(6.0, 0, stock=2 - min(taken, 2), sold=min(taken, 2))
+    refunds = {"refunds": {"M": {"k": number(refunded)}}}
+    store.record(6.0, "p", {0: taken}, quantity=number(2), **refunds)
+    found = store.broken(request("a", lost(4.9, 5.1), quantity=2), p="a")
+    assert [rule for _, rule in found if rule != "records_and_counters"] == rules

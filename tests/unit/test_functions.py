@@ -259,6 +259,30 @@ def test_refusals_tell_left(functions: Functions) -> None:
 
 
 @pytest.mark.G5
+@pytest.mark.parametrize(("quantity", "code"), [(1, "sold_out"), (3, "not_enough_left")])
+def test_refusal_on_record(functions: Functions, quantity: int, code: str) -> None:
+    """An attempt was in doubt, so the refusal is final: the same answer with more tickets."""
+    stock = quantity - 1
+    functions.world.open_sale(stock=quantity, shards=1)
+    service = functions.world.purchase_service()
+
+    def sell_one_and_lose_it() -> None:
+        service.buy(service.order(ITEM, 1, None, None))
+        raise lost_reply()
+
+    functions.world.client.before("transact_write_items", sell_one_and_lose_it)
+    first = functions.buy({"quantity": quantity}, Idempotency_Key=KEY)
+    functions.world.open_sale(stock=10)
+    second = functions.buy({"quantity": quantity}, Idempotency_Key=KEY)
+    for answer in (first, second):
+        problem = json.loads(answer["body"])
+        assert (answer["statusCode"], problem["code"], problem["left"]) == (409, code, stock)
+        assert "needs a fresh Idempotency-Key" in problem["detail"]
+    assert header(first, "Idempotent-Replayed") is None
+    assert header(second, "Idempotent-Replayed") == "true"
+
+
+@pytest.mark.G5
 @pytest.mark.parametrize(
     ("body", "field"),
     [

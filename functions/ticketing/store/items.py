@@ -195,6 +195,7 @@ PURCHASE: Final = Codec(
         "taken": TICKETS_BY_SHARD,
         "fingerprint": TEXT,
         "created_at": TEXT,
+        "left": INTEGER,
     },
-    optional={"buyer_id": None},
+    optional={"buyer_id": None, "left": None},
 )

@@ -179,6 +179,20 @@ class Store:
             ),
         )
 
+    def put_refusal(self, refusal: Purchase) -> Purchase | None:
+        """Put the record of a refused order. From then on no attempt of the order can buy.
+
+        Returns None when it is done; the record that already has the purchase id where there is
+        one.
+        """
+        put = self._put(PURCHASE.to_item(purchase_key(refusal.purchase_id), refusal), _NOT_THERE)
+        try:
+            self._call(self._client.put_item, **put)
+        except self._client.exceptions.ConditionalCheckFailedException as error:
+            answer: Any = error.response
+            return PURCHASE.to_record(answer["Item"])
+        return None
+
     def announce(self, sale: Sale) -> bool:
         """Put the sale's record, if it is the next generation. False: another reset was first.
 
