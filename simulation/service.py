@@ -21,6 +21,7 @@ from ticketing.limits import (
     AUDIT_BUDGET_SECONDS,
     CATALOGUE_BUDGET_SECONDS,
     PURCHASE_BUDGET_SECONDS,
+    REFUND_BUDGET_SECONDS,
     STORE_CALL_SECONDS_MAX,
 )
 from ticketing.wiring import Services
@@ -36,6 +37,7 @@ _BUDGETS_SECONDS: Final[Mapping[str, float]] = {
     "POST /buy_ticket": PURCHASE_BUDGET_SECONDS,
     "GET /purchases/{purchase_id}": PURCHASE_BUDGET_SECONDS,
     "GET /inventory": CATALOGUE_BUDGET_SECONDS,
+    "POST /purchases/{purchase_id}/refund": REFUND_BUDGET_SECONDS,
     "POST /reset": CATALOGUE_BUDGET_SECONDS,
     "GET /audit/{item_id}": AUDIT_BUDGET_SECONDS,
 }

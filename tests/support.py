@@ -193,10 +193,14 @@ class World:
             assert shard.held == sum(shard.slots.values())
         capacity, _, _, counted = totals(inventory.shards)
         records = [
-            record for record in self.records() if record.generation == inventory.sale.generation
+            record
+            for record in self.records()
+            if record.generation == inventory.sale.generation and not record.is_refused
         ]
         assert capacity == inventory.sale.capacity
-        assert counted == sum(record.quantity for record in records) == sold
+        kept = [record.quantity - record.refunded_quantity for record in records]
+        assert kept == [sum(record.taken.values()) for record in records]
+        assert counted == sum(kept) == sold
 
 
 def need(missing: list[str]) -> None:

@@ -1,13 +1,16 @@
 """Organisers' routes, signed with SigV4 (AWS_IAM): parse, one domain call, respond."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final
 
+from ticketing.api.problems import Code, key_reused, problem
 from ticketing.api.request import REPLAYED, Reply, Request, to_item_id
-from ticketing.api.routes import AUDIT, RESET, Route
-from ticketing.api.schemas import AuditReport, Inventory, ResetSale
+from ticketing.api.routes import AUDIT, REFUND_PURCHASE, RESET, Route
+from ticketing.api.schemas import AuditReport, Inventory, Receipt, RefundPurchase, ResetSale
 from ticketing.api.serving import Handler
-from ticketing.model import AuditResult
+from ticketing.errors import InvalidRequest
+from ticketing.model import AuditResult, KeyReused, Refunded, RefundTooLarge
 from ticketing.wiring import Services
 
 
@@ -34,10 +37,46 @@ def audit(request: Request, services: Services) -> Reply:
     return Reply(AuditReport.of(result), outcome=_outcome(result))
 
 
+def refund_purchase(request: Request, services: Services) -> Reply:
+    key = request.idempotency_key()
+    if key is None:
+        raise InvalidRequest(
+            "A refund needs an Idempotency-Key. Send a fresh UUID.",
+            field="Idempotency-Key",
+            status=HTTPStatus.BAD_REQUEST,
+        )
+    outcome = services.refunds.refund(
+        request.purchase_id(), request.body(RefundPurchase).quantity, key, request.statistics
+    )
+    match outcome:
+        case Refunded(purchase, quantity, replayed=False):
+            receipt = Receipt.of(purchase)
+            return Reply(receipt, outcome="refunded", metrics={"Refunded": quantity})
+        case Refunded(purchase):
+            return Reply(Receipt.of(purchase), headers=REPLAYED, outcome="replayed")
+        case RefundTooLarge(left):
+            return _refund_too_large(request, left)
+        case KeyReused():
+            return key_reused(request, "refund of this purchase")
+
+
+def _refund_too_large(request: Request, left: int) -> Reply:
+    detail = (
+        f"Only {left} of its tickets can still be refunded. Ask for fewer."
+        if left
+        else "All of its tickets are refunded already."
+    )
+    return problem(request, Code.REFUND_TOO_LARGE, detail, field="quantity", left=left)
+
+
 def _outcome(result: AuditResult) -> str:
     if result.problems:
         return "drift"
     return "agrees" if result.cursor is None else "incomplete"
 
 
-HANDLERS: Final[Mapping[Route, Handler]] = {RESET: reset, AUDIT: audit}
+HANDLERS: Final[Mapping[Route, Handler]] = {
+    RESET: reset,
+    AUDIT: audit,
+    REFUND_PURCHASE: refund_purchase,
+}

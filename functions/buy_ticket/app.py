@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
-from uuid import UUID
 
 from ticketing.api.problems import Code, key_reused, problem
 from ticketing.api.request import REPLAYED, Reply, Request
 from ticketing.api.routes import BUY_TICKET, GET_PURCHASE, Route
 from ticketing.api.schemas import BuyTicket, Receipt
 from ticketing.api.serving import Handler
-from ticketing.errors import InvalidRequest
 from ticketing.model import Bought, KeyReused, SoldOut
 from ticketing.wiring import Services
 
@@ -39,13 +37,7 @@ def buy_ticket(request: Request, services: Services) -> Reply:
 
 
 def get_purchase(request: Request, services: Services) -> Reply:
-    try:
-        canonical = str(UUID(request.path_parameter("purchase_id")))
-    except ValueError as error:
-        raise InvalidRequest(
-            "A purchase_id is a UUID, as the receipt shows it.", field="purchase_id"
-        ) from error
-    return Reply(Receipt.of(services.purchases.find(canonical, request.statistics)))
+    return Reply(Receipt.of(services.purchases.find(request.purchase_id(), request.statistics)))
 
 
 def _sold_out(request: Request, refusal: SoldOut) -> Reply:

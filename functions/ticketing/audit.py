@@ -57,15 +57,16 @@ class _Progress(Struct):
     def count(self, record: Purchase) -> None:
         if record.is_refused:
             return
-        taken = sum(record.taken.values())
-        if taken != record.quantity:
+        taken, kept = sum(record.taken.values()), record.quantity - record.refunded_quantity
+        # What is refunded after a reset stays in `taken`.
+        most = kept if record.generation == self.generation else record.quantity
+        if not kept <= taken <= most:
             self.report(
-                f"Purchase {record.purchase_id}: "
-                f"{taken} of {record.quantity} tickets came from stock."
+                f"Purchase {record.purchase_id}: it has {kept} tickets, and {taken} from stock."
             )
         if record.generation == self.generation:
             self.records += 1
-            self.tickets += record.quantity
+            self.tickets += kept
             _add(self.taken, record.taken)
         elif record.generation < self.generation:
             _add(self.taken_before, record.taken)

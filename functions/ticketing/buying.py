@@ -117,8 +117,10 @@ class _PurchaseFlow:
     def _sell(self, cached: CachedSale, taken: dict[int, int]) -> Outcome:
         """Send the transaction. taken: shard → tickets to take from it."""
         self.attempts.statistics.shards = sorted(taken)
-        sale, purchase = cached.sale, self._record(cached.sale, BUY.after, taken)
-        cancellation = self.attempts.write(purchase, lambda: self.store.move(BUY, sale, purchase))
+        purchase = self._record(cached.sale, BUY.after, taken)
+        cancellation = self.attempts.write(
+            purchase, lambda: self.store.move(BUY, purchase, taken, purchase.created_at)
+        )
         if cancellation is None:
             for index, tickets in taken.items():
                 cached.stock[index] -= tickets

@@ -29,6 +29,7 @@ LATE_COMMIT_SECONDS: Final = 10
 
 PURCHASE_BUDGET_SECONDS: Final = 5.0
 CATALOGUE_BUDGET_SECONDS: Final = 10.0
+REFUND_BUDGET_SECONDS: Final = 10.0
 AUDIT_BUDGET_SECONDS: Final = 20.0
 # Part of the audit's budget, kept for reading the counters again after the last page.
 AUDIT_RESERVE_SECONDS: Final = 5.0
@@ -81,7 +82,12 @@ def _check(holds: bool, relation: str) -> None:
 
 # Lambda's timeouts are in template.yaml; tests/unit/test_template.py compares them.
 _check(
-    max(PURCHASE_BUDGET_SECONDS, CATALOGUE_BUDGET_SECONDS, AUDIT_BUDGET_SECONDS)
+    max(
+        PURCHASE_BUDGET_SECONDS,
+        CATALOGUE_BUDGET_SECONDS,
+        REFUND_BUDGET_SECONDS,
+        AUDIT_BUDGET_SECONDS,
+    )
     + STORE_CALL_SECONDS_MAX
     < GATEWAY_TIMEOUT_SECONDS,
     "a budget and a last store call must end before API Gateway gives up",

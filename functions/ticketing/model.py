@@ -107,8 +107,10 @@ class Order:
 class Purchase:
     """The record of a purchase. It is the receipt, and it makes a key buy only once.
 
-    taken: shard index → tickets taken from it. left: of a refused order, which took none: the free
-    tickets that there were; otherwise None.
+    taken: shard index → its tickets that this purchase has. refunds: digest of a refund's
+    idempotency key → tickets refunded. What is refunded after a reset stays in `taken`, because its
+    shard no longer has the generation. revision: counts the changes of the record. left: of a
+    refused order, which took none: the free tickets that there were; otherwise None.
     """
 
     purchase_id: str
@@ -120,7 +122,14 @@ class Purchase:
     taken: Mapping[int, int]
     fingerprint: str
     created_at: str
+    refunds: Mapping[str, int] = field(default_factory=dict)
+    revision: int = 0
     left: int | None = None
+
+    @property
+    def refunded_quantity(self) -> int:
+        """Return how many tickets were refunded."""
+        return sum(self.refunds.values())
 
     @property
     def is_refused(self) -> bool:
@@ -151,10 +160,29 @@ class SoldOut:
 
 @dataclass(frozen=True, slots=True)
 class KeyReused:
-    """The idempotency key belongs to another purchase."""
+    """The idempotency key belongs to another request."""
 
 
 type Outcome = Bought | SoldOut | KeyReused
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """The refund is recorded. replayed: an earlier request with this key made it."""
+
+    purchase: Purchase
+    quantity: int
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RefundTooLarge:
+    """Fewer tickets of the purchase are left to refund than asked for. left: how many."""
+
+    left: int
+
+
+type RefundOutcome = Refunded | RefundTooLarge | KeyReused
 
 
 @dataclass(frozen=True, slots=True)

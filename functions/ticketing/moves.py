@@ -4,7 +4,7 @@ A move takes tickets out of one counter and puts them into another, so their sum
 store builds the update of a shard and the condition on the purchase record from the row.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -45,5 +45,13 @@ class Move:
 BUY: Final = Move(
     "buy", debit=Counter.STOCK, credit=Counter.SOLD, before=None, after=Status.CONFIRMED
 )
+REFUND: Final = Move(
+    "refund",
+    debit=Counter.SOLD,
+    credit=Counter.STOCK,
+    before=Status.CONFIRMED,
+    after=Status.REFUNDED,
+)
+REFUND_IN_PART: Final = replace(REFUND, name="refund in part", after=Status.CONFIRMED)
 
-MOVES: Final = (BUY,)
+MOVES: Final = (BUY, REFUND, REFUND_IN_PART)

@@ -6,6 +6,7 @@ Knows no boto3, no Powertools, no environment, no clock.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 from uuid import UUID, uuid5
@@ -23,6 +24,7 @@ from ticketing.model import (
     Shard,
     SoldOut,
 )
+from ticketing.moves import Status
 
 # The original system's item, which the first reset of item 1 puts on sale.
 FIRST_ITEM_ID: Final = 1
@@ -79,8 +81,38 @@ def allocate(stock: Mapping[int, int], quantity: int, random: Random) -> dict[in
         return {enough[random.randrange(len(enough))]: quantity}
     if sum(stock.values()) < quantity:
         return None
+    by_chance = sorted(stock, key=lambda _: random.random())
+    return _from_fullest({index: stock[index] for index in by_chance}, quantity)
+
+
+def refund(purchase: Purchase, key: str, quantity: int, *, is_closed: bool) -> Purchase:
+    """Return the purchase's record after a refund.
+
+    key: digest of the refund's idempotency key. is_closed: a reset has closed its generation, so
+    its shards take no tickets back.
+    """
+    back = {} if is_closed else _from_fullest(purchase.taken, quantity)
+    kept = {index: tickets - back.get(index, 0) for index, tickets in purchase.taken.items()}
+    whole = purchase.refunded_quantity + quantity == purchase.quantity
+    return replace(
+        purchase,
+        status=Status.REFUNDED if whole else Status.CONFIRMED,
+        taken={index: tickets for index, tickets in kept.items() if tickets},
+        refunds={**purchase.refunds, key: quantity},
+        revision=purchase.revision + 1,
+    )
+
+
+def given_back(before: Purchase, after: Purchase) -> dict[int, int]:
+    """Return shard index → tickets that a refund gives back to it."""
+    back = {index: count - after.taken.get(index, 0) for index, count in before.taken.items()}
+    return {index: tickets for index, tickets in back.items() if tickets}
+
+
+def _from_fullest(stock: Mapping[int, int], quantity: int) -> dict[int, int]:
+    """Return shard index → tickets to take, from those with most, so that few are touched."""
     taken = {}
-    for index in sorted(stock, key=lambda index: (-stock[index], random.random())):
+    for index in sorted(stock, key=lambda index: -stock[index]):
         taken[index] = min(stock[index], quantity)
         quantity -= taken[index]
         if not quantity:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ticketing.audit import Auditor
 from ticketing.buying import PurchaseService
 from ticketing.catalogue import Catalogue
+from ticketing.refunding import RefundService
 from ticketing.retry import Runtime
 from ticketing.settings import Settings
 from ticketing.store.client import connect
@@ -23,6 +24,7 @@ class Services:
     """The use cases of one process."""
 
     purchases: PurchaseService
+    refunds: RefundService
     catalogue: Catalogue
     auditor: Auditor
 
@@ -41,5 +43,8 @@ def build_services(
     table = Table(client or connect(), table_name or Settings.from_environment().table_name)
     runtime = runtime or Runtime()
     return Services(
-        PurchaseService(table, runtime), Catalogue(table, runtime), Auditor(table, runtime)
+        purchases=PurchaseService(table, runtime),
+        refunds=RefundService(table, runtime),
+        catalogue=Catalogue(table, runtime),
+        auditor=Auditor(table, runtime),
     )

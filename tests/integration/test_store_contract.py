@@ -17,8 +17,10 @@ from tests.support import ITEM, World, create_table
 from ticketing.errors import StaleGeneration
 from ticketing.limits import SHARDS_MAX
 from ticketing.model import Bought, KeyReused, Purchase, Sale, Shard, SoldOut
-from ticketing.moves import BUY, Status
+from ticketing.moves import BUY, REFUND, REFUND_IN_PART, Status
+from ticketing.rules import given_back, refund
 from ticketing.store.items import PURCHASE, purchase_key
+from ticketing.store.table import Cancellation
 
 CREATED = "2026-01-15T12:30:27.000000Z"
 SALE = Sale(
@@ -62,6 +64,10 @@ def purchase(number: int = 1, **taken: int) -> Purchase:
         fingerprint="f",
         created_at="2026-01-15T12:30:28.000Z",
     )
+
+
+def sell(world: World, record: Purchase) -> Cancellation | None:
+    return world.store.move(BUY, record, record.taken, record.created_at)
 
 
 def open_all(world: World, sale: Sale = SALE) -> None:
@@ -123,7 +129,7 @@ def test_shards_of_newer_generation(world: World) -> None:
 def test_sell(world: World) -> None:
     open_all(world)
     for number, bought in ((1, purchase(1, s0=1)), (2, purchase(2, s0=2, s3=1))):
-        assert world.store.move(BUY, SALE, bought) is None
+        assert sell(world, bought) is None
         assert world.store.read_purchase(bought.purchase_id) == bought, number
     assert counters(world) == [(0, 3), (3, 0), (2, 0), (1, 1)]
     assert world.store.snapshot(SALE)[3] == Shard(3, 1, 2, 1, 0, 1, "2026-01-15T12:30:28.000Z")
@@ -132,8 +138,8 @@ def test_sell(world: World) -> None:
 @pytest.mark.G1
 def test_sell_from_empty_shard(world: World) -> None:
     open_all(world)
-    world.store.move(BUY, SALE, purchase(1, s2=2))
-    refusal = world.store.move(BUY, SALE, purchase(2, s2=1))
+    sell(world, purchase(1, s2=2))
+    refusal = sell(world, purchase(2, s2=1))
     assert refusal
     shard = refusal.shards[2]
     assert shard
@@ -147,7 +153,7 @@ def test_sell_from_empty_shard(world: World) -> None:
 def test_sell_from_short_shard(world: World) -> None:
     """Too few tickets in one of several shards: nothing is taken from any."""
     open_all(world)
-    refusal = world.store.move(BUY, SALE, purchase(1, s0=2, s2=3, s3=1))
+    refusal = sell(world, purchase(1, s0=2, s2=3, s3=1))
     assert refusal
     assert list(refusal.shards) == [2]
     assert counters(world) == [(3, 0), (3, 0), (2, 0), (2, 0)]
@@ -157,8 +163,8 @@ def test_sell_from_short_shard(world: World) -> None:
 def test_sell_with_existing_record(world: World) -> None:
     open_all(world)
     first = purchase(2, s0=1)
-    world.store.move(BUY, SALE, first)
-    refusal = world.store.move(BUY, SALE, purchase(2, s1=2))
+    sell(world, first)
+    refusal = sell(world, purchase(2, s1=2))
     assert refusal
     assert refusal.record == first
     assert refusal.shards == {}
@@ -172,8 +178,8 @@ def test_empty_shard_and_existing_record(world: World) -> None:
     """
     open_all(world)
     first = purchase(1, s2=2)
-    world.store.move(BUY, SALE, first)
-    refusal = world.store.move(BUY, SALE, first)
+    sell(world, first)
+    refusal = sell(world, first)
     assert refusal
     assert refusal.record == first or 2 in refusal.shards
     assert counters(world)[2] == (0, 2)
@@ -184,12 +190,12 @@ def test_sell_in_other_generation(world: World) -> None:
     open_all(world)
     later = replace(SALE, generation=2)
     world.store.open_shard(later, 0)
-    refusal = world.store.move(BUY, SALE, purchase(1, s0=1))
+    refusal = sell(world, purchase(1, s0=1))
     assert refusal
     shard = refusal.shards[0]
     assert shard
     assert shard.generation == 2
-    refusal = world.store.move(BUY, later, purchase(1, s1=1))
+    refusal = sell(world, replace(purchase(1, s1=1), generation=2))
     assert refusal
     shard = refusal.shards[1]
     assert shard
@@ -199,7 +205,7 @@ def test_sell_in_other_generation(world: World) -> None:
 @pytest.mark.G1
 def test_sell_from_missing_shard(world: World) -> None:
     world.store.announce(SALE)
-    refusal = world.store.move(BUY, SALE, purchase(1, s0=1))
+    refusal = sell(world, purchase(1, s0=1))
     assert refusal
     assert refusal.shards == {0: None}
 
@@ -243,12 +249,44 @@ def test_put_refusal(world: World) -> None:
     refusal = replace(purchase(1, s0=1), status=Status.REFUSED, taken={}, left=3)
     assert world.store.put_refusal(refusal) is None
     assert world.store.read_purchase(refusal.purchase_id) == refusal
-    cancellation = world.store.move(BUY, SALE, purchase(1, s0=1))
+    cancellation = sell(world, purchase(1, s0=1))
     assert cancellation
     assert cancellation.record == refusal
     bought = purchase(2, s0=1)
-    assert world.store.move(BUY, SALE, bought) is None
+    assert sell(world, bought) is None
     assert world.store.put_refusal(replace(refusal, purchase_id=bought.purchase_id)) == bought
+
+
+@pytest.mark.G3
+@pytest.mark.G4
+def test_refund(world: World) -> None:
+    """Record and shards change together, and only from the revision that was seen."""
+    open_all(world)
+    bought = purchase(1, s0=2, s2=1)
+    assert sell(world, bought) is None
+    part = refund(bought, "k", 2, is_closed=False)
+    assert world.store.move(REFUND_IN_PART, part, given_back(bought, part), CREATED) is None
+    assert world.store.read_purchase(bought.purchase_id) == part
+    assert counters(world) == [(3, 0), (3, 0), (1, 1), (2, 0)]
+    stale = refund(bought, "l", 1, is_closed=False)
+    refusal = world.store.move(REFUND_IN_PART, stale, {2: 1}, CREATED)
+    assert refusal
+    assert refusal.record == part
+    whole = refund(part, "l", 1, is_closed=False)
+    assert (whole.status, whole.taken, whole.revision) == (Status.REFUNDED, {}, 2)
+    assert world.store.move(REFUND, whole, given_back(part, whole), CREATED) is None
+    assert world.store.read_purchase(bought.purchase_id) == whole
+    assert counters(world) == [(3, 0), (3, 0), (2, 0), (2, 0)]
+
+
+@pytest.mark.G1
+def test_refund_of_missing_purchase(world: World) -> None:
+    open_all(world)
+    refunded = refund(purchase(1, s0=2), "k", 2, is_closed=False)
+    refusal = world.store.move(REFUND, refunded, {0: 2}, CREATED)
+    assert refusal
+    assert refusal.record is None
+    assert list(refusal.shards) == [0]
 
 
 @pytest.mark.G1

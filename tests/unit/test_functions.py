@@ -69,6 +69,12 @@ EXPECTED: dict[str, tuple[int, Any]] = {
     "admin/reset_with_all.json": (200, Inventory),
     "admin/reset_too_many_shards.json": (422, "invalid_request"),
     "admin/reset_control_character.json": (422, "invalid_request"),
+    "admin/refund.json": (200, Receipt),
+    "admin/refund_too_large.json": (409, "refund_too_large"),
+    "admin/refund_no_key.json": (400, "invalid_request"),
+    "admin/refund_unknown.json": (404, "not_found"),
+    "admin/refund_quantity_zero.json": (422, "invalid_request"),
+    "admin/refund_no_uuid.json": (422, "invalid_request"),
     "admin/audit.json": (200, AuditReport),
     "admin/audit_unknown_item.json": (404, "not_found"),
     "admin/audit_no_number.json": (422, "invalid_request"),
@@ -225,6 +231,7 @@ def test_receipt(functions: Functions) -> None:
         "buyer_id": "buyer-42",
         "purchased_at": "2027-01-15T08:00:00.000000Z",
         "generation": 1,
+        "refunded_quantity": 0,
     }
 
 

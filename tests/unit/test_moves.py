@@ -13,7 +13,7 @@ from ticketing.moves import BUY, MOVES, Counter, Status
 def test_moves_are_unique() -> None:
     """A move has one name, and one way from status to status."""
     assert len({move.name for move in MOVES}) == len(MOVES)
-    assert len({(move.before, move.debit, move.credit) for move in MOVES}) == len(MOVES)
+    assert len({(move.before, move.after, move.debit) for move in MOVES}) == len(MOVES)
 
 
 @pytest.mark.G1
@@ -32,11 +32,13 @@ def test_update_follows_row(world: World, debit: Counter, credit: Counter) -> No
     )
     move = replace(BUY, debit=debit, credit=credit)
     purchase = Purchase("p", ITEM, 1, None, 3, Status.CONFIRMED, {0: 3}, "f", sale.created_at)
-    assert world.store.move(move, sale, purchase) is None
+    assert world.store.move(move, purchase, purchase.taken, purchase.created_at) is None
     (shard,) = world.store.read_shards(sale)
     counters = {"stock": shard.stock, "held": shard.held, "sold": shard.sold}
     assert counters == before | {debit.value: 2, credit.value: 8}
-    again = world.store.move(move, sale, replace(purchase, purchase_id="q"))
+    again = world.store.move(
+        move, replace(purchase, purchase_id="q"), purchase.taken, purchase.created_at
+    )
     assert again, "more was taken than the counter had"
     assert not again.contended
     assert list(again.shards) == [0]

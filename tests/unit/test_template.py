@@ -30,6 +30,7 @@ ACTIONS = {
     "BuyTicketFunctionRole": READ | {"dynamodb:PutItem", "dynamodb:UpdateItem"},
     "InventoryFunctionRole": READ,
     "AuditFunctionRole": READ | {"dynamodb:Scan"},
+    "RefundFunctionRole": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
     "ResetFunctionRole": READ | {"dynamodb:PutItem", "dynamodb:UpdateItem"},
 }
 
@@ -117,7 +118,7 @@ def test_no_wildcard() -> None:
 def test_signed_routes() -> None:
     signed = {route for route, operation in methods().items() if "AWS_IAM" in str(operation)}
     assert signed == {str(route) for route in ROUTES if route.is_signed}
-    assert len(signed) == 2
+    assert len(signed) == 3
 
 
 def test_reset_needs_parameter() -> None:
@@ -184,6 +185,7 @@ def test_time_limits() -> None:
         "BuyTicketFunction": limits.PURCHASE_BUDGET_SECONDS,
         "InventoryFunction": limits.CATALOGUE_BUDGET_SECONDS,
         "AuditFunction": limits.AUDIT_BUDGET_SECONDS,
+        "RefundFunction": limits.REFUND_BUDGET_SECONDS,
         "ResetFunction": limits.CATALOGUE_BUDGET_SECONDS,
     }
     functions = of_type("AWS::Lambda::Function")

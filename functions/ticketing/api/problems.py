@@ -26,6 +26,7 @@ class Code(StrEnum):
 
     SOLD_OUT = "sold_out", HTTPStatus.CONFLICT
     NOT_ENOUGH_LEFT = "not_enough_left", HTTPStatus.CONFLICT
+    REFUND_TOO_LARGE = "refund_too_large", HTTPStatus.CONFLICT
     GENERATION_CHANGED = "generation_changed", HTTPStatus.CONFLICT
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", HTTPStatus.UNPROCESSABLE_ENTITY
     INVALID_REQUEST = "invalid_request", HTTPStatus.UNPROCESSABLE_ENTITY  # 400 where unreadable

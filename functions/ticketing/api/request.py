@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, Self
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -108,6 +109,15 @@ class Request:
                 status=400,
             )
         return key
+
+    def purchase_id(self) -> str:
+        """Return the purchase id in the path, as the table has it. Raises InvalidRequest."""
+        try:
+            return str(UUID(self.path_parameter("purchase_id")))
+        except ValueError as error:
+            raise InvalidRequest(
+                "A purchase_id is a UUID, as the receipt shows it.", field="purchase_id"
+            ) from error
 
     def path_parameter(self, name: str) -> str:
         """Return the route's parameter, as it was sent."""

@@ -4,7 +4,7 @@ The handler tables, `GET /` and the OpenAPI document are made from these. Tests 
 template.yaml, with the events and with the README.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Final
@@ -19,6 +19,7 @@ from ticketing.api.schemas import (
     BuyTicket,
     Inventory,
     Receipt,
+    RefundPurchase,
     ResetSale,
     Service,
 )
@@ -42,6 +43,7 @@ class Parameter:
     where: str
     schema: Any
     description: str = ""
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +115,11 @@ _IDEMPOTENCY_KEY: Final = Parameter(
         "maxLength": KEY_LENGTH_MAX,
         "pattern": KEY_PATTERN,
     },
-    "A fresh UUID for each purchase or reset, and the same UUID for every retry of it. "
+    "A fresh UUID for each purchase, refund or reset, and the same UUID for every retry of it. "
     "It takes effect once.",
+)
+_PURCHASE_ID: Final = Parameter(
+    "purchase_id", "path", {"type": "string", "format": "uuid"}, required=True
 )
 
 BUY_TICKET: Final = Route(
@@ -174,7 +179,18 @@ GET_PURCHASE: Final = Route(
     "Look up a receipt",
     (Success(HTTPStatus.OK, Receipt),),
     (Code.NOT_FOUND,),
-    parameters=(Parameter("purchase_id", "path", {"type": "string", "format": "uuid"}),),
+    parameters=(_PURCHASE_ID,),
+)
+REFUND_PURCHASE: Final = Route(
+    "POST",
+    "/purchases/{purchase_id}/refund",
+    "refund_purchase",
+    Audience.ORGANISERS,
+    "Refund a purchase, whole or in part",
+    (Success(HTTPStatus.OK, Receipt, headers=("Idempotent-Replayed",)),),
+    (Code.REFUND_TOO_LARGE, Code.IDEMPOTENCY_KEY_REUSED, Code.NOT_FOUND),
+    body=RefundPurchase,
+    parameters=(_PURCHASE_ID, replace(_IDEMPOTENCY_KEY, required=True)),
 )
 GET_SERVICE: Final = Route(
     "GET",
@@ -201,7 +217,7 @@ AUDIT: Final = Route(
     (Success(HTTPStatus.OK, AuditReport),),
     (Code.NOT_FOUND,),
     parameters=(
-        Parameter("item_id", "path", _ITEM_ID),
+        Parameter("item_id", "path", _ITEM_ID, required=True),
         Parameter("cursor", "query", {"type": "string"}),
     ),
 )
@@ -213,6 +229,7 @@ ROUTES: Final = (
     RESET,
     GET_DOCS,
     GET_PURCHASE,
+    REFUND_PURCHASE,
     GET_SERVICE,
     GET_OPENAPI,
     AUDIT,

@@ -108,8 +108,25 @@ class ResetSale(Struct, frozen=True, forbid_unknown_fields=True):
     ) = None
 
 
+class RefundPurchase(Struct, frozen=True, forbid_unknown_fields=True):
+    """How much of a purchase to refund. An empty body refunds all of it."""
+
+    quantity: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=QUANTITY_MAX,
+                description="Tickets to refund. Left out: as many as were bought.",
+                examples=[1],
+            ),
+        ]
+        | None
+    ) = None
+
+
 class Receipt(Struct, frozen=True):
-    """A purchase. Every request with the same key gets the same receipt."""
+    """A purchase. Every request with the same key gets this receipt; only refunds change it."""
 
     purchase_id: Annotated[
         str, Meta(description="UUID; GET /purchases/{purchase_id} returns this receipt.")
@@ -117,12 +134,18 @@ class Receipt(Struct, frozen=True):
     item_id: int
     quantity: int
     status: Annotated[
-        str, Meta(description="Status of the purchase record: confirmed.", examples=["confirmed"])
+        str,
+        Meta(
+            description="confirmed; refunded where all of its tickets are.", examples=["confirmed"]
+        ),
     ]
     buyer_id: str | None
     purchased_at: Annotated[str, Meta(description="ISO 8601, UTC.")]
     generation: Annotated[
         int, Meta(description="The generation of the sale that this purchase belongs to.")
+    ]
+    refunded_quantity: Annotated[
+        int, Meta(ge=0, description="Tickets of this purchase that were refunded.")
     ]
 
     @classmethod
@@ -135,6 +158,7 @@ class Receipt(Struct, frozen=True):
             buyer_id=purchase.buyer_id,
             purchased_at=purchase.created_at,
             generation=purchase.generation,
+            refunded_quantity=purchase.refunded_quantity,
         )
 
 
@@ -241,7 +265,9 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     request_id: str
     type: str = field(default="about:blank")
     field: str | None = None
-    left: Annotated[int, Meta(description="Tickets left, where they are too few.")] | None = None
+    left: (
+        Annotated[int, Meta(description="Tickets left to buy or to refund, where too few.")] | None
+    ) = None
     purchase_id: (
         Annotated[
             str, Meta(description="The purchase of an attempt in doubt: it may have been made.")

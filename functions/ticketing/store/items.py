@@ -67,6 +67,14 @@ TICKETS_BY_SHARD: Final = AttributeType(
 )
 
 
+TICKETS_BY_NAME: Final = AttributeType(
+    "M",
+    lambda tickets: {name: number(count) for name, count in tickets.items()},
+    lambda tickets: {name: int(count["N"]) for name, count in tickets.items()},
+    "does not map names to tickets",
+)
+
+
 def _write_reset_key(key: ResetKey) -> Any:
     content = {
         "key": text(key.key),
@@ -105,11 +113,11 @@ class Codec[Record]:
     has_slots: bool = False
 
     def to_item(self, key: Item, record: Record) -> Item:
-        """Return the item of a record. What is None is left out."""
+        """Return the item of a record. What has the value of a missing attribute is left out."""
         item = dict(key)
         for name, type_ in self.attributes.items():
             value = getattr(record, name)
-            if value is not None:
+            if name not in self.optional or value != self.optional[name]:
                 item[name] = {type_.descriptor: type_.write(value)}
         return item
 
@@ -195,7 +203,9 @@ PURCHASE: Final = Codec(
         "taken": TICKETS_BY_SHARD,
         "fingerprint": TEXT,
         "created_at": TEXT,
+        "refunds": TICKETS_BY_NAME,
+        "revision": INTEGER,
         "left": INTEGER,
     },
-    optional={"buyer_id": None, "left": None},
+    optional={"buyer_id": None, "refunds": {}, "left": None},
 )

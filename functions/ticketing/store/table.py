@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from ticketing.errors import Contended, StaleGeneration, UnreadableRecord
 from ticketing.model import Purchase, Sale, Shard
-from ticketing.moves import Move, Status
+from ticketing.moves import Move
 from ticketing.retry import Deadline
 from ticketing.rules import current_shards
 from ticketing.store.faults import CALL_ERRORS, ActionResult, reasons_of, results_of, translated
@@ -44,8 +44,8 @@ _NOT_THERE: Final = "attribute_not_exists(pk)"
 # A shard that opens twice in one generation, or for an older one.
 _OLDER: Final = "generation < :generation"
 
-# The status that a move demands of the purchase record → its condition.
-_RECORD_CONDITIONS: Final[Mapping[Status | None, str]] = {None: _NOT_THERE}
+# A refund that is made twice, or of tickets that another refund has given back since.
+_UNCHANGED: Final = "#status = :before AND revision = :seen"
 
 # The names of a transaction's actions.
 _RECORD: Final = "record"
@@ -53,9 +53,10 @@ _RECORD: Final = "record"
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """Why a purchase's transaction was cancelled. Nothing was written.
+    """Why the transaction of a move was cancelled. Nothing was written.
 
-    record: the record that already has this purchase id. shards: the shards whose condition failed,
+    record: the purchase's record, where it is not as the move demands; None otherwise, and where it
+    is missing. shards: the shards whose condition failed,
     as they were found; None for a shard that was never opened. contended: a conflict or a throttle
     stopped at least one action. contended_shards: the shards of these actions.
     """
@@ -147,29 +148,34 @@ class Store:
             sale, [response["Item"] for response in answer["Responses"] if "Item" in response]
         )
 
-    def move(self, move: Move, sale: Sale, purchase: Purchase) -> Cancellation | None:
-        """Move the purchase's tickets in its shards and put its record, in one transaction.
+    def move(
+        self, move: Move, record: Purchase, tickets: Mapping[int, int], now: str
+    ) -> Cancellation | None:
+        """Move tickets of the record's generation and put the record, in one transaction.
+
+        record: as it will be; where the move demands a record, the one with the revision before.
+        tickets: shard index → how many tickets to move. now: a timestamp.
 
         Returns None when it is done, otherwise why it was cancelled.
         """
-        shards = {index: f"shard {index}" for index in purchase.taken}
+        shards = {index: f"shard {index}" for index in tickets}
         actions = {
-            shards[index]: self._shard_update(move, sale, index, tickets, purchase.created_at)
-            for index, tickets in purchase.taken.items()
+            shards[index]: self._shard_update(move, record, index, count, now)
+            for index, count in tickets.items()
         }
-        item = PURCHASE.to_item(purchase_key(purchase.purchase_id), purchase)
-        actions[_RECORD] = {"Put": self._put(item, _RECORD_CONDITIONS[move.before])}
+        actions[_RECORD] = {"Put": self._record_put(move, record)}
         results = self._transact(actions)
         if results is None:
             return None
-        record = results[_RECORD]
+        of_record = results[_RECORD]
         refused = {
             index: results[name].item
             for index, name in shards.items()
             if results[name].condition_failed
         }
+        is_other = of_record.condition_failed and of_record.item
         return Cancellation(
-            record=PURCHASE.to_record(record.item) if record.condition_failed else None,
+            record=PURCHASE.to_record(of_record.item) if is_other else None,
             shards={
                 index: SHARD.to_record(item) if item else None for index, item in refused.items()
             },
@@ -295,21 +301,37 @@ class Store:
             return results_of(error, list(actions))
         return None
 
-    def _shard_update(self, move: Move, sale: Sale, index: int, tickets: int, now: str) -> Any:
+    def _record_put(self, move: Move, record: Purchase) -> Any:
+        """Return the put of a purchase's record, with what the move demands of the one before."""
+        item = PURCHASE.to_item(purchase_key(record.purchase_id), record)
+        if move.before is None:
+            return self._put(item, _NOT_THERE)
+        return {
+            **self._put(item, _UNCHANGED),
+            "ExpressionAttributeNames": {"#status": "status"},
+            "ExpressionAttributeValues": {
+                ":before": text(move.before),
+                ":seen": number(record.revision - 1),
+            },
+        }
+
+    def _shard_update(
+        self, move: Move, record: Purchase, index: int, tickets: int, now: str
+    ) -> Any:
         """Return the action that moves tickets of a shard from one counter to another."""
         debit, credit = move.debit.value, move.credit.value
         clauses = [_SAME_GENERATION, _SOMETHING_LEFT] + [_ENOUGH_LEFT] * (tickets > 1)
         return {
             "Update": {
                 "TableName": self._table,
-                "Key": shard_key(sale.item_id, index),
+                "Key": shard_key(record.item_id, index),
                 "UpdateExpression": (
                     f"SET {debit} = {debit} - :quantity, {credit} = {credit} + :quantity, "
                     "updated_at = :now"
                 ),
                 "ConditionExpression": " AND ".join(clauses).format(debit=debit),
                 "ExpressionAttributeValues": {
-                    ":generation": number(sale.generation),
+                    ":generation": number(record.generation),
                     ":zero": number(0),
                     ":quantity": number(tickets),
                     ":now": text(now),
