@@ -505,7 +505,7 @@ def a_receipt_is_not_followed_by_a_refusal(facts: Facts) -> Iterator[Violation]:
                 continue
             spoken_of = facts.generations_during(*facts.window(request, attempt))
             had_bought = {one.number for one in spoken_of} == {first[2].generation} and all(
-                one.only_gets_fewer(attempt.ended_at) for one in spoken_of
+                one.only_gets_fewer(max(told_at, attempt.ended_at)) for one in spoken_of
             )
             if attempt.started_at > told_at or attempt.replayed or had_bought:
                 yield Violation(

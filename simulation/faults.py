@@ -57,6 +57,7 @@ class Fault(StrEnum):
     OUTAGE = "outage"  # the store does not respond to anyone for seconds
     RESET = "reset"  # the organiser resets the sale in the middle
     IMPATIENCE = "impatience"  # callers end the connection, and send again or not
+    REFUND = "refund"  # the organiser refunds purchases
 
 
 ALL_FAULTS: Final = frozenset(Fault)

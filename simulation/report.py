@@ -36,6 +36,7 @@ def summary(sale: SimulatedSale) -> str:
         "sale": f"{setting.tickets} tickets in {setting.shards} shards",
         "buyers": f"{setting.buyers} within {setting.rush_seconds} s",
         "generations": f"{len(history.resets)}",
+        "refunds": f"{len(history.refunds)}, done {sum(bool(one.done) for one in history.refunds)}",
         "environments": f"{sale.environments}, at most {setting.environments_max}",
         "faults": _counted(sale.faults) or "none",
         "requests": f"{len(history.requests)}, attempts {len(attempts)}: {_counted(kinds)}",

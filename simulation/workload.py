@@ -1,4 +1,4 @@
-"""The callers of one sale, and what they do: buy, wait, send again, come in five copies, look."""
+"""The callers of one sale: they buy, wait, send again, come in five copies, refund and look."""
 
 import random
 from collections.abc import Sequence
@@ -17,10 +17,12 @@ from proof.history import (
     Lookup,
     PurchaseRequest,
     Receipt,
+    Refund,
     Reset,
     Sample,
 )
 from proof.responses import (
+    STATUS_CONFLICT,
     STATUS_NOT_FOUND,
     STATUS_OK,
     attempt_of,
@@ -47,6 +49,11 @@ COMES_BACK: Final = 0.1
 REUSED: Final = 0.05
 COPIES: Final = 5
 COME_BACK_SECONDS: Final = 5.0
+# How long after its receipt a purchase is refunded. Shares of the refunds: in copies with one key,
+# and followed by another one with a key of its own.
+REFUND_SECONDS: Final = 3.0
+REFUND_COPIED: Final = 0.3
+REFUNDED_AGAIN: Final = 0.4
 QUANTITIES: Final = (1, 1, 1, 1, 2, 3, 5, 10)
 # Impatient callers: shares of the attempts after which they end the connection, or go away.
 ENDS_EARLY: Final = 0.2
@@ -119,19 +126,23 @@ class Buyer(Struct, frozen=True):
 class Callers:
     """Everyone who calls the service, and what they saw.
 
-    impatient: some callers end the connection early, and some of these do not come back.
+    impatient: some callers end the connection early, and some of these do not come back. refunded:
+    the share of the purchases that the organiser refunds.
     """
 
-    def __init__(self, world: World, fleet: Fleet, *, impatient: bool) -> None:
+    def __init__(self, world: World, fleet: Fleet, *, impatient: bool, refunded: float) -> None:
         self.requests: list[PurchaseRequest] = []
         self.resets: list[Reset] = []
+        self.refunds: list[Refund] = []
         self.samples: list[Sample] = []
         self.buyers: list[Buyer] = []
         self._buying = 0
         self._world = world
         self._fleet = fleet
         self._impatient = impatient
+        self._refunded = refunded
         self._draw = world.random("callers")
+        self._organiser = world.random("organiser")
 
     def start(self, buyers: int, rush_seconds: float, resets: int) -> None:
         """Let buyers arrive from now on; beside them a watcher, and an organiser who resets."""
@@ -151,7 +162,8 @@ class Callers:
                 self._world.at(arrives_at, self._world.start, self._buy, buyer, copy)
 
     def buy_the_rest(self, free: int) -> None:
-        """Buy all tickets that are free, after everyone else has ended."""
+        """Buy all tickets that are free, after everyone else has ended, and keep them."""
+        self._refunded = 0.0
         while free > 0:
             number, quantity = len(self.buyers), min(free, QUANTITY_MAX)
             self.arrive([Buyer.plain(number, arrives_at=0.0, quantity=quantity)])
@@ -163,6 +175,7 @@ class Callers:
         return History(
             requests=tuple(self.requests),
             resets=tuple(self.resets),
+            refunds=tuple(self.refunds),
             samples=tuple(self.samples),
             cache_seconds=CACHE_SECONDS,
         )
@@ -172,6 +185,9 @@ class Callers:
     def _buy(self, buyer: Buyer, copy: int) -> None:
         """Send a purchase until a definite answer comes, and again where the plan says so."""
         attempts = self._until_definite(buyer)
+        receipt = attempts[-1].receipt
+        if receipt is not None and self._organiser.random() < self._refunded:
+            self._world.start(self._refund, receipt)
         if buyer.comes_back_seconds is not None:
             self._world.sleep(buyer.comes_back_seconds)
             attempts += self._until_definite(buyer)
@@ -214,13 +230,15 @@ class Callers:
 
     def _attempt(self, buyer: Buyer) -> tuple[Attempt, ServiceResponse | None]:
         started_at = self._world.now
-        is_impatient = self._impatient and self._draw.random() < ENDS_EARLY
-        timeout = self._draw.uniform(*EARLY_SECONDS) if is_impatient else TIMEOUT_SECONDS
-        response = self.send(buyer.call, timeout, buyer.label)
+        response = self.send(buyer.call, self._timeout_seconds(), buyer.label)
         ended_at = self._world.now
         if response is None:
             return Attempt(started_at, ended_at, Kind.UNKNOWN, detail="no answer"), None
         return attempt_of(response, started_at, ended_at), response
+
+    def _timeout_seconds(self) -> float:
+        is_impatient = self._impatient and self._draw.random() < ENDS_EARLY
+        return self._draw.uniform(*EARLY_SECONDS) if is_impatient else TIMEOUT_SECONDS
 
     def _gives_up(self, attempts: Sequence[Attempt]) -> bool:
         is_over = self._world.now >= self._patience_ends_at(attempts)
@@ -250,6 +268,54 @@ class Callers:
             self._world.sleep(pause_seconds(1, None, self._draw))
 
     # --- the organiser and the watcher ---
+
+    def _refund(self, receipt: Receipt) -> None:
+        """Refund a purchase after a while, whole or in part, once or again."""
+        draw = self._organiser
+        while True:
+            self._world.sleep(draw.uniform(0.0, REFUND_SECONDS))
+            quantity = draw.choice((None, 1, draw.randint(1, receipt.quantity)))
+            key = str(UUID(int=draw.getrandbits(128), version=4))
+            self.refund(receipt, quantity, key, COPIES if draw.random() < REFUND_COPIED else 1)
+            if draw.random() >= REFUNDED_AGAIN:
+                return
+
+    def refund(self, receipt: Receipt, quantity: int | None, key: str, copies: int) -> None:
+        """Send a refund, in copies at once, until each is answered; note it as one."""
+        call = Call(
+            "POST /purchases/{purchase_id}/refund",
+            {} if quantity is None else {"quantity": quantity},
+            key,
+            {"purchase_id": receipt.purchase_id},
+        )
+        started_at = self._world.now
+        found: list[Refund] = []
+
+        def send_copy() -> None:
+            done, after = self._refunded_until_definite(call)
+            asked = receipt.quantity if quantity is None else quantity
+            now = self._world.now
+            found.append(Refund(receipt.purchase_id, asked, started_at, now, done, after))
+            if len(found) == copies:
+                known = [each for each in found if each.done is not None]
+                self.refunds.append(known[0] if known else found[0])
+
+        for _ in range(copies):
+            self._world.start(send_copy)
+
+    def _refunded_until_definite(self, call: Call) -> tuple[bool | None, Receipt | None]:
+        """Return whether a refund took effect (None: unknown), and the receipt of the answer."""
+        patience_ends_at, attempts = self._world.now + PATIENCE_SECONDS, 0
+        while self._world.now < patience_ends_at:
+            attempts += 1
+            response = self.send(call, self._timeout_seconds())
+            if response is not None and response.status_code == STATUS_OK:
+                return True, body_of(response, Receipt)
+            if response is not None and response.status_code == STATUS_CONFLICT:
+                return False, None
+            asked_for = None if response is None else retry_after_seconds(response)
+            self._world.sleep(pause_seconds(attempts, asked_for, self._organiser))
+        return None, None
 
     def reset(self, stock: int, shards: int) -> None:
         """Reset the sale, and note it. Sends the request until it is done."""

@@ -221,4 +221,5 @@ class _PurchaseFlow:
 
     def _settle(self, found: Purchase) -> Outcome:
         # A record that an attempt in doubt of this request has put is no replay.
-        return settle(self.order, found, replayed=found not in self.attempts.in_doubt)
+        is_own = any(found.was_put_by(attempt) for attempt in self.attempts.in_doubt)
+        return settle(self.order, found, replayed=not is_own)

@@ -131,6 +131,14 @@ class Purchase:
         """Return how many tickets were refunded."""
         return sum(self.refunds.values())
 
+    def was_put_by(self, attempt: "Purchase") -> bool:
+        """Return whether the attempt with this record has put it. Refunds may have changed it."""
+        return (self.is_refused, self.generation, self.created_at) == (
+            attempt.is_refused,
+            attempt.generation,
+            attempt.created_at,
+        )
+
     @property
     def is_refused(self) -> bool:
         """Return whether this is the record of a refused order, and not of a purchase."""

@@ -71,18 +71,15 @@ class _RefundFlow:
         self.attempts.statistics.quantity = quantity
         made = purchase.refunds.get(self.key)
         if made is not None:
-            is_same = made == quantity
-            return self._made(purchase, quantity) if is_same else KeyReused()
+            # What an attempt in doubt of this request may have made is no replay.
+            refunded = Refunded(purchase, quantity, replayed=not self.attempts.in_doubt)
+            return refunded if made == quantity else KeyReused()
         left = purchase.quantity - purchase.refunded_quantity
         if quantity > left:
             return RefundTooLarge(left)
         after = refund(purchase, self.key, quantity, is_closed=self.is_closed)
         self._move(purchase, after)
         return Refunded(after, quantity, replayed=False)
-
-    def _made(self, purchase: Purchase, quantity: int) -> Refunded:
-        """Return the refund that an attempt in doubt or an earlier request has made."""
-        return Refunded(purchase, quantity, replayed=purchase not in self.attempts.in_doubt)
 
     def _move(self, before: Purchase, after: Purchase) -> None:
         """Send the transaction. Raises TryAgain or Contended where it was cancelled."""

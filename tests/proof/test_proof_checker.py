@@ -559,8 +559,17 @@ class TestRefunds:
             buyer("b", bought(1.5, 6, "q"), copy=2),
         )
         assert broken(history(*requests, refunds=(refund(2, 3),))) == []
-        too_late = history(*requests, refunds=(refund(5, 7),))
-        assert broken(too_late) == [("G3", "refused_although_bought")]
+        too_late = history(*requests, refunds=(refund(6, 7),))
+        assert broken(too_late) == [("G1", "oversold"), ("G3", "refused_although_bought")]
+
+    @pytest.mark.G3
+    def test_key_after_refund(self) -> None:
+        """A key that was refused may buy what comes back later."""
+        requests = (
+            buyer("a", bought(0, 1, "p", 2), quantity=2),
+            buyer("b", sold_out(1.5, 2), bought(4, 5, "q")),
+        )
+        assert broken(history(*requests, refunds=(refund(2, 3),))) == []
 
 
 class TestRecordedRefusals:

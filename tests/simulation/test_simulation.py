@@ -61,6 +61,7 @@ def test_hundred_sales() -> None:
 def test_everything_happens() -> None:
     """A simulation in which a fault never comes, or an answer is never given, proves little."""
     kinds, faults, conflicts, resets, given_up = Counter[Kind](), Counter[str](), 0, 0, 0
+    refunds = Counter[bool | None]()
     for seed in SEEDS:
         sale = simulate(Setting.drawn(seed, buyers=100))
         assert sale.violations == [], seed
@@ -69,6 +70,7 @@ def test_everything_happens() -> None:
         faults += sale.faults
         conflicts += sale.usage.conflicts
         resets += len(sale.history.resets) - 1
+        refunds.update(refund.done for refund in sale.history.refunds)
         for request in sale.history.requests:
             given_up += request.given_up
             kinds.update(attempt.kind for attempt in request.attempts)
@@ -76,6 +78,7 @@ def test_everything_happens() -> None:
     assert kinds.keys() == set(Kind) - {Kind.UNEXPECTED}
     assert min(conflicts, kinds[Kind.REPLAYED], kinds[Kind.UNKNOWN]) > 50
     assert min(resets, given_up) > 10
+    assert all(refunds[done] > 0 for done in (True, False))
 
 
 def without_stock_condition(client: Any, table_name: str, runtime: Any) -> Services:

@@ -170,6 +170,39 @@ class TestOnce:
         world.assert_exact(sold=1)
 
 
+@pytest.mark.G5
+def test_refund_before_answer(world: World) -> None:
+    """A purchase without an answer, refunded before its next attempt: a 201, and no replay."""
+    world.open_sale(stock=5)
+    service = world.purchase_service()
+    order = service.order(ITEM, 1, None, BUYERS_KEY)
+
+    def refund_and_lose() -> None:
+        made(world.services().refunds.refund(order.purchase_id, None, KEY))
+        raise lost_reply()
+
+    world.client.after("transact_write_items", refund_and_lose)
+    outcome = service.buy(order)
+    assert isinstance(outcome, Bought)
+    assert not outcome.replayed
+    assert outcome.purchase.status is Status.REFUNDED
+    world.assert_exact(sold=0)
+
+
+@pytest.mark.G5
+def test_two_refunds_before_answer(world: World) -> None:
+    world.open_sale(stock=5)
+    purchase = sold(world, 2)
+
+    def refund_more_and_lose() -> None:
+        made(refund(world, purchase, 1, key=KEY + "-2"))
+        raise lost_reply()
+
+    world.client.after("transact_write_items", refund_more_and_lose)
+    assert not made(refund(world, purchase, 1)).replayed
+    world.assert_exact(sold=0)
+
+
 class TestAfterReset:
     @pytest.mark.G1
     @pytest.mark.G4
