@@ -1,4 +1,4 @@
-"""The organiser's calls: inventory, reset and audit, signed with SigV4."""
+"""The organiser's calls: inventory, reset, refund and audit, signed with SigV4."""
 
 import os
 import random
@@ -6,7 +6,8 @@ import re
 import time
 import urllib.parse
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import botocore.auth
@@ -15,11 +16,13 @@ import botocore.credentials
 import botocore.exceptions
 import botocore.session
 import httpx
+from msgspec import structs
 
 from proof.client import Target, pause_seconds
-from proof.history import AuditReport, Inventory, Reset, Sample
+from proof.history import AuditReport, Inventory, Receipt, Refund, Reset, Sample
 from proof.responses import (
     BUSY_STATUSES,
+    STATUS_CONFLICT,
     STATUS_NOT_FOUND,
     STATUS_OK,
     UNKNOWN_STATUSES,
@@ -30,6 +33,7 @@ from proof.responses import (
     retry_after_seconds,
 )
 
+REFUNDS_IN_FLIGHT = 8
 LOOPBACK_REGION = "us-east-1"
 # Without 500: that is a bug, and would be one again.
 SENT_AGAIN = BUSY_STATUSES | UNKNOWN_STATUSES - {500}
@@ -175,6 +179,25 @@ class Admin:
         inventory = _shaped(response, Inventory, "POST /reset")
         return Reset(inventory.generation, stock, started_at, time.monotonic(), attempts)
 
+    def refund(self, receipts: Sequence[Receipt]) -> list[Refund]:
+        """Refund purchases, each twice in parallel with one key."""
+        keyed = [(receipt, str(uuid.uuid4())) for receipt in receipts]
+        copies = [each for each in keyed for _ in range(2)]
+        with ThreadPoolExecutor(REFUNDS_IN_FLIGHT) as pool:
+            sent = list(pool.map(lambda each: self._refund(*each), copies))
+        return [_first_of(pair) for pair in zip(sent[::2], sent[1::2], strict=True)]
+
+    def _refund(self, receipt: Receipt, key: str) -> Refund:
+        started_at = time.monotonic()
+        path = f"/purchases/{receipt.purchase_id}/refund"
+        response, _ = self._send("POST", path, {}, key)
+        if response.status_code != STATUS_CONFLICT:
+            self._demand_ok(response, "POST /purchases/{id}/refund", "See the service's log.")
+        done = response.status_code == STATUS_OK
+        after = _shaped(response, Receipt, "POST /purchases/{id}/refund") if done else None
+        ended_at = time.monotonic()
+        return Refund(receipt.purchase_id, receipt.quantity, started_at, ended_at, done, after)
+
     def audit(self) -> AuditReport:
         """Return the counters and records of the current generation, at rest."""
         path = f"/audit/{self.item_id}"
@@ -229,6 +252,13 @@ class Admin:
     def _demand_ok(self, response: httpx.Response, call: str, remedy: str) -> None:
         if response.status_code != STATUS_OK:
             raise NotUsable(f"{call} answers {response.status_code}: {excerpt(response)}", remedy)
+
+
+def _first_of(copies: Sequence[Refund]) -> Refund:
+    """Return the copies of one refund as one: it was made when the first of them says so."""
+    started_at = min(each.started_at for each in copies)
+    first = min(copies, key=lambda each: (not each.done, each.ended_at))
+    return structs.replace(first, started_at=started_at)
 
 
 def _shaped[Shape](response: httpx.Response, shape: type[Shape], call: str) -> Shape:

@@ -33,8 +33,8 @@ EXIT_PASSED, EXIT_FAILED, EXIT_NOT_USABLE, EXIT_INCONCLUSIVE = 0, 1, 2, 3
 IN_FLIGHT_LOOPBACK, IN_FLIGHT_ELSEWHERE = 50, 200
 
 DESCRIPTION = """\
-Proves that the ticket sale sells exactly its stock: six tests with processes of buyers, and a check
-of every answer.
+Proves that the ticket sale sells exactly its stock: seven tests with processes of buyers, and a
+check of every answer.
 
 Each test resets the item that it sells, and no one else may buy it meanwhile. At the end the item
 gets its stock and its name back, as a new sale."""
@@ -293,7 +293,7 @@ def _check_options(parsed: argparse.ArgumentParser, options: argparse.Namespace)
     if options.report and not options.report.absolute().parent.is_dir():
         parsed.error(f"--report {options.report}: there is no such folder")
     if options.only is not None and not _chosen(options):
-        parsed.error("--only names no test: there are 1 to 6")
+        parsed.error("--only names no test: there are 1 to 7")
     if not Target(options.url).is_loopback and options.i_know_this_resets_item != options.item:
         parsed.error(
             f"the proof resets item {options.item} of {options.url}, which ends its sale. "

@@ -13,7 +13,16 @@ from proof.admin import Admin
 from proof.checker import check
 from proof.client import Buyers, Target
 from proof.figures import figures_of
-from proof.history import History, Kind, Lookup, PurchaseRequest, Reset, Sample
+from proof.history import (
+    History,
+    Kind,
+    Lookup,
+    PurchaseRequest,
+    Receipt,
+    Refund,
+    Reset,
+    Sample,
+)
 from proof.processes import BuyerProcesses
 from proof.scenarios import (
     Check,
@@ -127,7 +136,7 @@ def run(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Resul
     buyers = BuyerProcesses(plan.target, planned, scenario.processes, plan.in_flight, plan.seed)
     with buyers, Sampler(admin, watcher) as sampler:
         watcher.launched(scenario, buyers.requests_total)
-        sale, resets = _sell(scenario, buyers, plan, admin, watcher)
+        sale, resets, refunds = _sell(scenario, buyers, plan, admin, watcher)
         watcher.finished()
     _outwait_lost_requests(sale, plan, watcher)
     after: list[PurchaseRequest] = []
@@ -144,6 +153,7 @@ def run(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Resul
     history = History(
         requests=(*sale, *after),
         resets=(opening, *resets),
+        refunds=tuple(refunds),
         samples=tuple(sampler.samples),
         lookups=tuple(lookups),
         final=final,
@@ -166,9 +176,10 @@ def _reset(plan: Plan, admin: Admin, watcher: Watcher) -> Reset:
 
 def _sell(
     scenario: Scenario, buyers: BuyerProcesses, plan: Plan, admin: Admin, watcher: Watcher
-) -> tuple[list[PurchaseRequest], list[Reset]]:
+) -> tuple[list[PurchaseRequest], list[Reset], list[Refund]]:
     sale: list[PurchaseRequest] = []
     resets: list[Reset] = []
+    refunds: list[Refund] = []
     buyers.open_gate(0)
     for request in buyers.requests():
         sale.append(request)
@@ -178,7 +189,17 @@ def _sell(
             resets.append(_reset(plan, admin, watcher))
             time.sleep(plan.cache_seconds)
             buyers.open_gate(2)
-    return sale, resets
+        receipts = _receipts(sale) if scenario.refunds and not refunds else []
+        if scenario.refunds and len(receipts) == scenario.refunds:
+            watcher.note(f"Refunding {len(receipts)} purchases, each twice in parallel...")
+            refunds = admin.refund(receipts)
+            time.sleep(plan.cache_seconds)
+            buyers.open_gate(1)
+    return sale, resets, refunds
+
+
+def _receipts(sale: Sequence[PurchaseRequest]) -> list[Receipt]:
+    return [request.last.receipt for request in sale if request.last.receipt is not None]
 
 
 def _outwait_lost_requests(sale: Sequence[PurchaseRequest], plan: Plan, watcher: Watcher) -> None:

@@ -1,4 +1,4 @@
-"""The tests: the original system's three, in its words, and three new ones."""
+"""The tests: the original system's three, in its words, and four new ones."""
 
 import random
 import uuid
@@ -89,7 +89,8 @@ class Scenario(Struct, frozen=True):
     """One test.
 
     planned: makes the requests for an item; those of stage 1 start together with a reset, those of
-    stage 2 well after it. reset_after: the number of answers before the reset. sends_keys_again:
+    stage 2 well after it. reset_after: the number of answers before the reset. refunds: how many
+    purchases are refunded, as soon as there are so many; then stage 1 starts. sends_keys_again:
     send the keys that bought once more after the sale. refuses: more buyers than tickets, so some
     must be refused.
     """
@@ -103,6 +104,7 @@ class Scenario(Struct, frozen=True):
     checks: Callable[[Observation], Iterable[Check]]
     success_text: str = ""
     reset_after: int | None = None
+    refunds: int = 0
     sends_keys_again: bool = False
     refuses: bool = True
 
@@ -116,6 +118,7 @@ def scenarios(size: Size) -> list[Scenario]:
         _exactly_once(size),
         _reset(size),
         _quantities(size),
+        _refunds(size),
     ]
 
 
@@ -276,6 +279,31 @@ def _quantities(size: Size) -> Scenario:
     )
 
 
+def _refunds(size: Size) -> Scenario:
+    # All tickets are sold to the buyers of stage 0. Those of stage 1 find what comes back.
+    tickets, refunds = size.tickets, max(1, size.tickets // 4)
+    buyers = [tickets, 2 * refunds]
+
+    def planned(item_id: int, _draw: random.Random) -> list[PlannedRequest]:
+        stages = [stage for stage, count in enumerate(buyers) for _ in range(count)]
+        return [
+            _planned(number, item_id, stage=stage) for number, stage in enumerate(stages, start=1)
+        ]
+
+    return Scenario(
+        number=7,
+        name="Refunds in Mid-Sale",
+        title=f"REFUNDS IN MID-SALE ({sum(buyers)} buyers, {tickets} tickets, {refunds} of them "
+        "refunded while they buy)",
+        launch_text=f"Launching {sum(buyers)} concurrent purchase attempts...",
+        processes=size.processes,
+        planned=planned,
+        checks=_refund_checks,
+        success_text=" Every refunded ticket was sold again, once!",
+        refunds=refunds,
+    )
+
+
 def _purchases(observation: Observation) -> int:
     """Return the number of requests that bought; a replay counts where the 201 was lost."""
     return observation.figures.successes + observation.figures.replays
@@ -392,6 +420,30 @@ def _quantity_checks(observation: Observation) -> list[Check]:
         Check(
             f"Database has exactly {_purchases(observation)} purchase records for them",
             observation.records == _purchases(observation),
+        ),
+        _no_overselling(observation),
+    ]
+
+
+def _refund_checks(observation: Observation) -> list[Check]:
+    tickets, refunds = observation.size.tickets, observation.history.refunds
+    done = sum(bool(refund.done) for refund in refunds)
+    kept = observation.audit.tickets_in_records
+    return [
+        Check(
+            f"{done} of {len(refunds)} refunds made once, each sent twice in parallel",
+            done == len(refunds) and observation.free_of("refunded_twice", "untrue_refund"),
+            looked_at=len(refunds),
+        ),
+        Check(
+            f"Exactly {tickets + done} purchases succeeded, {done} of them of what came back",
+            _purchases(observation) == tickets + done,
+        ),
+        _accounted(observation),
+        Check("Final inventory is 0 (not negative!)", observation.stock == 0),
+        Check(
+            f"Database has {kept} tickets in {observation.records} purchase records",
+            kept == tickets and observation.records == tickets + done,
         ),
         _no_overselling(observation),
     ]

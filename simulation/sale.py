@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 TABLE: Final = "tickets"
 # Between the first reset and the first buyer: longer than any cache.
 LEAD_SECONDS: Final = 2 * CACHE_SECONDS
-# Share of the purchases that the organiser refunds, whole or in part.
-REFUNDED: Final = 0.4
 # Faults go on for so long after the rush. A caller's patience is longer.
 FAULT_SECONDS: Final = 20.0
 # A sale that has more events than these never ends. One buyer has about 50.
@@ -120,12 +118,7 @@ def simulate(
     trouble = Trouble(world, setting.faults, journal)
     start = _starter(world, model, trouble, setting, build)
     fleet = Fleet(world, start, setting.environments_max)
-    callers = Callers(
-        world,
-        fleet,
-        impatient=Fault.IMPATIENCE in setting.faults,
-        refunded=REFUNDED if Fault.REFUND in setting.faults else 0.0,
-    )
+    callers = Callers(world, fleet, setting.faults)
     callers.reset(setting.tickets, setting.shards)
     world.sleep(LEAD_SECONDS)
     trouble.start(setting.rush_seconds + FAULT_SECONDS)

@@ -30,6 +30,7 @@ from proof.responses import (
     problem_of,
     retry_after_seconds,
 )
+from simulation.faults import Fault, Faults
 from simulation.fleet import Fleet, NoAnswer
 from simulation.service import Call, ServiceResponse, gateway_response, serve
 from simulation.world import World
@@ -49,9 +50,11 @@ COMES_BACK: Final = 0.1
 REUSED: Final = 0.05
 COPIES: Final = 5
 COME_BACK_SECONDS: Final = 5.0
-# How long after its receipt a purchase is refunded. Shares of the refunds: in copies with one key,
-# and followed by another one with a key of its own.
+# Share of the purchases that the organiser refunds, whole or in part, and how long after their
+# receipt.
+REFUNDED: Final = 0.4
 REFUND_SECONDS: Final = 3.0
+# Shares of the refunds: in copies with one key, and followed by another one with a key of its own.
 REFUND_COPIED: Final = 0.3
 REFUNDED_AGAIN: Final = 0.4
 QUANTITIES: Final = (1, 1, 1, 1, 2, 3, 5, 10)
@@ -66,6 +69,7 @@ class Buyer(Struct, frozen=True):
 
     comes_back_seconds: how long after the last answer the request is sent once more; None: not.
     other_quantity: what is asked for with the same key at the end, by mistake; None: nothing.
+    refunds: how many refunds of the whole purchase the organiser sends at once, each with its key.
     """
 
     number: int
@@ -76,6 +80,7 @@ class Buyer(Struct, frozen=True):
     arrives_at: float
     comes_back_seconds: float | None
     other_quantity: int | None
+    refunds: int = 0
 
     @classmethod
     def drawn(cls, number: int, rush_seconds: float, draw: random.Random) -> "Buyer":
@@ -126,11 +131,11 @@ class Buyer(Struct, frozen=True):
 class Callers:
     """Everyone who calls the service, and what they saw.
 
-    impatient: some callers end the connection early, and some of these do not come back. refunded:
-    the share of the purchases that the organiser refunds.
+    faults: whether callers are impatient, so that some end the connection early and of these some
+    do not come back; whether the organiser refunds purchases.
     """
 
-    def __init__(self, world: World, fleet: Fleet, *, impatient: bool, refunded: float) -> None:
+    def __init__(self, world: World, fleet: Fleet, faults: Faults) -> None:
         self.requests: list[PurchaseRequest] = []
         self.resets: list[Reset] = []
         self.refunds: list[Refund] = []
@@ -139,8 +144,8 @@ class Callers:
         self._buying = 0
         self._world = world
         self._fleet = fleet
-        self._impatient = impatient
-        self._refunded = refunded
+        self._impatient = Fault.IMPATIENCE in faults
+        self._refunded = REFUNDED if Fault.REFUND in faults else 0.0
         self._draw = world.random("callers")
         self._organiser = world.random("organiser")
 
@@ -186,8 +191,11 @@ class Callers:
         """Send a purchase until a definite answer comes, and again where the plan says so."""
         attempts = self._until_definite(buyer)
         receipt = attempts[-1].receipt
-        if receipt is not None and self._organiser.random() < self._refunded:
-            self._world.start(self._refund, receipt)
+        if receipt is not None:
+            for number in range(buyer.refunds):
+                self.refund(receipt, None, f"refund-number-{number:04}", copies=1)
+            if self._organiser.random() < self._refunded:
+                self._world.start(self._refund, receipt)
         if buyer.comes_back_seconds is not None:
             self._world.sleep(buyer.comes_back_seconds)
             attempts += self._until_definite(buyer)

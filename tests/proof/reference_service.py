@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -31,6 +31,7 @@ class Record:
     purchased_at: str = field(
         default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     )
+    refunded_quantity: int = 0
 
 
 def problem(status: int, code: str, **more: Any) -> Answer:
@@ -57,6 +58,7 @@ class Service:
         self.item_name = "Item A - Concert Ticket"
         self.records: dict[str, Record] = {}
         self.reset_keys: set[str | None] = set()
+        self.refund_keys: set[str | None] = set()
         self._calls = itertools.count(1)
 
     def now_and_then(self) -> bool:
@@ -93,6 +95,23 @@ class Service:
         """GET /purchases/{purchase_id}."""
         record = self.records.get(purchase_id)
         return (200, asdict(record)) if record else problem(404, "not_found")
+
+    def refund(self, purchase_id: str, key: str | None) -> Answer:
+        """POST /purchases/{purchase_id}/refund of a whole purchase, once per key."""
+        with self.lock:
+            record = self.records[purchase_id]
+            if key in self.refund_keys:
+                return 200, asdict(record)
+            self.refund_keys.add(key)
+            return self.give_back(record)
+
+    def give_back(self, record: Record) -> Answer:
+        """Refund a purchase that has not been refunded."""
+        self.stock += record.quantity
+        self.sold -= record.quantity
+        after = replace(record, status="refunded", refunded_quantity=record.quantity)
+        self.records[record.purchase_id] = after
+        return 200, asdict(after)
 
     def reset(self, stock: int, key: str | None) -> Answer:
         """POST /reset, once per key."""
@@ -131,7 +150,7 @@ class Service:
                 for record in list(self.records.values())
                 if record.generation == self.generation
             ]
-            tickets = sum(record.quantity for record in mine)
+            tickets = sum(record.quantity - record.refunded_quantity for record in mine)
             problems = (
                 []
                 if tickets == self.sold
@@ -359,6 +378,37 @@ class ShowsNothing(Service):
         return super().inventory() if self.shows else problem(503, "busy")
 
 
+class RefundsTwice(Service):
+    """Looks for the key, waits, then refunds: two copies of a refund both give tickets back."""
+
+    def refund(self, purchase_id: str, key: str | None) -> Answer:
+        known = key in self.refund_keys
+        time.sleep(0.02)
+        with self.lock:
+            if known:
+                return 200, asdict(self.records[purchase_id])
+            self.refund_keys.add(key)
+            return self.give_back(self.records[purchase_id])
+
+
+class StrandsRefunds(Service):
+    """Refunds, and does not put the tickets on sale again."""
+
+    def give_back(self, record: Record) -> Answer:
+        answer = super().give_back(record)
+        self.stock -= record.quantity
+        self.capacity -= record.quantity
+        return answer
+
+
+class HidesRefunds(Service):
+    """Refunds, and shows the buyer's receipt as it was."""
+
+    def look_up(self, purchase_id: str) -> Answer:
+        status, body = super().look_up(purchase_id)
+        return status, body | {"status": "confirmed", "refunded_quantity": 0}
+
+
 class WithoutAdmin(Service):
     """Deployed without POST /reset."""
 
@@ -369,11 +419,8 @@ def answer_to(
     service: Service, method: str, path: str, headers: Message, body: dict[str, Any]
 ) -> Answer:
     """Return the answer of the route."""
-    signed = (
-        headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential=")
-        and service.admin_routes
-    )
-    match [method, *path.removeprefix("/live").partition("?")[0].split("/")[1:]]:
+    route = [method, *path.removeprefix("/live").partition("?")[0].split("/")[1:]]
+    match route:
         case ["POST", "buy_ticket"]:
             purchase_id = service.purchase_id(headers["Idempotency-Key"])
             return service.buy(purchase_id, body["item_id"], body["quantity"], body["buyer_id"])
@@ -381,10 +428,28 @@ def answer_to(
             return service.look_up(purchase_id)
         case ["GET", "inventory"]:
             return service.inventory()
-        case ["POST", "reset"] if signed:
+    is_signed = headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential=")
+    if is_signed and service.admin_routes:
+        return answer_to_organiser(service, route, headers, body)
+    return forbidden()
+
+
+def answer_to_organiser(
+    service: Service, route: list[str], headers: Message, body: dict[str, Any]
+) -> Answer:
+    """Return the answer of a signed route."""
+    match route:
+        case ["POST", "purchases", purchase_id, "refund"]:
+            return service.refund(purchase_id, headers["Idempotency-Key"])
+        case ["POST", "reset"]:
             return service.reset(body["stock"], headers["Idempotency-Key"])
-        case ["GET", "audit", _] if signed:
+        case ["GET", "audit", _]:
             return service.audit()
+    return forbidden()
+
+
+def forbidden() -> Answer:
+    """Return the answer of API Gateway where a route or a signature is missing."""
     return 403, {"message": "Missing Authentication Token"}
 
 

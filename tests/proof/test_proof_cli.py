@@ -79,7 +79,7 @@ def test_correct_service(report: Path) -> None:
     assert "TEST 2 PASSED! No race conditions detected!" in output
     assert "The inventory system is CORRECT:" in output
     assert document["verdict"] == "passed"
-    assert [test["number"] for test in document["tests"]] == [1, 2, 3, 4, 5, 6]
+    assert [test["number"] for test in document["tests"]] == [1, 2, 3, 4, 5, 6, 7]
     assert all(test["figures"]["peak_in_flight"] > 1 for test in document["tests"])
     assert document["tests"][2]["figures"]["processes"] == 2
     assert document["tests"][3]["figures"]["replays"] == 20
@@ -131,6 +131,9 @@ def test_three_broken_services_as_command(
         (services.ChangesReceipts, 4, "G3", "receipt_differs"),
         (services.LosesRecords, 1, "G4", "audit_disagrees"),
         (services.AuditLies, 1, "G5", "record_is_missing"),
+        (services.RefundsTwice, 7, "G1", "oversold"),
+        (services.StrandsRefunds, 7, "G2", "undersold"),
+        (services.HidesRefunds, 7, "G5", "untrue_refund"),
         (services.Fails, 2, "G6", "internal_error"),
     ],
 )
@@ -243,7 +246,7 @@ def test_no_admin_routes(prove_here: ProveHere) -> None:
             "--i-know-this-resets-item 1",
         ),
         (["--url", "tickets"], "no URL"),
-        (["--only", "7"], "1 to 6"),
+        (["--only", "8"], "1 to 7"),
         (["--buyers", "10"], "at least --tickets"),
         (["--in-flight", "1"], "at least 2"),
     ],

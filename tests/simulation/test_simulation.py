@@ -9,15 +9,17 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from proof.history import Kind
 from simulation import EXIT_INTERRUPTED
 from simulation.command import EXIT_PASSED, main
-from simulation.faults import OF_A_CALL
+from simulation.faults import OF_A_CALL, Fault, Faults
 from simulation.journal import Journal
 from simulation.report import counter_example, replay
 from simulation.sale import Setting, simulate
 from simulation.shrink import smallest
+from simulation.workload import Buyer
 from tests.support import ROOT, eventually, running, wait_for_end
 from ticketing.wiring import Services, build_services
 
@@ -79,6 +81,32 @@ def test_everything_happens() -> None:
     assert min(conflicts, kinds[Kind.REPLAYED], kinds[Kind.UNKNOWN]) > 50
     assert min(resets, given_up) > 10
     assert all(refunds[done] > 0 for done in (True, False))
+
+
+@pytest.mark.G1
+@pytest.mark.G3
+@pytest.mark.parametrize("seed", list(range(1, 11)))
+def test_fifty_parallel_refunds(seed: int) -> None:
+    """Of one purchase, each with a key of its own, and replies get lost: one takes effect.
+
+    The observer sees every write, so the stock was never above the capacity.
+    """
+    setting = Setting(
+        seed,
+        buyers=1,
+        tickets=3,
+        shards=2,
+        environments_max=60,
+        rush_seconds=0.1,
+        faults=Faults({Fault.REPLY_LOST: 0.3, Fault.ERROR_AFTER: 0.1}),
+    )
+    buyer = structs.replace(Buyer.plain(0, arrives_at=0.0, quantity=3), refunds=50)
+    sale = simulate(setting, buyers=[buyer])
+    assert sale.violations == []
+    assert sale.faults[Fault.REPLY_LOST]
+    assert Counter(refund.done for refund in sale.history.refunds) == {True: 1, False: 49}
+    refunded = [each.receipt.refunded_quantity for each in sale.history.lookups if each.receipt]
+    assert sorted(refunded) == [0, 3], "one purchase refunded, and its tickets sold again"
 
 
 def without_stock_condition(client: Any, table_name: str, runtime: Any) -> Services:
