@@ -307,8 +307,8 @@ MUTANTS: Final = (
         "G3",
         7,
         "store/table.py",
-        '"#status = :before AND revision = :seen"',
-        '"#status = :before AND revision >= :seen"',
+        '"#status = :before AND attribute_not_exists(revision)"',
+        '"#status = :before"',
     ),
     Mutant(
         "a refund forgets its key",

@@ -207,5 +207,5 @@ PURCHASE: Final = Codec(
         "revision": INTEGER,
         "left": INTEGER,
     },
-    optional={"buyer_id": None, "refunds": {}, "left": None},
+    optional={"buyer_id": None, "refunds": {}, "revision": 0, "left": None},
 )

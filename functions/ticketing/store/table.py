@@ -46,6 +46,7 @@ _OLDER: Final = "generation < :generation"
 
 # A refund that is made twice, or of tickets that another refund has given back since.
 _UNCHANGED: Final = "#status = :before AND revision = :seen"
+_NEVER_CHANGED: Final = "#status = :before AND attribute_not_exists(revision)"
 
 # The names of a transaction's actions.
 _RECORD: Final = "record"
@@ -306,13 +307,12 @@ class Store:
         item = PURCHASE.to_item(purchase_key(record.purchase_id), record)
         if move.before is None:
             return self._put(item, _NOT_THERE)
+        seen = record.revision - 1
+        values = {":before": text(move.before)} | ({":seen": number(seen)} if seen else {})
         return {
-            **self._put(item, _UNCHANGED),
+            **self._put(item, _UNCHANGED if seen else _NEVER_CHANGED),
             "ExpressionAttributeNames": {"#status": "status"},
-            "ExpressionAttributeValues": {
-                ":before": text(move.before),
-                ":seen": number(record.revision - 1),
-            },
+            "ExpressionAttributeValues": values,
         }
 
     def _shard_update(
