@@ -265,6 +265,42 @@ def test_refusals_tell_left(functions: Functions) -> None:
     assert (none["code"], none["left"]) == ("sold_out", 0)
 
 
+@pytest.mark.G3
+def test_refund(functions: Functions) -> None:
+    """Once per key; its metric counts tickets."""
+    functions.world.open_sale(stock=5)
+    functions.buy({"quantity": 3, "buyer_id": "buyer-42"}, Idempotency_Key=KEY)
+    receipt = json.loads(
+        functions.buy({"quantity": 3, "buyer_id": "buyer-42"}, Idempotency_Key=KEY)["body"]
+    )
+    event = load("admin/refund.json") | {
+        "pathParameters": {"purchase_id": receipt["purchase_id"].upper()}
+    }
+    functions.lines()
+    first = functions.call("admin", event | {"body": '{"quantity": 2}'})
+    request, metric = functions.lines()
+    assert first["statusCode"] == 200
+    assert json.loads(first["body"]) == receipt | {"refunded_quantity": 2}
+    assert header(first, "Idempotent-Replayed") is None
+    assert (request["outcome"], request["quantity"], metric["Refunded"]) == ("refunded", 2, [2.0])
+    second = functions.call("admin", event | {"body": '{"quantity": 2}'})
+    assert header(second, "Idempotent-Replayed") == "true"
+    assert second["body"] == first["body"]
+    other = functions.call("admin", event | {"body": '{"quantity": 1}'})
+    problem = json.loads(other["body"])
+    assert (other["statusCode"], problem["code"]) == (422, "idempotency_key_reused")
+    fresh = {"Idempotency-Key": KEY + "-2"}
+    more = event | {"headers": fresh, "multiValueHeaders": None, "body": '{"quantity": 2}'}
+    problem = json.loads(functions.call("admin", more)["body"])
+    assert (problem["code"], problem["left"]) == ("refund_too_large", 1)
+    rest = functions.call("admin", more | {"body": '{"quantity": 1}'})
+    assert json.loads(rest["body"])["status"] == "refunded"
+    functions.world.assert_exact(sold=0)
+    everything = more | {"headers": {"Idempotency-Key": KEY + "-3"}, "body": None}
+    problem = json.loads(functions.call("admin", everything)["body"])
+    assert "refunded already" in problem["detail"]
+
+
 @pytest.mark.G5
 @pytest.mark.parametrize(("quantity", "code"), [(1, "sold_out"), (3, "not_enough_left")])
 def test_refusal_on_record(functions: Functions, quantity: int, code: str) -> None:

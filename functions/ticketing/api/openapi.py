@@ -11,7 +11,15 @@ import msgspec
 
 from ticketing.api.problems import MEDIA_TYPE, Code
 from ticketing.api.request import JSON
-from ticketing.api.routes import GET_PURCHASE, ROUTES, Audience, Parameter, Route, Success
+from ticketing.api.routes import (
+    GET_PURCHASE,
+    REFUND_PURCHASE,
+    ROUTES,
+    Audience,
+    Parameter,
+    Route,
+    Success,
+)
 from ticketing.api.schemas import Problem, Receipt
 
 TITLE: Final = "High-Concurrency Inventory System"
@@ -144,7 +152,7 @@ def _success(route: Route, success: Success, schemas: Mapping[Any, Any]) -> dict
     if success.headers:
         response["headers"] = {name: _HEADERS[name] for name in success.headers}
     if success.body is Receipt and route is not GET_PURCHASE:
-        response["links"] = _RECEIPT_LINK
+        response["links"] = _RECEIPT_LINKS
     return response
 
 
@@ -161,11 +169,12 @@ def _problem(status: HTTPStatus, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     return response
 
 
-_RECEIPT_LINK: Final = {
-    "receipt": {
-        "operationId": GET_PURCHASE.name,
+_RECEIPT_LINKS: Final = {
+    name: {
+        "operationId": route.name,
         "parameters": {"purchase_id": "$response.body#/purchase_id"},
     }
+    for name, route in (("receipt", GET_PURCHASE), ("refund", REFUND_PURCHASE))
 }
 _HEADERS: Final = {
     "Idempotent-Replayed": {
