@@ -2,16 +2,17 @@
 
 moto has the grammar, so it is a maintained one. Its own evaluation is not used: an update takes a
 millisecond, and conditions do not tell a number from a text. A compiled expression is cached by its
-text; the values are bound when it is evaluated. Only top-level attributes can be set, which
-`NotImplementedError` says of anything else. `tests/simulation/test_expressions.py` compares all of
-this with DynamoDB Local.
+text; the values are bound when it is evaluated. Paths lead through maps only: an index of a list
+raises `NotImplementedError`. `tests/integration/test_model_as_dynamodb.py` compares all of this
+with DynamoDB Local.
 """
 
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow
 from functools import lru_cache
+from itertools import permutations
 from typing import Any, Final
 
 from moto.dynamodb import comparisons as conditions
@@ -26,6 +27,7 @@ type Values = Mapping[str, Value]  # ExpressionAttributeValues
 type Names = tuple[tuple[str, str], ...]  # ExpressionAttributeNames, so that a cache can hold them
 type Test = Callable[[Item, Values], bool]
 type Change = Callable[[Item, Values], Item]
+type Path = Sequence[str]  # an attribute, then keys of maps
 
 type _Operand = Callable[[Item, Values], Value | None]
 
@@ -137,10 +139,25 @@ def _condition_operand(node: Any) -> _Operand:
     match node:
         case conditions.AttributeValue(value=name):
             return lambda item, values: values[name]
-        case conditions.AttributePath(path=[name]):
-            return lambda item, values: item.get(name)
+        case conditions.AttributePath(path=[*path]) if all(isinstance(each, str) for each in path):
+            return _attribute_operand(path)
         case _:
-            raise NotImplementedError(f"the model knows top-level attributes only, not {node}")
+            raise NotImplementedError(f"the model does not know {type(node).__name__} {node.path}")
+
+
+def _attribute_operand(path: Path) -> _Operand:
+    if len(path) == 1:
+        (name,) = path
+        return lambda item, values: item.get(name)
+    return lambda item, values: _found(item, path)
+
+
+def _found(item: Item, path: Path) -> Value | None:
+    """Return the value at a path; None where there is none."""
+    value = item.get(path[0])
+    for name in path[1:]:
+        value = value["M"].get(name) if value is not None and "M" in value else None
+    return value
 
 
 def _equal(left: Value | None, right: Value | None) -> bool:
@@ -201,29 +218,45 @@ def _compiled_update(text: str, names: Mapping[str, str]) -> Change:
     except MockValidationException as error:
         raise InvalidExpression(f"Invalid UpdateExpression: {error}") from error
     operands = [
-        (name, _action_operand(action, name, names))
+        (path, _action_operand(action, path, names))
         for action in actions
-        for name in [_attribute(action.children[0], names)]
+        for path in [_path(action.children[0], names)]
     ]
-    if len(dict(operands)) < len(operands):
+    paths = [path for path, _ in operands]
+    if any(one == other[: len(one)] for one, other in permutations(paths, 2)):
         raise InvalidExpression("Two document paths overlap with each other")
 
     def change(item: Item, values: Values) -> Item:
         new = dict(item)
-        for name, operand in operands:
-            if operand is None:
-                new.pop(name, None)
-                continue
-            value = operand(item, values)
-            if value is None:
-                raise InvalidExpression("The expression refers to an attribute that is missing")
-            new[name] = canonical(value)
+        for path, operand in operands:
+            value = None
+            if operand is not None:
+                value = operand(item, values)
+                if value is None:
+                    raise InvalidExpression("The expression refers to an attribute that is missing")
+                value = canonical(value)
+            _put(new, path, value)
         return new
 
     return change
 
 
-def _action_operand(action: Any, name: str, names: Mapping[str, str]) -> _Operand | None:
+def _put(item: dict[str, Value], path: Path, value: Value | None) -> None:
+    """Set the value at a path; None removes it. The maps on the way are replaced by copies."""
+    for name in path[:-1]:
+        inner = item.get(name)
+        if inner is None or "M" not in inner:
+            raise InvalidExpression("The document path provided in the update is not valid")
+        copied = dict(inner["M"])
+        item[name] = {"M": copied}
+        item = copied
+    if value is None:
+        item.pop(path[-1], None)
+    else:
+        item[path[-1]] = value
+
+
+def _action_operand(action: Any, path: Path, names: Mapping[str, str]) -> _Operand | None:
     """Return the attribute's new value; None where the action removes it."""
     match action:
         case updates.UpdateExpressionRemoveAction():
@@ -231,8 +264,10 @@ def _action_operand(action: Any, name: str, names: Mapping[str, str]) -> _Operan
         case updates.UpdateExpressionSetAction():
             return _update_operand(action.children[1], names)
         case updates.UpdateExpressionAddAction():
-            operand = _update_operand(action.children[1], names)
-            return lambda item, values: _sum(item.get(name, {"N": "0"}), operand(item, values), 1)
+            before, operand = _attribute_operand(path), _update_operand(action.children[1], names)
+            return lambda item, values: _sum(
+                before(item, values) or {"N": "0"}, operand(item, values), 1
+            )
         case _:
             raise NotImplementedError("the model knows the clauses SET, REMOVE and ADD of numbers")
 
@@ -245,19 +280,28 @@ def _actions(node: Any) -> Iterator[Any]:
         yield from _actions(child)
 
 
-def _attribute(path: Any, names: Mapping[str, str]) -> str:
-    if len(path.children) != 1:
-        raise NotImplementedError("the model knows top-level attributes only")
-    (leaf,) = path.children
-    if isinstance(leaf, updates.ExpressionAttributeName):
-        placeholder = leaf.get_attribute_name_placeholder()
-        if placeholder not in names:
-            raise InvalidExpression(f"The attribute name {placeholder} is not defined")
-        return names[placeholder]
-    name: str = leaf.get_attribute_name()
-    if name.upper() in ReservedKeywords.get_reserved_keywords():
-        raise InvalidExpression(f"Attribute name is a reserved keyword: {name}")
-    return name
+def _path(node: Any, names: Mapping[str, str]) -> Path:
+    return tuple(
+        _name(part, names)
+        for part in node.children
+        if not isinstance(part, updates.ExpressionPathDescender)
+    )
+
+
+def _name(part: Any, names: Mapping[str, str]) -> str:
+    match part:
+        case updates.ExpressionAttributeName():
+            placeholder = part.get_attribute_name_placeholder()
+            if placeholder not in names:
+                raise InvalidExpression(f"The attribute name {placeholder} is not defined")
+            return names[placeholder]
+        case updates.ExpressionAttribute():
+            name: str = part.get_attribute_name()
+            if name.upper() in ReservedKeywords.get_reserved_keywords():
+                raise InvalidExpression(f"Attribute name is a reserved keyword: {name}")
+            return name
+        case _:
+            raise NotImplementedError("the model does not know an index of a list")
 
 
 def _update_operand(node: Any, names: Mapping[str, str]) -> _Operand:
@@ -266,8 +310,7 @@ def _update_operand(node: Any, names: Mapping[str, str]) -> _Operand:
             placeholder = node.get_value_name()
             return lambda item, values: values[placeholder]
         case updates.UpdateExpressionPath():
-            name = _attribute(node, names)
-            return lambda item, values: item.get(name)
+            return _attribute_operand(_path(node, names))
         case updates.UpdateExpressionFunction() if node.get_function_name() == "if_not_exists":
             first = _update_operand(node.get_nth_argument(1), names)
             second = _update_operand(node.get_nth_argument(2), names)

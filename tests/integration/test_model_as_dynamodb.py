@@ -7,7 +7,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from local.dynamodb_local import DynamoDBLocal
@@ -25,10 +25,14 @@ VALUES: list[dict[str, Any]] = [
     {"S": "é"},
     {"BOOL": True},
     {"NULL": True},
-    {"M": {"00": {"N": "1"}}},
+    {"M": {"s1": {"N": "1"}}},
+    {"M": {"s1": {"N": "2"}, "s2": {"N": "3"}}},
+    {"M": {}},
     {"L": [{"S": "a"}, {"N": "1"}]},
 ]
-ATTRIBUTES = ["stock", "held", "sold", "generation", "updated_at"]
+ATTRIBUTES = ["stock", "held", "sold", "generation", "updated_at", "slots"]
+MAPS = [value for value in VALUES if "M" in value]
+SLOTS = ["s1", "s2"]
 CONDITIONS = [
     "attribute_not_exists(pk)",
     "attribute_exists(stock) AND NOT attribute_exists(held)",
@@ -42,6 +46,8 @@ CONDITIONS = [
     "stock < held",
     "begins_with(updated_at, :text)",
     "attribute_type(stock, :type) OR NOT attribute_type(#n, :type)",
+    "slots.#e = :a AND slots.s1 < :b",
+    "attribute_exists(slots.#e) OR NOT attribute_exists(#n.s1)",
 ]
 UPDATES = [
     "SET stock = stock - :a, held = held + :a, updated_at = :text",
@@ -52,9 +58,17 @@ UPDATES = [
     "ADD stock :a, #n :b",
     "REMOVE #n, stock",
     "SET stock = :any",
+    "SET slots.#e = if_not_exists(slots.#e, :a) + :b, held = held + :b",
+    "SET slots.#e = slots.s1 - :a REMOVE slots.s1",
+    "SET slots = :map, stock = :a",
+    "REMOVE slots.#e, slots.s1 SET held = :a",
+    "SET slots.#e = :a, slots.s1 = slots.#e",
+    "ADD slots.#e :a",
+    "SET slots = :map, slots.#e = :a",
 ]
 numbers = st.sampled_from(NUMBERS).map(lambda number: {"N": number})
-items = st.dictionaries(st.sampled_from(ATTRIBUTES), st.sampled_from(VALUES))
+any_items = st.dictionaries(st.sampled_from(ATTRIBUTES), st.sampled_from(VALUES))
+items_with_map = st.fixed_dictionaries({"slots": st.sampled_from(MAPS), "held": numbers})
 
 
 @st.composite
@@ -74,6 +88,7 @@ def expressions(draw: st.DrawFn, *, update: bool, condition: bool) -> dict[str, 
         ":a": low,
         ":b": high,
         ":c": draw(numbers),
+        ":map": draw(st.sampled_from(MAPS)),
         ":text": {"S": "he"},
         ":type": draw(st.sampled_from([{"S": "N"}, {"S": "S"}])),
     }
@@ -84,8 +99,9 @@ def expressions(draw: st.DrawFn, *, update: bool, condition: bool) -> dict[str, 
     }
     if values:
         request["ExpressionAttributeValues"] = values
-    if "#n" in text:
-        request["ExpressionAttributeNames"] = {"#n": draw(st.sampled_from(ATTRIBUTES))}
+    names = {"#n": draw(st.sampled_from(ATTRIBUTES)), "#e": draw(st.sampled_from(SLOTS))}
+    if used := {name: value for name, value in names.items() if name in text}:
+        request["ExpressionAttributeNames"] = used
     return request
 
 
@@ -98,7 +114,7 @@ def writes(draw: st.DrawFn, *, key: str | None = None) -> tuple[str, dict[str, A
     request = draw(expressions(update=kind == "Update", condition=condition))
     request["TableName"] = TABLE
     if kind == "Put":
-        request["Item"] = place | draw(items)
+        request["Item"] = place | draw(any_items | items_with_map)
     else:
         request["Key"] = place
     return kind, request
@@ -183,7 +199,23 @@ def clear(client: Any) -> None:
         client.delete_item(TableName=TABLE, Key={"pk": {"S": key}})
 
 
+SLOT_IS_ADDED: list[tuple[str, dict[str, Any]]] = [
+    ("put_item", {"TableName": TABLE, "Item": {"pk": {"S": KEYS[0]}, "slots": MAPS[1]}}),
+    (
+        "update_item",
+        {
+            "TableName": TABLE,
+            "Key": {"pk": {"S": KEYS[0]}},
+            "UpdateExpression": "SET slots.#e = if_not_exists(slots.#e, :a) + :b REMOVE slots.s1",
+            "ExpressionAttributeNames": {"#e": "s3"},
+            "ExpressionAttributeValues": {":a": {"N": "0"}, ":b": {"N": "2"}},
+        },
+    ),
+]
+
+
 @settings(max_examples=150)
+@example(SLOT_IS_ADDED)
 @given(st.lists(calls(), min_size=1, max_size=6))
 def test_same_answers(engine: Any, sequence: list[tuple[str, dict[str, Any]]]) -> None:
     """Items, errors, and reasons with their items, call by call, and the whole table at the end."""
