@@ -67,8 +67,8 @@ MUTANTS: Final = (
         "G4",
         9,
         "store/table.py",
-        "clauses = [_SAME_GENERATION, _SOMETHING_LEFT]",
-        'clauses = ["generation <= :generation", _SOMETHING_LEFT]',
+        '["updated_at = :now"], [_SAME_GENERATION]',
+        '["updated_at = :now"], ["generation <= :generation"]',
     ),
     Mutant(
         "a shard can be opened twice in one generation",

@@ -26,7 +26,6 @@ from simulation.expressions import Item
 
 SHARD = "#stock#"
 PURCHASE = "purchase#"
-SLOT = "slot#"
 
 
 class StoredShard(Struct, frozen=True):
@@ -156,7 +155,7 @@ class Observer:
             self._report("G1", "shard_is_deleted", "every shard for ever", key, now)
             return
         index, shard = int(key.rpartition("#")[2]), StoredShard.of(item)
-        slots = sum(int(value["N"]) for name, value in item.items() if name.startswith(SLOT))
+        slots = sum(int(tickets["N"]) for tickets in item["slots"]["M"].values())
         if min(shard.stock, shard.held, shard.sold) < 0 or (
             shard.stock + shard.held + shard.sold != shard.capacity or shard.held != slots
         ):

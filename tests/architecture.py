@@ -15,7 +15,6 @@ from ticketing.store.items import (
     PURCHASE,
     SALE,
     SHARD,
-    SLOT_PREFIX,
     Codec,
     purchase_key,
     sale_key,
@@ -39,19 +38,29 @@ def records() -> str:
     rows = ["| record | `pk` | attributes |", "|---|---|---|"]
     for name, key, codec in kinds:
         attributes = [f"`{each}`" for each in codec.attributes]
-        attributes += [f"`{SLOT_PREFIX}<epoch>` for each expiry slot"] * codec.has_slots
         rows.append(f"| {name} | `{key['pk']['S']}` | {', '.join(attributes)} |")
     return "\n".join(rows)
 
 
+SLOT_USES = {
+    (False, False): "",
+    (False, True): "adds to its slot",
+    (True, True): "to a later slot",
+    (True, False): "takes from its slot",
+}
+
+
 def moves() -> str:
     """Return the table of moves, and a diagram of the purchase record's statuses."""
-    rows = ["| move | debit → credit | purchase record |", "|---|---|---|"]
+    rows = ["| move | debit → credit | purchase record | expiry slot |", "|---|---|---|---|"]
     arrows = []
     for move in MOVES:
         before = move.before or "none"
-        rows.append(f"| {move.name} | {move.debit} → {move.credit} | {before} → {move.after} |")
-        arrows.append(f"    {move.before or '[*]'} --> {move.after}: {move.name}")
+        record = f"{before} → {move.after}" if move.puts_record else f"{before}, unchanged"
+        slot = SLOT_USES[move.from_slot, move.to_slot]
+        rows.append(f"| {move.name} | {move.debit} → {move.credit} | {record} | {slot} |")
+        if move.puts_record:
+            arrows.append(f"    {move.before or '[*]'} --> {move.after}: {move.name}")
     return "\n".join([*rows, "", "```mermaid", "stateDiagram-v2", *arrows, "```"])
 
 

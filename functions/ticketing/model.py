@@ -58,7 +58,9 @@ class Shard:
 
     Always: stock >= 0, stock + held + sold == capacity, and held is the sum of the slots.
     sold_before: the tickets that it sold in all earlier generations. slots: expiry slot, in seconds
-    since the epoch → held tickets that expire then.
+    since the epoch → held tickets that expire then. reclaimed_until: the last slot that was
+    reclaimed; a hold demands a later one, or it could fill a reclaimed slot again, from which an
+    older hold would take tickets.
     """
 
     index: int
@@ -70,6 +72,7 @@ class Shard:
     updated_at: str
     sold_before: int = 0
     slots: Mapping[int, int] = field(default_factory=dict)
+    reclaimed_until: int = 0
 
     @classmethod
     def fresh(cls, sale: Sale, index: int) -> "Shard":
@@ -110,7 +113,8 @@ class Purchase:
     taken: shard index → its tickets that this purchase has. refunds: digest of a refund's
     idempotency key → tickets refunded. What is refunded after a reset stays in `taken`, because its
     shard no longer has the generation. revision: counts the changes of the record. left: of a
-    refused order, which took none: the free tickets that there were; otherwise None.
+    refused order, which took none: the free tickets that there were; otherwise None. expires_at: of
+    a hold: its expiry slot; otherwise None.
     """
 
     purchase_id: str
@@ -125,6 +129,7 @@ class Purchase:
     refunds: Mapping[str, int] = field(default_factory=dict)
     revision: int = 0
     left: int | None = None
+    expires_at: int | None = None
 
     @property
     def refunded_quantity(self) -> int:

@@ -32,7 +32,9 @@ class Move:
     """A row of the table.
 
     debit, credit: the counters that lose and gain the tickets. before, after: the status of the
-    purchase record; before: None where there is no record yet.
+    purchase record; before: None where there is no record yet. from_slot: takes the tickets out of
+    the expiry slot of the record before. to_slot: puts them into that of the record after.
+    puts_record: reclaiming changes no record.
     """
 
     name: str
@@ -40,18 +42,67 @@ class Move:
     credit: Counter
     before: Status | None
     after: Status
+    from_slot: bool = False
+    to_slot: bool = False
+    puts_record: bool = True
 
 
-BUY: Final = Move(
-    "buy", debit=Counter.STOCK, credit=Counter.SOLD, before=None, after=Status.CONFIRMED
+BUY: Final = Move("buy", Counter.STOCK, Counter.SOLD, before=None, after=Status.CONFIRMED)
+HOLD: Final = Move(
+    "hold", Counter.STOCK, Counter.HELD, before=None, after=Status.HELD, to_slot=True
+)
+EXTEND: Final = Move(
+    "extend",
+    Counter.HELD,
+    Counter.HELD,
+    before=Status.HELD,
+    after=Status.HELD,
+    from_slot=True,
+    to_slot=True,
+)
+CONFIRM: Final = Move(
+    "confirm",
+    Counter.HELD,
+    Counter.SOLD,
+    before=Status.HELD,
+    after=Status.CONFIRMED,
+    from_slot=True,
+)
+# Its slot is gone, so the tickets come out of the stock, as for a purchase.
+CONFIRM_LATE: Final = Move(
+    "confirm late", Counter.STOCK, Counter.SOLD, before=Status.HELD, after=Status.CONFIRMED
+)
+RELEASE: Final = Move(
+    "release",
+    Counter.HELD,
+    Counter.STOCK,
+    before=Status.HELD,
+    after=Status.RELEASED,
+    from_slot=True,
+)
+# Of all holds in an expired slot. Their records stay, and are read as expired.
+RECLAIM: Final = Move(
+    "reclaim",
+    Counter.HELD,
+    Counter.STOCK,
+    before=Status.HELD,
+    after=Status.HELD,
+    from_slot=True,
+    puts_record=False,
 )
 REFUND: Final = Move(
-    "refund",
-    debit=Counter.SOLD,
-    credit=Counter.STOCK,
-    before=Status.CONFIRMED,
-    after=Status.REFUNDED,
+    "refund", Counter.SOLD, Counter.STOCK, before=Status.CONFIRMED, after=Status.REFUNDED
 )
 REFUND_IN_PART: Final = replace(REFUND, name="refund in part", after=Status.CONFIRMED)
 
-MOVES: Final = (BUY, REFUND, REFUND_IN_PART)
+MOVES: Final = (
+    BUY,
+    HOLD,
+    EXTEND,
+    CONFIRM,
+    CONFIRM_LATE,
+    RELEASE,
+    RECLAIM,
+    REFUND,
+    REFUND_IN_PART,
+)

@@ -88,7 +88,7 @@ class _RefundFlow:
         self.attempts.statistics.shards = sorted(tickets)
         now = timestamp(self.runtime.clock())
         cancellation = self.attempts.write(
-            after, lambda: self.store.move(move, after, tickets, now)
+            after, lambda: self.store.move(move, after, tickets, now, before)
         )
         if cancellation is None:
             return

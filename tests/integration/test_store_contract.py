@@ -17,7 +17,18 @@ from tests.support import ITEM, World, create_table
 from ticketing.errors import StaleGeneration
 from ticketing.limits import SHARDS_MAX
 from ticketing.model import Bought, KeyReused, Purchase, Sale, Shard, SoldOut
-from ticketing.moves import BUY, REFUND, REFUND_IN_PART, Status
+from ticketing.moves import (
+    BUY,
+    CONFIRM,
+    CONFIRM_LATE,
+    EXTEND,
+    HOLD,
+    REFUND,
+    REFUND_IN_PART,
+    RELEASE,
+    Move,
+    Status,
+)
 from ticketing.rules import given_back, refund
 from ticketing.store.items import PURCHASE, purchase_key
 from ticketing.store.table import Cancellation
@@ -26,6 +37,7 @@ CREATED = "2026-01-15T12:30:27.000000Z"
 SALE = Sale(
     ITEM, "Concert ★", capacity=10, shard_count=4, shards_ever=4, generation=1, created_at=CREATED
 )
+SLOT = 1_800_000_060  # an expiry slot, in seconds since the epoch
 MOTO_SNAPSHOT_ITEMS = 25  # moto 5.2 refuses more items in TransactGetItems; AWS takes 100
 
 
@@ -265,25 +277,158 @@ def test_refund(world: World) -> None:
     bought = purchase(1, s0=2, s2=1)
     assert sell(world, bought) is None
     part = refund(bought, "k", 2, is_closed=False)
-    assert world.store.move(REFUND_IN_PART, part, given_back(bought, part), CREATED) is None
+    back = given_back(bought, part)
+    assert world.store.move(REFUND_IN_PART, part, back, CREATED, bought) is None
     assert world.store.read_purchase(bought.purchase_id) == part
     assert counters(world) == [(3, 0), (3, 0), (1, 1), (2, 0)]
     stale = refund(bought, "l", 1, is_closed=False)
-    refusal = world.store.move(REFUND_IN_PART, stale, {2: 1}, CREATED)
+    refusal = world.store.move(REFUND_IN_PART, stale, {2: 1}, CREATED, bought)
     assert refusal
     assert refusal.record == part
     whole = refund(part, "l", 1, is_closed=False)
     assert (whole.status, whole.taken, whole.revision) == (Status.REFUNDED, {}, 2)
-    assert world.store.move(REFUND, whole, given_back(part, whole), CREATED) is None
+    assert world.store.move(REFUND, whole, given_back(part, whole), CREATED, part) is None
     assert world.store.read_purchase(bought.purchase_id) == whole
     assert counters(world) == [(3, 0), (3, 0), (2, 0), (2, 0)]
+
+
+def held(number: int, expires_at: int = SLOT, **taken: int) -> Purchase:
+    return replace(purchase(number, **taken), status=Status.HELD, expires_at=expires_at)
+
+
+def after(seen: Purchase, status: Status, expires_at: int | None = None) -> Purchase:
+    """Return the record of a hold after its next change."""
+    expires_at = expires_at or seen.expires_at
+    return replace(seen, status=status, revision=seen.revision + 1, expires_at=expires_at)
+
+
+def move(
+    world: World, row: Move, record: Purchase, seen: Purchase | None = None
+) -> Cancellation | None:
+    return world.store.move(row, record, record.taken, CREATED, seen)
+
+
+def states(world: World) -> list[tuple[int, int, int, dict[int, int]]]:
+    """Return stock, held, sold and slots of the first two shards; empty slots are left out."""
+    return [
+        (
+            shard.stock,
+            shard.held,
+            shard.sold,
+            {slot: tickets for slot, tickets in shard.slots.items() if tickets},
+        )
+        for shard in world.store.read_shards(SALE)[:2]
+    ]
+
+
+@pytest.mark.G1
+@pytest.mark.G4
+def test_hold_and_confirm(world: World) -> None:
+    """Twice in one slot, and once from two shards. A confirmed hold cannot be confirmed again."""
+    open_all(world)
+    first, second, other = held(1, s0=1), held(2, s0=1, s1=1), held(3, SLOT + 60, s1=2)
+    for record in (first, second, other):
+        assert move(world, HOLD, record) is None
+        assert world.store.read_purchase(record.purchase_id) == record
+    assert states(world) == [(1, 2, 0, {SLOT: 2}), (0, 3, 0, {SLOT: 1, SLOT + 60: 2})]
+    confirmed = after(second, Status.CONFIRMED)
+    assert move(world, CONFIRM, confirmed, second) is None
+    assert states(world) == [(1, 1, 1, {SLOT: 1}), (0, 2, 1, {SLOT + 60: 2})]
+    again = move(world, CONFIRM, confirmed, second)
+    assert again
+    assert again.record == confirmed
+
+
+@pytest.mark.G1
+@pytest.mark.G4
+def test_release_and_extend(world: World) -> None:
+    open_all(world)
+    first, second = held(1, s0=1), held(2, s0=2)
+    for record in (first, second):
+        assert move(world, HOLD, record) is None
+    extended = after(first, Status.HELD, SLOT + 60)
+    assert move(world, EXTEND, extended, first) is None
+    assert states(world)[0] == (0, 3, 0, {SLOT: 2, SLOT + 60: 1})
+    assert move(world, RELEASE, after(second, Status.RELEASED), second) is None
+    assert states(world)[0] == (2, 1, 0, {SLOT + 60: 1})
+    assert move(world, RELEASE, after(extended, Status.RELEASED), extended) is None
+    assert states(world)[0] == (3, 0, 0, {})
+
+
+@pytest.mark.G1
+@pytest.mark.G2
+def test_reclaim(world: World) -> None:
+    """All tickets of a slot come back at once. None of its holds takes any from then on."""
+    open_all(world)
+    first, later = held(1, s0=2), held(2, SLOT + 60, s0=1)
+    for record in (first, later):
+        assert move(world, HOLD, record) is None
+    shard = world.store.read_shards(SALE)[0]
+    assert world.store.reclaim(ITEM, shard, [SLOT], CREATED)
+    assert states(world)[0] == (2, 1, 0, {SLOT + 60: 1})
+    assert not world.store.reclaim(ITEM, shard, [SLOT], CREATED), "it was reclaimed twice"
+    refusal = move(world, CONFIRM, after(first, Status.CONFIRMED), first)
+    assert refusal
+    assert list(refusal.shards) == [0]
+    assert move(world, CONFIRM_LATE, after(first, Status.CONFIRMED), first) is None
+    assert states(world)[0] == (0, 1, 2, {SLOT + 60: 1})
+
+
+@pytest.mark.G1
+def test_hold_in_reclaimed_slot(world: World) -> None:
+    """A hold that was on its way for long, in its slot or an earlier one."""
+    open_all(world)
+    assert move(world, HOLD, held(1, s0=1)) is None
+    shard = world.store.read_shards(SALE)[0]
+    assert world.store.reclaim(ITEM, shard, [SLOT], CREATED)
+    for expires_at in (SLOT, SLOT - 60):
+        refusal = move(world, HOLD, held(2, expires_at, s0=1))
+        assert refusal
+        assert refusal.shards[0]
+        assert refusal.shards[0].reclaimed_until == SLOT
+    assert move(world, HOLD, held(2, SLOT + 1, s0=1)) is None
+
+
+@pytest.mark.G1
+def test_reclaim_of_changed_slot(world: World) -> None:
+    """A hold joined it, or another slot was reclaimed: nothing is written."""
+    open_all(world)
+    assert move(world, HOLD, held(1, s0=1)) is None
+    seen = world.store.read_shards(SALE)[0]
+    assert move(world, HOLD, held(2, s0=1)) is None
+    assert not world.store.reclaim(ITEM, seen, [SLOT], CREATED)
+    assert states(world)[0] == (1, 2, 0, {SLOT: 2})
+    seen = world.store.read_shards(SALE)[0]
+    assert move(world, HOLD, held(3, SLOT - 60, s0=1)) is None
+    newer = world.store.read_shards(SALE)[0]
+    assert world.store.reclaim(ITEM, newer, [SLOT - 60], CREATED)
+    assert not world.store.reclaim(ITEM, seen, [SLOT], CREATED)
+    newest = world.store.read_shards(SALE)[0]
+    assert world.store.reclaim(ITEM, newest, [SLOT], CREATED)
+    assert states(world)[0] == (3, 0, 0, {})
+    assert world.store.read_shards(SALE)[0].reclaimed_until == SLOT
+
+
+@pytest.mark.G1
+def test_generation_forgets_slots(world: World) -> None:
+    open_all(world)
+    first = held(1, s0=2)
+    assert move(world, HOLD, first) is None
+    shard = world.store.read_shards(SALE)[0]
+    assert world.store.open_shard(replace(SALE, generation=2), 0)
+    refusal = move(world, CONFIRM, after(first, Status.CONFIRMED), first)
+    assert refusal
+    assert refusal.shards[0]
+    assert (refusal.shards[0].held, refusal.shards[0].slots) == (0, {})
+    assert not world.store.reclaim(ITEM, shard, [SLOT], CREATED)
 
 
 @pytest.mark.G1
 def test_refund_of_missing_purchase(world: World) -> None:
     open_all(world)
-    refunded = refund(purchase(1, s0=2), "k", 2, is_closed=False)
-    refusal = world.store.move(REFUND, refunded, {0: 2}, CREATED)
+    missing = purchase(1, s0=2)
+    refunded = refund(missing, "k", 2, is_closed=False)
+    refusal = world.store.move(REFUND, refunded, {0: 2}, CREATED, missing)
     assert refusal
     assert refusal.record is None
     assert list(refusal.shards) == [0]

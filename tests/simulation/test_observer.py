@@ -35,11 +35,20 @@ class Store:
         self.write(now, "item#1", item)
 
     def shard(
-        self, now: float, index: int, *, stock: int, sold: int, generation: int = 1, **more: int
+        self,
+        now: float,
+        index: int,
+        *,
+        stock: int,
+        sold: int,
+        held: int = 0,
+        in_slots: int | None = None,
+        generation: int = 1,
     ) -> None:
         counters = {"generation": generation, "capacity": 2, "stock": stock, "sold": sold}
-        content = {"held": 0, **counters, **more}
-        item = {name.replace("slot_", "slot#"): number(each) for name, each in content.items()}
+        item: dict[str, Any] = {name: number(each) for name, each in counters.items()}
+        slots = {"1800000000": number(held if in_slots is None else in_slots)}
+        item |= {"held": number(held), "slots": {"M": slots}}
         self.write(now, f"item#1#stock#{index:02}", item)
 
     def record(self, now: float, name: str, taken: dict[int, int], **more: Any) -> None:
@@ -99,8 +108,8 @@ def test_right_sale(store: Store) -> None:
     [
         {"stock": -1, "sold": 3},
         {"stock": 1, "sold": 0},
-        {"stock": 1, "sold": 0, "held": 1},
-        {"stock": 2, "sold": 0, "slot_1800000000": 1},
+        {"stock": 1, "sold": 0, "held": 1, "in_slots": 0},
+        {"stock": 2, "sold": 0, "in_slots": 1},
     ],
 )
 def test_shard_counters(store: Store, counters: dict[str, int]) -> None:
@@ -112,7 +121,7 @@ def test_shard_counters(store: Store, counters: dict[str, int]) -> None:
 
 @pytest.mark.G1
 def test_held_tickets(store: Store) -> None:
-    store.shard(5.0, 1, stock=1, sold=0, held=1, slot_1800000000=1)
+    store.shard(5.0, 1, stock=1, sold=0, held=1)
     assert store.broken() == []
 
 

@@ -68,9 +68,9 @@ def test_sale_round_trip(record: Sale) -> None:
 
 
 def test_shard_with_slots() -> None:
-    """Its held tickets are in expiry slots, one attribute each."""
-    slots = {"slot#1800000000": {"N": "3"}, "slot#1800000060": {"N": "1"}}
-    shard = SHARD.to_record(SHARD_ITEM | slots)
+    """Its held tickets are in expiry slots, a map that each generation opens empty."""
+    slots = {"1800000000": {"N": "3"}, "1800000060": {"N": "1"}}
+    shard = SHARD.to_record(SHARD_ITEM | {"slots": {"M": slots}})
     assert shard == Shard(7, 2, 9, 3, 4, 2, "then", 0, {1_800_000_000: 3, 1_800_000_060: 1})
     assert SHARD.to_record(SHARD_ITEM | {"sold_before": {"N": "6"}}).sold_before == 6
 
@@ -78,8 +78,13 @@ def test_shard_with_slots() -> None:
 @pytest.mark.parametrize(
     ("codec", "item", "change", "problem"),
     [
-        (SHARD, SHARD_ITEM, {"slot#18": {"N": "1.5"}}, "attribute slot#18 is not a whole number."),
-        (SHARD, SHARD_ITEM, {"slot#18": {"S": "1"}}, "attribute slot#18 is of type S, not N."),
+        (
+            SHARD,
+            SHARD_ITEM,
+            {"slots": {"M": {"18": {"N": "1.5"}}}},
+            "attribute slots does not map expiry slots to tickets.",
+        ),
+        (SHARD, SHARD_ITEM, {"slots": {"S": "1"}}, "attribute slots is of type S, not M."),
         (SHARD, SHARD_ITEM, {"held": None}, "attribute held is missing."),
         (
             SALE,

@@ -7,13 +7,21 @@ import pytest
 
 from tests.support import ITEM, World
 from ticketing.model import Purchase
-from ticketing.moves import BUY, MOVES, Counter, Status
+from ticketing.moves import BUY, MOVES, Counter, Move, Status
 
 
 def test_moves_are_unique() -> None:
     """A move has one name, and one way from status to status."""
     assert len({move.name for move in MOVES}) == len(MOVES)
-    assert len({(move.before, move.after, move.debit) for move in MOVES}) == len(MOVES)
+    assert len({(move.before, move.after, move.debit, move.credit) for move in MOVES}) == len(MOVES)
+
+
+@pytest.mark.G1
+@pytest.mark.parametrize("move", MOVES, ids=lambda move: move.name)
+def test_held_is_in_slots(move: Move) -> None:
+    """What leaves `held` leaves a slot, and what enters it enters one."""
+    assert move.from_slot is (move.debit is Counter.HELD)
+    assert move.to_slot is (move.credit is Counter.HELD)
 
 
 @pytest.mark.G1

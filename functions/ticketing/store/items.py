@@ -12,8 +12,6 @@ from ticketing.moves import Status
 type Item = Mapping[str, Any]
 
 PURCHASE_PREFIX: Final = "purchase#"
-# One attribute of a shard for each expiry slot: its held tickets that expire at this second.
-SLOT_PREFIX: Final = "slot#"
 
 
 def sale_key(item_id: int) -> Item:
@@ -34,6 +32,11 @@ def purchase_key(purchase_id: str) -> Item:
 def number(value: int) -> Any:
     """Return an attribute's value."""
     return {"N": str(value)}
+
+
+def slots_of(slots: Mapping[int, int]) -> Any:
+    """Return the value of a shard's attribute `slots`. slots: see `Shard`."""
+    return {"M": TICKETS_BY_SLOT.write(slots)}
 
 
 def text(value: str) -> Any:
@@ -67,6 +70,12 @@ TICKETS_BY_SHARD: Final = AttributeType(
 )
 
 
+TICKETS_BY_SLOT: Final = AttributeType(
+    "M",
+    lambda slots: {str(slot): number(tickets) for slot, tickets in slots.items()},
+    lambda slots: {int(slot): int(tickets["N"]) for slot, tickets in slots.items()},
+    "does not map expiry slots to tickets",
+)
 TICKETS_BY_NAME: Final = AttributeType(
     "M",
     lambda tickets: {name: number(count) for name, count in tickets.items()},
@@ -103,14 +112,13 @@ class Codec[Record]:
 
     key_field: the record's field that the key has, and how it is read from `pk`. attributes: field
     of the record, which is also the attribute's name → type. optional: attributes that may be
-    missing → the value that this means. has_slots: the record has expiry slots.
+    missing → the value that this means.
     """
 
     record: type[Record]
     key_field: tuple[str, Callable[[str], Any]]
     attributes: Mapping[str, AttributeType]
     optional: Mapping[str, Any] = field(default_factory=dict)
-    has_slots: bool = False
 
     def to_item(self, key: Item, record: Record) -> Item:
         """Return the item of a record. What has the value of a missing attribute is left out."""
@@ -134,12 +142,6 @@ class Codec[Record]:
                 fields[name] = self.optional[name]
             else:
                 fields[name] = _read(item, name, type_)
-        if self.has_slots:
-            fields["slots"] = {
-                int(name.removeprefix(SLOT_PREFIX)): _read(item, name, INTEGER)
-                for name in item
-                if name.startswith(SLOT_PREFIX)
-            }
         return self.record(**fields)
 
 
@@ -187,9 +189,10 @@ SHARD: Final = Codec(
         "sold": INTEGER,
         "updated_at": TEXT,
         "sold_before": INTEGER,
+        "slots": TICKETS_BY_SLOT,
+        "reclaimed_until": INTEGER,
     },
-    optional={"sold_before": 0},
-    has_slots=True,
+    optional={"sold_before": 0, "slots": {}, "reclaimed_until": 0},
 )
 PURCHASE: Final = Codec(
     Purchase,
@@ -206,6 +209,7 @@ PURCHASE: Final = Codec(
         "refunds": TICKETS_BY_NAME,
         "revision": INTEGER,
         "left": INTEGER,
+        "expires_at": INTEGER,
     },
-    optional={"buyer_id": None, "refunds": {}, "revision": 0, "left": None},
+    optional={"buyer_id": None, "refunds": {}, "revision": 0, "left": None, "expires_at": None},
 )

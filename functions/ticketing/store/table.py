@@ -6,7 +6,7 @@ missing permission) is raised as botocore raised it. A record that this software
 raises UnreadableRecord.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from ticketing.errors import Contended, StaleGeneration, UnreadableRecord
 from ticketing.model import Purchase, Sale, Shard
-from ticketing.moves import Move
+from ticketing.moves import RECLAIM, Move
 from ticketing.retry import Deadline
 from ticketing.rules import current_shards
 from ticketing.store.faults import CALL_ERRORS, ActionResult, reasons_of, results_of, translated
@@ -29,6 +29,7 @@ from ticketing.store.items import (
     purchase_key,
     sale_key,
     shard_key,
+    slots_of,
     text,
 )
 
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 _SAME_GENERATION: Final = "generation = :generation"  # a purchase that was planned before a reset
 _SOMETHING_LEFT: Final = "{debit} > :zero"  # an oversell
 _ENOUGH_LEFT: Final = "{debit} >= :quantity"  # an oversell by a purchase of several tickets
+# A ticket that is confirmed, released or extended twice, or after its slot was reclaimed.
+_IN_ITS_SLOT: Final = "slots.#from >= :quantity"
+# A hold in a slot that was reclaimed, see `Shard`.
+_NOT_RECLAIMED: Final = "reclaimed_until < :to"
 # A key that buys twice; a sale that is started twice.
 _NOT_THERE: Final = "attribute_not_exists(pk)"
 # A shard that opens twice in one generation, or for an older one.
@@ -150,21 +155,26 @@ class Store:
         )
 
     def move(
-        self, move: Move, record: Purchase, tickets: Mapping[int, int], now: str
+        self,
+        move: Move,
+        record: Purchase,
+        tickets: Mapping[int, int],
+        now: str,
+        seen: Purchase | None = None,
     ) -> Cancellation | None:
         """Move tickets of the record's generation and put the record, in one transaction.
 
-        record: as it will be; where the move demands a record, the one with the revision before.
-        tickets: shard index → how many tickets to move. now: a timestamp.
+        record: as it will be. tickets: shard index → how many tickets to move. now: a timestamp.
+        seen: the record before, which must not have changed; None where there is none.
 
         Returns None when it is done, otherwise why it was cancelled.
         """
         shards = {index: f"shard {index}" for index in tickets}
         actions = {
-            shards[index]: self._shard_update(move, record, index, count, now)
+            shards[index]: self._shard_update(move, record, index, count, now=now, seen=seen)
             for index, count in tickets.items()
         }
-        actions[_RECORD] = {"Put": self._record_put(move, record)}
+        actions[_RECORD] = {"Put": self._record_put(move, record, seen)}
         results = self._transact(actions)
         if results is None:
             return None
@@ -225,6 +235,7 @@ class Store:
             "UpdateExpression": (
                 "SET generation = :generation, #capacity = :share, stock = :share, "
                 "held = :zero, sold = :zero, updated_at = :created_at, "
+                "slots = :none, reclaimed_until = :zero, "
                 "sold_before = if_not_exists(sold_before, :zero) + if_not_exists(sold, :zero)"
             ),
             "ConditionExpression": f"{_NOT_THERE} OR {_OLDER}",
@@ -233,7 +244,44 @@ class Store:
                 ":generation": number(sale.generation),
                 ":share": number(sale.share(index)),
                 ":zero": number(0),
+                ":none": slots_of({}),
                 ":created_at": text(sale.created_at),
+            },
+        }
+        try:
+            self._call(self._client.update_item, **update)
+        except self._client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def reclaim(self, item_id: int, shard: Shard, expired: Collection[int], now: str) -> bool:
+        """Put the tickets of expired slots back on sale. One plain write of one shard.
+
+        shard: as it was seen. False: it has changed since, and nothing was written. expired: some
+        of its slots, which are removed. now: a timestamp.
+        """
+        names = {f"#slot{position}": str(slot) for position, slot in enumerate(expired)}
+        tickets = {f":slot{position}": shard.slots[slot] for position, slot in enumerate(expired)}
+        debit, credit = RECLAIM.debit.value, RECLAIM.credit.value
+        unchanged = [f"slots.#slot{position} = :slot{position}" for position in range(len(names))]
+        clauses = [_SAME_GENERATION, "reclaimed_until = :before", *unchanged]
+        update: Any = {
+            "TableName": self._table,
+            "Key": shard_key(item_id, shard.index),
+            "UpdateExpression": (
+                f"SET {debit} = {debit} - :quantity, {credit} = {credit} + :quantity, "
+                "reclaimed_until = :until, updated_at = :now "
+                f"REMOVE {', '.join(f'slots.{name}' for name in names)}"
+            ),
+            "ConditionExpression": " AND ".join(clauses),
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": {
+                **{name: number(count) for name, count in tickets.items()},
+                ":generation": number(shard.generation),
+                ":before": number(shard.reclaimed_until),
+                ":until": number(max(shard.reclaimed_until, *expired)),
+                ":quantity": number(sum(tickets.values())),
+                ":now": text(now),
             },
         }
         try:
@@ -302,43 +350,61 @@ class Store:
             return results_of(error, list(actions))
         return None
 
-    def _record_put(self, move: Move, record: Purchase) -> Any:
+    def _record_put(self, move: Move, record: Purchase, seen: Purchase | None) -> Any:
         """Return the put of a purchase's record, with what the move demands of the one before."""
         item = PURCHASE.to_item(purchase_key(record.purchase_id), record)
-        if move.before is None:
+        if move.before is None or seen is None:
             return self._put(item, _NOT_THERE)
-        seen = record.revision - 1
-        values = {":before": text(move.before)} | ({":seen": number(seen)} if seen else {})
+        values = {":before": text(move.before)}
+        if seen.revision:
+            values[":seen"] = number(seen.revision)
         return {
-            **self._put(item, _UNCHANGED if seen else _NEVER_CHANGED),
+            **self._put(item, _UNCHANGED if seen.revision else _NEVER_CHANGED),
             "ExpressionAttributeNames": {"#status": "status"},
             "ExpressionAttributeValues": values,
         }
 
     def _shard_update(
-        self, move: Move, record: Purchase, index: int, tickets: int, now: str
+        self,
+        move: Move,
+        record: Purchase,
+        index: int,
+        tickets: int,
+        *,
+        now: str,
+        seen: Purchase | None,
     ) -> Any:
-        """Return the action that moves tickets of a shard from one counter to another."""
-        debit, credit = move.debit.value, move.credit.value
-        clauses = [_SAME_GENERATION, _SOMETHING_LEFT] + [_ENOUGH_LEFT] * (tickets > 1)
-        return {
-            "Update": {
-                "TableName": self._table,
-                "Key": shard_key(record.item_id, index),
-                "UpdateExpression": (
-                    f"SET {debit} = {debit} - :quantity, {credit} = {credit} + :quantity, "
-                    "updated_at = :now"
-                ),
-                "ConditionExpression": " AND ".join(clauses).format(debit=debit),
-                "ExpressionAttributeValues": {
-                    ":generation": number(record.generation),
-                    ":zero": number(0),
-                    ":quantity": number(tickets),
-                    ":now": text(now),
-                },
-                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-            }
+        """Return the action that moves tickets of a shard, between counters and expiry slots."""
+        changes, clauses, names, values = ["updated_at = :now"], [_SAME_GENERATION], {}, {}
+        if move.debit is not move.credit:
+            debit, credit = move.debit.value, move.credit.value
+            changes += [f"{debit} = {debit} - :quantity", f"{credit} = {credit} + :quantity"]
+            left = [_SOMETHING_LEFT] + [_ENOUGH_LEFT] * (tickets > 1)
+            clauses += [clause.format(debit=debit) for clause in left]
+        if move.from_slot and seen:
+            changes.append("slots.#from = slots.#from - :quantity")
+            clauses.append(_IN_ITS_SLOT)
+            names["#from"] = str(seen.expires_at)
+        if move.to_slot and record.expires_at:
+            changes.append("slots.#to = if_not_exists(slots.#to, :zero) + :quantity")
+            clauses.append(_NOT_RECLAIMED)
+            names["#to"], values[":to"] = str(record.expires_at), number(record.expires_at)
+        if move.to_slot or move.debit is not move.credit:
+            values[":zero"] = number(0)
+        update: Any = {
+            "TableName": self._table,
+            "Key": shard_key(record.item_id, index),
+            "UpdateExpression": f"SET {', '.join(changes)}",
+            "ConditionExpression": " AND ".join(clauses),
+            "ExpressionAttributeValues": {
+                **values,
+                ":generation": number(record.generation),
+                ":quantity": number(tickets),
+                ":now": text(now),
+            },
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
+        return {"Update": update | ({"ExpressionAttributeNames": names} if names else {})}
 
     def _put(self, item: Item, condition: str) -> Any:
         return {
