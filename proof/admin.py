@@ -16,7 +16,6 @@ import botocore.credentials
 import botocore.exceptions
 import botocore.session
 import httpx
-from msgspec import structs
 
 from proof.client import Target, pause_seconds
 from proof.history import AuditReport, Inventory, Receipt, Refund, Reset, Sample
@@ -185,7 +184,7 @@ class Admin:
         copies = [each for each in keyed for _ in range(2)]
         with ThreadPoolExecutor(REFUNDS_IN_FLIGHT) as pool:
             sent = list(pool.map(lambda each: self._refund(*each), copies))
-        return [_first_of(pair) for pair in zip(sent[::2], sent[1::2], strict=True)]
+        return [Refund.of(pair) for pair in zip(sent[::2], sent[1::2], strict=True)]
 
     def _refund(self, receipt: Receipt, key: str) -> Refund:
         started_at = time.monotonic()
@@ -252,13 +251,6 @@ class Admin:
     def _demand_ok(self, response: httpx.Response, call: str, remedy: str) -> None:
         if response.status_code != STATUS_OK:
             raise NotUsable(f"{call} answers {response.status_code}: {excerpt(response)}", remedy)
-
-
-def _first_of(copies: Sequence[Refund]) -> Refund:
-    """Return the copies of one refund as one: it was made when the first of them says so."""
-    started_at = min(each.started_at for each in copies)
-    first = min(copies, key=lambda each: (not each.done, each.ended_at))
-    return structs.replace(first, started_at=started_at)
 
 
 def _shaped[Shape](response: httpx.Response, shape: type[Shape], call: str) -> Shape:

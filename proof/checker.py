@@ -241,8 +241,9 @@ def _generations(
     for position, reset in enumerate(history.resets):
         following = history.resets[position + 1] if position + 1 < len(history.resets) else None
         mine = by_number[reset.generation]
+        refunded = [(one.receipt, refunds.get(one.receipt.purchase_id, ())) for one in mine]
         # A refund may come after the next reset: then its tickets do not come back.
-        kept_until = following.started_at if following else inf
+        taken_back_until = following.started_at if following else inf
         generations.append(
             Generation(
                 number=reset.generation,
@@ -255,17 +256,13 @@ def _generations(
                 ),
                 certain=RunningTotal((one.first_told_at, one.receipt.quantity) for one in mine),
                 possibly_back=RunningTotal(
-                    step
-                    for one in mine
-                    for step in _possible_refunds(
-                        one.receipt, refunds.get(one.receipt.purchase_id, ())
-                    )
+                    step for one in refunded for step in _possible_refunds(*one)
                 ),
                 certainly_back=RunningTotal(
                     step
-                    for one in mine
-                    for step in _certain_refunds(refunds.get(one.receipt.purchase_id, ()))
-                    if step[0] < kept_until
+                    for _, sent in refunded
+                    for step in _certain_refunds(sent)
+                    if step[0] < taken_back_until
                 ),
             )
         )
@@ -601,15 +598,13 @@ def records_are_durable(facts: Facts) -> Iterator[Violation]:
     """G5: the purchase of every receipt is found again, unchanged."""
     for lookup in facts.history.lookups:
         purchase = facts.purchases.get(lookup.purchase_id)
-        bought = purchase.receipt.as_bought if purchase else None
-        if (
-            purchase is None
-            or bought is None
-            or (lookup.receipt and lookup.receipt.as_bought == bought)
-        ):
+        if purchase is None:
             continue
-        if lookup.receipt is not None:
-            rule, found = "record_differs", _difference(bought, lookup.receipt.as_bought)
+        bought, again = purchase.receipt.as_bought, lookup.receipt and lookup.receipt.as_bought
+        if again == bought:
+            continue
+        if again is not None:
+            rule, found = "record_differs", _difference(bought, again)
         elif lookup.status is not None:
             rule, found = (
                 "record_is_missing",
@@ -684,12 +679,13 @@ def records_agree(facts: Facts) -> Iterator[Violation]:
     generation = facts.generations[-1]
     receipts = len(generation.purchases)
     bought = sum(one.receipt.quantity for one in generation.purchases)
-    tickets = bought - generation.possibly_back.before(inf)
+    refunded = generation.possibly_back.before(inf)
+    tickets = bought - refunded
     # A refund without a definite answer may have taken effect or not.
-    more_kept = bought - tickets - generation.certainly_back.before(inf)
+    undecided = refunded - generation.certainly_back.before(inf)
     # A key without a definite answer may have bought or not.
     more_receipts = len(facts.open_keys)
-    more_tickets = more_kept + sum(
+    more_tickets = undecided + sum(
         max(request.quantity for request in requests) for requests in facts.open_keys
     )
     figures: list[tuple[str, int, int, int]] = []
@@ -712,7 +708,6 @@ def records_agree(facts: Facts) -> Iterator[Violation]:
     for name, figure, least, more in figures:
         if not least <= figure <= least + more:
             upto = f" to {least + more}" if more else ""
-            refunded = bought - tickets
             back = f", of which {refunded} can have been refunded" if refunded else ""
             told = (
                 f"{receipts} receipts of generation {generation.number}, {_tickets(bought)}{back}"

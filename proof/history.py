@@ -1,5 +1,6 @@
 """What was observed of a service; the checker's only input. Times are seconds of one clock."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from msgspec import Struct, structs
@@ -112,6 +113,16 @@ class Refund(Struct, frozen=True):
     ended_at: float
     done: bool | None
     receipt: Receipt | None = None
+
+    @classmethod
+    def of(cls, copies: Sequence["Refund"]) -> "Refund":
+        """Return copies that were sent with one key as one refund.
+
+        The first definite answer decides. Where one copy is done, the refund is.
+        """
+        order = {True: 0, False: 1, None: 2}
+        first = min(copies, key=lambda each: (order[each.done], each.ended_at))
+        return structs.replace(first, started_at=min(each.started_at for each in copies))
 
 
 class Inventory(Struct, frozen=True):

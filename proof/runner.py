@@ -180,6 +180,7 @@ def _sell(
     sale: list[PurchaseRequest] = []
     resets: list[Reset] = []
     refunds: list[Refund] = []
+    are_refunded = not scenario.refunds
     buyers.open_gate(0)
     for request in buyers.requests():
         sale.append(request)
@@ -189,13 +190,22 @@ def _sell(
             resets.append(_reset(plan, admin, watcher))
             time.sleep(plan.cache_seconds)
             buyers.open_gate(2)
-        receipts = _receipts(sale) if scenario.refunds and not refunds else []
-        if scenario.refunds and len(receipts) == scenario.refunds:
+        if not are_refunded and _is_time_to_refund(scenario, sale, buyers):
+            are_refunded = True
+            receipts = _receipts(sale)
             watcher.note(f"Refunding {len(receipts)} purchases, each twice in parallel...")
             refunds = admin.refund(receipts)
             time.sleep(plan.cache_seconds)
             buyers.open_gate(1)
     return sale, resets, refunds
+
+
+def _is_time_to_refund(
+    scenario: Scenario, sale: Sequence[PurchaseRequest], buyers: BuyerProcesses
+) -> bool:
+    """Return whether there are enough purchases, or no more will be made before the next stage."""
+    first_stage = sum(each.copies for each in buyers.planned if each.stage == 0)
+    return len(_receipts(sale)) == scenario.refunds or len(sale) == first_stage
 
 
 def _receipts(sale: Sequence[PurchaseRequest]) -> list[Receipt]:

@@ -283,8 +283,8 @@ MUTANTS: Final = (
         "G5",
         30,
         "buying.py",
-        "for shard in self.store.snapshot(cached.sale)",
-        "for shard in self.store.read_shards(cached.sale)",
+        "cached.see(self.store.snapshot(cached.sale))",
+        "cached.see(self.store.read_shards(cached.sale))",
     ),
     Mutant(
         "a refusal with an attempt in doubt is not put on record",
@@ -323,7 +323,7 @@ MUTANTS: Final = (
         "G3",
         3,
         "refunding.py",
-        "if quantity > left:",
+        "if quantity > purchase.kept_quantity:",
         "if quantity > purchase.quantity:",
     ),
     Mutant(

@@ -305,8 +305,7 @@ class Callers:
             now = self._world.now
             found.append(Refund(receipt.purchase_id, asked, started_at, now, done, after))
             if len(found) == copies:
-                known = [each for each in found if each.done is not None]
-                self.refunds.append(known[0] if known else found[0])
+                self.refunds.append(Refund.of(found))
 
         for _ in range(copies):
             self._world.start(send_copy)

@@ -198,7 +198,7 @@ class World:
             if record.generation == inventory.sale.generation and not record.is_refused
         ]
         assert capacity == inventory.sale.capacity
-        kept = [record.quantity - record.refunded_quantity for record in records]
+        kept = [record.kept_quantity for record in records]
         assert kept == [sum(record.taken.values()) for record in records]
         assert counted == sum(kept) == sold
 

@@ -41,25 +41,20 @@ def get_purchase(request: Request, services: Services) -> Reply:
 
 
 def _sold_out(request: Request, refusal: SoldOut) -> Reply:
+    code, field, detail = (
+        (Code.NOT_ENOUGH_LEFT, "quantity", f"Only {refusal.left} left. Ask for fewer.")
+        if refusal.left
+        else (Code.SOLD_OUT, None, "All tickets are sold.")
+    )
     final = " A new order needs a fresh Idempotency-Key." if refusal.final else ""
-    headers, metrics = REPLAYED if refusal.replayed else None, {"SoldOut": 1}
-    if not refusal.left:
-        return problem(
-            request,
-            Code.SOLD_OUT,
-            f"All tickets are sold.{final}",
-            left=0,
-            headers=headers,
-            metrics=metrics,
-        )
     return problem(
         request,
-        Code.NOT_ENOUGH_LEFT,
-        f"Only {refusal.left} left. Ask for fewer.{final}",
-        field="quantity",
+        code,
+        f"{detail}{final}",
+        field=field,
         left=refusal.left,
-        headers=headers,
-        metrics=metrics,
+        headers=REPLAYED if refusal.replayed else None,
+        metrics={"SoldOut": 1},
     )
 
 

@@ -57,7 +57,7 @@ class _Progress(Struct):
     def count(self, record: Purchase) -> None:
         if record.is_refused:
             return
-        taken, kept = sum(record.taken.values()), record.quantity - record.refunded_quantity
+        taken, kept = sum(record.taken.values()), record.kept_quantity
         # What is refunded after a reset stays in `taken`.
         most = kept if record.generation == self.generation else record.quantity
         if not kept <= taken <= most:

@@ -103,12 +103,12 @@ class _PurchaseFlow:
         try:
             taken = self._choose(cached)
             if taken is None:
-                stock = self._read_all_shards(cached)
-                taken = allocate(stock, self.order.quantity, self.runtime.random)
+                self._read_all_shards(cached)
+                taken = allocate(cached.stock, self.order.quantity, self.runtime.random)
                 if taken is None:
                     if throttle:
                         raise throttle  # a newer generation may have tickets
-                    return self._refuse(cached.sale, sum(stock.values()))
+                    return self._refuse(cached.sale, cached.free)
             return self._sell(cached, taken)
         except StaleGeneration:
             self.cache.forget(self.order.item_id)
@@ -143,27 +143,22 @@ class _PurchaseFlow:
         }
         return allocate(calm or promising, self.order.quantity, self.runtime.random)
 
-    def _read_all_shards(self, cached: CachedSale) -> dict[int, int]:
-        """Return how many tickets each shard has, and cache it.
+    def _read_all_shards(self, cached: CachedSale) -> None:
+        """Cache how many tickets each shard has.
 
         The plain read comes first: it is cheap and never conflicts with other purchases. It is not
         of one instant, so "too few" is believed only from a snapshot. Too few tickets in a snapshot
         are cached as "sold out". A process that knows of too few tickets takes a snapshot at once:
         with both reads, a thousand processes together would throttle the shards (D39).
         """
-        stock = cached.stock
-        if sum(stock.values()) >= self.order.quantity:
-            stock = {shard.index: shard.stock for shard in self.store.read_shards(cached.sale)}
-            cached.stock = dict(stock)
-        if sum(stock.values()) < self.order.quantity:
+        if cached.free >= self.order.quantity:
+            cached.see(self.store.read_shards(cached.sale))
+        if cached.free < self.order.quantity:
             asked_at = self.runtime.clock()
-            stock = {shard.index: shard.stock for shard in self.store.snapshot(cached.sale)}
-            cached.stock = dict(stock)
-            left = sum(stock.values())
-            if left < self.order.quantity:
-                cached.remember_too_few(left, asked_at)
+            cached.see(self.store.snapshot(cached.sale))
+            if cached.free < self.order.quantity:
+                cached.remember_too_few(cached.free, asked_at)
         self.short_shards = 0
-        return stock
 
     def _update_cache(self, cached: CachedSale, cancellation: Cancellation) -> None:
         """Cache the refused shards as the transaction found them."""

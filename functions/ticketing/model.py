@@ -136,6 +136,11 @@ class Purchase:
         """Return how many tickets were refunded."""
         return sum(self.refunds.values())
 
+    @property
+    def kept_quantity(self) -> int:
+        """Return how many tickets were not refunded."""
+        return self.quantity - self.refunded_quantity
+
     def was_put_by(self, attempt: "Purchase") -> bool:
         """Return whether the attempt with this record has put it. Refunds may have changed it."""
         return (self.is_refused, self.generation, self.created_at) == (

@@ -32,9 +32,8 @@ class Move:
     """A row of the table.
 
     debit, credit: the counters that lose and gain the tickets. before, after: the status of the
-    purchase record; before: None where there is no record yet. from_slot: takes the tickets out of
-    the expiry slot of the record before. to_slot: puts them into that of the record after.
-    puts_record: reclaiming changes no record.
+    purchase record; before: None where there is no record yet. puts_record: reclaiming changes no
+    record.
     """
 
     name: str
@@ -42,57 +41,29 @@ class Move:
     credit: Counter
     before: Status | None
     after: Status
-    from_slot: bool = False
-    to_slot: bool = False
     puts_record: bool = True
 
+    @property
+    def from_slot(self) -> bool:
+        """Return whether the tickets leave the expiry slot of the record before."""
+        return self.debit is Counter.HELD
 
-BUY: Final = Move("buy", Counter.STOCK, Counter.SOLD, before=None, after=Status.CONFIRMED)
-HOLD: Final = Move(
-    "hold", Counter.STOCK, Counter.HELD, before=None, after=Status.HELD, to_slot=True
-)
-EXTEND: Final = Move(
-    "extend",
-    Counter.HELD,
-    Counter.HELD,
-    before=Status.HELD,
-    after=Status.HELD,
-    from_slot=True,
-    to_slot=True,
-)
-CONFIRM: Final = Move(
-    "confirm",
-    Counter.HELD,
-    Counter.SOLD,
-    before=Status.HELD,
-    after=Status.CONFIRMED,
-    from_slot=True,
-)
+    @property
+    def to_slot(self) -> bool:
+        """Return whether the tickets enter the expiry slot of the record after."""
+        return self.credit is Counter.HELD
+
+
+BUY: Final = Move("buy", Counter.STOCK, Counter.SOLD, None, Status.CONFIRMED)
+HOLD: Final = Move("hold", Counter.STOCK, Counter.HELD, None, Status.HELD)
+EXTEND: Final = Move("extend", Counter.HELD, Counter.HELD, Status.HELD, Status.HELD)
+CONFIRM: Final = Move("confirm", Counter.HELD, Counter.SOLD, Status.HELD, Status.CONFIRMED)
 # Its slot is gone, so the tickets come out of the stock, as for a purchase.
-CONFIRM_LATE: Final = Move(
-    "confirm late", Counter.STOCK, Counter.SOLD, before=Status.HELD, after=Status.CONFIRMED
-)
-RELEASE: Final = Move(
-    "release",
-    Counter.HELD,
-    Counter.STOCK,
-    before=Status.HELD,
-    after=Status.RELEASED,
-    from_slot=True,
-)
+CONFIRM_LATE: Final = replace(CONFIRM, name="confirm late", debit=Counter.STOCK)
+RELEASE: Final = Move("release", Counter.HELD, Counter.STOCK, Status.HELD, Status.RELEASED)
 # Of all holds in an expired slot. Their records stay, and are read as expired.
-RECLAIM: Final = Move(
-    "reclaim",
-    Counter.HELD,
-    Counter.STOCK,
-    before=Status.HELD,
-    after=Status.HELD,
-    from_slot=True,
-    puts_record=False,
-)
-REFUND: Final = Move(
-    "refund", Counter.SOLD, Counter.STOCK, before=Status.CONFIRMED, after=Status.REFUNDED
-)
+RECLAIM: Final = replace(RELEASE, name="reclaim", after=Status.HELD, puts_record=False)
+REFUND: Final = Move("refund", Counter.SOLD, Counter.STOCK, Status.CONFIRMED, Status.REFUNDED)
 REFUND_IN_PART: Final = replace(REFUND, name="refund in part", after=Status.CONFIRMED)
 
 MOVES: Final = (

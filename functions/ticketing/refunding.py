@@ -74,9 +74,8 @@ class _RefundFlow:
             # What an attempt in doubt of this request may have made is no replay.
             refunded = Refunded(purchase, quantity, replayed=not self.attempts.in_doubt)
             return refunded if made == quantity else KeyReused()
-        left = purchase.quantity - purchase.refunded_quantity
-        if quantity > left:
-            return RefundTooLarge(left)
+        if quantity > purchase.kept_quantity:
+            return RefundTooLarge(purchase.kept_quantity)
         after = refund(purchase, self.key, quantity, is_closed=self.is_closed)
         self._move(purchase, after)
         return Refunded(after, quantity, replayed=False)

@@ -93,7 +93,7 @@ def refund(purchase: Purchase, key: str, quantity: int, *, is_closed: bool) -> P
     """
     back = {} if is_closed else _from_fullest(purchase.taken, quantity)
     kept = {index: tickets - back.get(index, 0) for index, tickets in purchase.taken.items()}
-    whole = purchase.refunded_quantity + quantity == purchase.quantity
+    whole = quantity == purchase.kept_quantity
     return replace(
         purchase,
         status=Status.REFUNDED if whole else Status.CONFIRMED,

@@ -1,11 +1,11 @@
 """What a process remembers of the sales that it sells. Hints only: the store decides."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ticketing.errors import Contended, NotFound
 from ticketing.limits import CACHE_SECONDS, CACHE_STALE_SECONDS
-from ticketing.model import Sale
+from ticketing.model import Sale, Shard
 from ticketing.rules import is_younger
 from ticketing.store.table import Store
 
@@ -27,6 +27,15 @@ class CachedSale:
     def of(cls, sale: Sale, read_at: float) -> "CachedSale":
         """Return the cache of a sale of which nothing was sold yet."""
         return cls(sale, read_at, {index: sale.share(index) for index in range(sale.shard_count)})
+
+    @property
+    def free(self) -> int:
+        """Return how many tickets all shards together had when last seen."""
+        return sum(self.stock.values())
+
+    def see(self, shards: Iterable[Shard]) -> None:
+        """Note all shards as they were read."""
+        self.stock = {shard.index: shard.stock for shard in shards}
 
     def shards_with(self, quantity: int) -> dict[int, int]:
         """Return shard → tickets of the shards that may have enough."""

@@ -155,6 +155,17 @@ def test_service_without_answers(service: type[services.Service], prove_here: Pr
     demand_violation(document, "G6", "left_without_an_answer")
 
 
+@pytest.mark.G6
+def test_refunds_without_purchases(prove_here: ProveHere) -> None:
+    """The buyers who wait for the refunds start all the same, and the test comes to its end."""
+    status, output, document = prove_here(
+        services.Deaf(), "--only", "7", "--timeout", "0.5", "--patience", "1.5"
+    )
+    assert status == 1, output
+    assert document["tests"][0]["figures"]["requests"] == 30
+    demand_violation(document, "G6", "left_without_an_answer")
+
+
 def demand_violation(document: dict[str, Any], guarantee: str, rule: str) -> None:
     """Assert that a report has this violation, with a counter-example."""
     found = {each["rule"]: each for each in document["tests"][0]["violations"]}

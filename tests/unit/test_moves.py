@@ -7,21 +7,14 @@ import pytest
 
 from tests.support import ITEM, World
 from ticketing.model import Purchase
-from ticketing.moves import BUY, MOVES, Counter, Move, Status
+from ticketing.moves import BUY, MOVES, Counter, Status
+from ticketing.store.table import Cancellation
 
 
 def test_moves_are_unique() -> None:
     """A move has one name, and one way from status to status."""
     assert len({move.name for move in MOVES}) == len(MOVES)
     assert len({(move.before, move.after, move.debit, move.credit) for move in MOVES}) == len(MOVES)
-
-
-@pytest.mark.G1
-@pytest.mark.parametrize("move", MOVES, ids=lambda move: move.name)
-def test_held_is_in_slots(move: Move) -> None:
-    """What leaves `held` leaves a slot, and what enters it enters one."""
-    assert move.from_slot is (move.debit is Counter.HELD)
-    assert move.to_slot is (move.credit is Counter.HELD)
 
 
 @pytest.mark.G1
@@ -35,18 +28,23 @@ def test_update_follows_row(world: World, debit: Counter, credit: Counter) -> No
     world.client.update_item(
         TableName=world.table_name,
         Key={"pk": {"S": "item#1#stock#00"}},
-        UpdateExpression="SET stock = :n, held = :n, sold = :n",
-        ExpressionAttributeValues={":n": {"N": "5"}},
+        UpdateExpression="SET stock = :n, held = :n, sold = :n, slots = :slots",
+        ExpressionAttributeValues={":n": {"N": "5"}, ":slots": {"M": {"60": {"N": "5"}}}},
     )
     move = replace(BUY, debit=debit, credit=credit)
-    purchase = Purchase("p", ITEM, 1, None, 3, Status.CONFIRMED, {0: 3}, "f", sale.created_at)
-    assert world.store.move(move, purchase, purchase.taken, purchase.created_at) is None
+    purchase = Purchase(
+        "p", ITEM, 1, None, 3, Status.CONFIRMED, {0: 3}, "f", sale.created_at, expires_at=60
+    )
+
+    def send(record: Purchase) -> Cancellation | None:
+        return world.store.move(move, record, record.taken, record.created_at, seen=purchase)
+
+    assert send(purchase) is None
     (shard,) = world.store.read_shards(sale)
     counters = {"stock": shard.stock, "held": shard.held, "sold": shard.sold}
     assert counters == before | {debit.value: 2, credit.value: 8}
-    again = world.store.move(
-        move, replace(purchase, purchase_id="q"), purchase.taken, purchase.created_at
-    )
+    assert shard.slots == {60: shard.held}
+    again = send(replace(purchase, purchase_id="q"))
     assert again, "more was taken than the counter had"
     assert not again.contended
     assert list(again.shards) == [0]

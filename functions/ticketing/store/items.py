@@ -34,11 +34,6 @@ def number(value: int) -> Any:
     return {"N": str(value)}
 
 
-def slots_of(slots: Mapping[int, int]) -> Any:
-    """Return the value of a shard's attribute `slots`. slots: see `Shard`."""
-    return {"M": TICKETS_BY_SLOT.write(slots)}
-
-
 def text(value: str) -> Any:
     """Return an attribute's value."""
     return {"S": value}
@@ -62,26 +57,25 @@ class AttributeType:
 TEXT: Final = AttributeType("S", str, str, "is not a text")
 INTEGER: Final = AttributeType("N", str, int, "is not a whole number")
 STATUS: Final = AttributeType("S", str, Status, "is not a known status")
-TICKETS_BY_SHARD: Final = AttributeType(
-    "M",
-    lambda taken: {f"{index:02}": number(tickets) for index, tickets in taken.items()},
-    lambda taken: {int(index): int(tickets["N"]) for index, tickets in taken.items()},
-    "does not map shards to tickets",
-)
 
 
-TICKETS_BY_SLOT: Final = AttributeType(
-    "M",
-    lambda slots: {str(slot): number(tickets) for slot, tickets in slots.items()},
-    lambda slots: {int(slot): int(tickets["N"]) for slot, tickets in slots.items()},
-    "does not map expiry slots to tickets",
-)
-TICKETS_BY_NAME: Final = AttributeType(
-    "M",
-    lambda tickets: {name: number(count) for name, count in tickets.items()},
-    lambda tickets: {name: int(count["N"]) for name, count in tickets.items()},
-    "does not map names to tickets",
-)
+def _tickets_by(
+    what: str, read: Callable[[str], Any], write: Callable[[Any], str]
+) -> AttributeType:
+    """Return the type of a map to tickets. read, write: between its keys and DynamoDB's."""
+    return AttributeType(
+        "M",
+        lambda tickets: {write(key): number(count) for key, count in tickets.items()},
+        lambda tickets: {read(key): int(count["N"]) for key, count in tickets.items()},
+        f"does not map {what} to tickets",
+    )
+
+
+TICKETS_BY_SHARD: Final = _tickets_by("shards", read=int, write=lambda index: f"{index:02}")
+TICKETS_BY_SLOT: Final = _tickets_by("expiry slots", read=int, write=str)
+TICKETS_BY_NAME: Final = _tickets_by("names", read=str, write=str)
+# The attribute `slots` of a shard without held tickets.
+NO_SLOTS: Final = {"M": TICKETS_BY_SLOT.write({})}
 
 
 def _write_reset_key(key: ResetKey) -> Any:

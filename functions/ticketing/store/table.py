@@ -19,6 +19,7 @@ from ticketing.retry import Deadline
 from ticketing.rules import current_shards
 from ticketing.store.faults import CALL_ERRORS, ActionResult, reasons_of, results_of, translated
 from ticketing.store.items import (
+    NO_SLOTS,
     PURCHASE,
     PURCHASE_PREFIX,
     SALE,
@@ -29,7 +30,6 @@ from ticketing.store.items import (
     purchase_key,
     sale_key,
     shard_key,
-    slots_of,
     text,
 )
 
@@ -62,9 +62,9 @@ class Cancellation:
     """Why the transaction of a move was cancelled. Nothing was written.
 
     record: the purchase's record, where it is not as the move demands; None otherwise, and where it
-    is missing. shards: the shards whose condition failed,
-    as they were found; None for a shard that was never opened. contended: a conflict or a throttle
-    stopped at least one action. contended_shards: the shards of these actions.
+    is missing. shards: the shards whose condition failed, as they were found; None for a shard that
+    was never opened. contended: a conflict or a throttle stopped at least one action.
+    contended_shards: the shards of these actions.
     """
 
     record: Purchase | None
@@ -203,12 +203,8 @@ class Store:
         one.
         """
         put = self._put(PURCHASE.to_item(purchase_key(refusal.purchase_id), refusal), _NOT_THERE)
-        try:
-            self._call(self._client.put_item, **put)
-        except self._client.exceptions.ConditionalCheckFailedException as error:
-            answer: Any = error.response
-            return PURCHASE.to_record(answer["Item"])
-        return None
+        found = self._write(self._client.put_item, **put)
+        return None if found is None else PURCHASE.to_record(found)
 
     def announce(self, sale: Sale) -> bool:
         """Put the sale's record, if it is the next generation. False: another reset was first.
@@ -217,11 +213,8 @@ class Store:
         """
         put = self._put(SALE.to_item(sale_key(sale.item_id), sale), f"{_NOT_THERE} OR {_OLDER}")
         values = {":generation": number(sale.generation)}
-        try:
-            self._call(self._client.put_item, **put, ExpressionAttributeValues=values)
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+        written = self._write(self._client.put_item, **put, ExpressionAttributeValues=values)
+        return written is None
 
     def open_shard(self, sale: Sale, index: int) -> bool:
         """Open a shard with its share for the sale's generation, once. False: it was open.
@@ -244,15 +237,11 @@ class Store:
                 ":generation": number(sale.generation),
                 ":share": number(sale.share(index)),
                 ":zero": number(0),
-                ":none": slots_of({}),
+                ":none": NO_SLOTS,
                 ":created_at": text(sale.created_at),
             },
         }
-        try:
-            self._call(self._client.update_item, **update)
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+        return self._write(self._client.update_item, **update) is None
 
     def reclaim(self, item_id: int, shard: Shard, expired: Collection[int], now: str) -> bool:
         """Put the tickets of expired slots back on sale. One plain write of one shard.
@@ -260,10 +249,9 @@ class Store:
         shard: as it was seen. False: it has changed since, and nothing was written. expired: some
         of its slots, which are removed. now: a timestamp.
         """
-        names = {f"#slot{position}": str(slot) for position, slot in enumerate(expired)}
-        tickets = {f":slot{position}": shard.slots[slot] for position, slot in enumerate(expired)}
+        slots = {f"slot{position}": slot for position, slot in enumerate(expired)}
         debit, credit = RECLAIM.debit.value, RECLAIM.credit.value
-        unchanged = [f"slots.#slot{position} = :slot{position}" for position in range(len(names))]
+        unchanged = [f"slots.#{name} = :{name}" for name in slots]
         clauses = [_SAME_GENERATION, "reclaimed_until = :before", *unchanged]
         update: Any = {
             "TableName": self._table,
@@ -271,24 +259,20 @@ class Store:
             "UpdateExpression": (
                 f"SET {debit} = {debit} - :quantity, {credit} = {credit} + :quantity, "
                 "reclaimed_until = :until, updated_at = :now "
-                f"REMOVE {', '.join(f'slots.{name}' for name in names)}"
+                f"REMOVE {', '.join(f'slots.#{name}' for name in slots)}"
             ),
             "ConditionExpression": " AND ".join(clauses),
-            "ExpressionAttributeNames": names,
+            "ExpressionAttributeNames": {f"#{name}": str(slot) for name, slot in slots.items()},
             "ExpressionAttributeValues": {
-                **{name: number(count) for name, count in tickets.items()},
+                **{f":{name}": number(shard.slots[slot]) for name, slot in slots.items()},
                 ":generation": number(shard.generation),
                 ":before": number(shard.reclaimed_until),
                 ":until": number(max(shard.reclaimed_until, *expired)),
-                ":quantity": number(sum(tickets.values())),
+                ":quantity": number(sum(shard.slots[slot] for slot in expired)),
                 ":now": text(now),
             },
         }
-        try:
-            self._call(self._client.update_item, **update)
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+        return self._write(self._client.update_item, **update) is None
 
     def read_purchases(self, item_id: int, start: str | None) -> Page:
         """Return a page of an item's purchase records, of every generation, by a consistent scan.
@@ -334,6 +318,20 @@ class Store:
                 raise store_error from error
             raise
 
+    def _write(self, operation: Callable[..., object], **request: Any) -> Item | None:
+        """Make a conditional write.
+
+        Returns None when it is done; the item for which its condition was false, where the request
+        asks for it, and otherwise {}.
+        """
+        try:
+            self._call(operation, **request)
+        except self._client.exceptions.ConditionalCheckFailedException as error:
+            answer: Any = error.response
+            item: Item = answer.get("Item", {})
+            return item
+        return None
+
     def _get(self, key: Any) -> Item | None:
         return self._call(
             self._client.get_item, TableName=self._table, Key=key, ConsistentRead=True
@@ -353,13 +351,12 @@ class Store:
     def _record_put(self, move: Move, record: Purchase, seen: Purchase | None) -> Any:
         """Return the put of a purchase's record, with what the move demands of the one before."""
         item = PURCHASE.to_item(purchase_key(record.purchase_id), record)
-        if move.before is None or seen is None:
+        if move.before is None:
             return self._put(item, _NOT_THERE)
-        values = {":before": text(move.before)}
-        if seen.revision:
-            values[":seen"] = number(seen.revision)
+        revision = seen.revision if seen else 0
+        values = {":before": text(move.before)} | ({":seen": number(revision)} if revision else {})
         return {
-            **self._put(item, _UNCHANGED if seen.revision else _NEVER_CHANGED),
+            **self._put(item, _UNCHANGED if revision else _NEVER_CHANGED),
             "ExpressionAttributeNames": {"#status": "status"},
             "ExpressionAttributeValues": values,
         }
@@ -389,8 +386,6 @@ class Store:
             changes.append("slots.#to = if_not_exists(slots.#to, :zero) + :quantity")
             clauses.append(_NOT_RECLAIMED)
             names["#to"], values[":to"] = str(record.expires_at), number(record.expires_at)
-        if move.to_slot or move.debit is not move.credit:
-            values[":zero"] = number(0)
         update: Any = {
             "TableName": self._table,
             "Key": shard_key(record.item_id, index),
@@ -399,6 +394,7 @@ class Store:
             "ExpressionAttributeValues": {
                 **values,
                 ":generation": number(record.generation),
+                ":zero": number(0),
                 ":quantity": number(tickets),
                 ":now": text(now),
             },
