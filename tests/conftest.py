@@ -31,6 +31,16 @@ settings.register_profile(
 settings.load_profile("steady")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share an engine, a stack or the build's folder in one process."""
+    for item in items:
+        folder = item.path.parent.name
+        if folder in {"integration", "e2e"}:
+            item.add_marker(pytest.mark.xdist_group("engines"))
+        elif folder == "proof":
+            item.add_marker(pytest.mark.xdist_group("proof"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_account() -> Iterator[None]:
     """Credentials and a Region that exist nowhere, also for the processes that tests start."""
