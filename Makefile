@@ -60,9 +60,10 @@ mutants: $(DEVELOPMENT_READY) ## simulate mistakes, each of which must be caught
 storm: $(DEVELOPMENT_READY) ## simulate ten times the buyers, and the recovery [ARGS="--shards 4"]
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation.storm $(ARGS)
 
-# Only a run of all tests can cover all code. Groups of tests share a process, see tests/conftest.py.
+# Only a run of all tests can cover all code. Groups of them share a process: tests/conftest.py.
 test: $(ALL_READY) ## run all checks and tests [ARGS="tests/unit -k reset"]
-	@$(DEVELOPMENT)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist loadgroup --cov --durations=15)
+	@$(DEVELOPMENT)/python -m pytest \
+		$(or $(ARGS),--numprocesses 2 --dist loadgroup --cov --durations=15)
 
 check: $(ALL_READY) ## run the checks and the unit tests, in about a minute
 	@$(DEVELOPMENT)/python -m pytest tests/test_quality.py tests/test_style.py tests/test_face.py \

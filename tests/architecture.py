@@ -12,10 +12,12 @@ from proof.report import GUARANTEES
 from simulation.mutants import table
 from ticketing.moves import MOVES
 from ticketing.store.items import (
+    PAYMENT,
     PURCHASE,
     SALE,
     SHARD,
     Codec,
+    payment_key,
     purchase_key,
     sale_key,
     shard_key,
@@ -34,6 +36,7 @@ def records() -> str:
         ("sale", sale_key(item), SALE),
         ("stock shard", shard_key(item, index), SHARD),
         ("purchase", purchase_key("<purchase_id>"), PURCHASE),
+        ("payment", payment_key("<payment_reference>"), PAYMENT),
     ]
     rows = ["| record | `pk` | attributes |", "|---|---|---|"]
     for name, key, codec in kinds:

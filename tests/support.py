@@ -179,8 +179,12 @@ class World:
             if start is None:
                 return found
 
-    def open_sale(self, stock: int, shards: int | None = None) -> None:
-        self.catalogue.reset(ITEM, stock=stock, item_name=None, shard_count=shards)
+    def open_sale(
+        self, stock: int, shards: int | None = None, hold_seconds: int | None = None
+    ) -> None:
+        self.catalogue.reset(
+            ITEM, stock=stock, item_name=None, shard_count=shards, hold_seconds=hold_seconds
+        )
         self.client.calls.clear()
 
     def assert_exact(self, *, sold: int) -> None:
@@ -195,7 +199,7 @@ class World:
         records = [
             record
             for record in self.records()
-            if record.generation == inventory.sale.generation and not record.is_refused
+            if record.generation == inventory.sale.generation and record.is_purchase
         ]
         assert capacity == inventory.sale.capacity
         kept = [record.kept_quantity for record in records]

@@ -21,6 +21,7 @@ def reset(request: Request, services: Services) -> Reply:
         stock=wanted.stock,
         item_name=wanted.item_name,
         shard_count=wanted.shards,
+        hold_seconds=wanted.hold_seconds,
         key=request.idempotency_key(),
         expected_generation=wanted.expected_generation,
         statistics=request.statistics,
@@ -46,7 +47,7 @@ def refund_purchase(request: Request, services: Services) -> Reply:
             status=HTTPStatus.BAD_REQUEST,
         )
     outcome = services.refunds.refund(
-        request.purchase_id(), request.body(RefundPurchase).quantity, key, request.statistics
+        request.uuid("purchase_id"), request.body(RefundPurchase).quantity, key, request.statistics
     )
     match outcome:
         case Refunded(purchase, quantity, replayed=False):

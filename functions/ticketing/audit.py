@@ -2,16 +2,23 @@
 
 import base64
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from math import inf
 
 import msgspec
 from msgspec import Struct
 
 from ticketing.errors import InvalidRequest, NotFound
-from ticketing.limits import AUDIT_BUDGET_SECONDS, AUDIT_RESERVE_SECONDS, PROBLEMS_MAX
+from ticketing.limits import (
+    AUDIT_BUDGET_SECONDS,
+    AUDIT_RESERVE_SECONDS,
+    CLOCK_SKEW_SECONDS,
+    PROBLEMS_MAX,
+)
 from ticketing.model import AuditResult, Purchase, Sale, Shard
+from ticketing.moves import Status
 from ticketing.retry import Attempts, Runtime, Statistics, TryAgain
-from ticketing.rules import current_shards, timestamp, totals
+from ticketing.rules import current_shards, digest, timestamp, totals
 from ticketing.store.table import Store, Table
 
 
@@ -19,16 +26,19 @@ class _Progress(Struct):
     """What an audit has counted so far. The caller carries it to the next request as the cursor.
 
     sold, sold_before: shard → tickets sold in this generation, and in all earlier ones, when the
-    audit began. taken, taken_before: shard → tickets in the records of this generation, and of all
-    earlier ones.
+    audit began. changes: shard → digest of the time of its last change then. taken, taken_before:
+    shard → tickets in the purchases of this generation, and of all earlier ones. held: shard →
+    tickets in the holds of this generation whose expiry slot is still there.
     """
 
     item_id: int
     generation: int
     sold: dict[int, int]
     sold_before: dict[int, int]
+    changes: dict[int, str] = {}
     taken: dict[int, int] = {}
     taken_before: dict[int, int] = {}
+    held: dict[int, int] = {}
     records: int = 0
     tickets: int = 0
     problems: list[str] = []
@@ -54,9 +64,29 @@ class _Progress(Struct):
             )
         return progress
 
-    def count(self, record: Purchase) -> None:
-        if record.is_refused:
-            return
+    def count(self, record: Purchase, slots: Mapping[int, Collection[int]]) -> None:
+        """Count a record. slots: shard → its expiry slots."""
+        if record.status is Status.HELD:
+            self._count_hold(record, slots)
+        elif record.is_purchase:
+            self._count_purchase(record)
+
+    def _count_hold(self, record: Purchase, slots: Mapping[int, Collection[int]]) -> None:
+        taken = sum(record.taken.values())
+        if taken != record.quantity:
+            self.report(
+                f"Hold {record.purchase_id}: it has {record.quantity} tickets, and {taken} from "
+                "stock."
+            )
+        if record.generation == self.generation:
+            live = {
+                index: tickets
+                for index, tickets in record.taken.items()
+                if record.expires_at in slots.get(index, ())
+            }
+            _add(self.held, live)
+
+    def _count_purchase(self, record: Purchase) -> None:
         taken, kept = sum(record.taken.values()), record.kept_quantity
         # What is refunded after a reset stays in `taken`.
         most = kept if record.generation == self.generation else record.quantity
@@ -102,10 +132,12 @@ class Auditor:
         store = self._table.within(attempts.deadline)
         sale, shards, _ = attempts.run(lambda: _read_counters(store, item_id))
         progress = _Progress.from_cursor(cursor, item_id) if cursor else _begin(sale, shards)
-        complete = _count_records(store, progress, attempts)
+        slots = {shard.index: tuple(shard.slots) for shard in shards}
+        complete = _count_records(store, progress, attempts, slots)
         sale, shards, unreadable = attempts.run(lambda: _read_counters(store, item_id))
         is_same = sale.generation == progress.generation
         _, stock, held, sold = totals(current_shards(sale, shards))
+        now = self._runtime.clock()
         return AuditResult(
             sale=sale,
             stock=stock,
@@ -113,8 +145,8 @@ class Auditor:
             sold=sold,
             purchase_records=progress.records,
             tickets_in_records=progress.tickets,
-            problems=_problems(progress, sale, shards, unreadable, complete=complete),
-            checked_at=timestamp(self._runtime.clock()),
+            problems=_problems(progress, sale, shards, unreadable, complete=complete, now=now),
+            checked_at=timestamp(now),
             cursor=progress.cursor() if is_same and not complete else None,
         )
 
@@ -126,6 +158,7 @@ def _problems(
     unreadable: Sequence[str],
     *,
     complete: bool,
+    now: float,
 ) -> list[str]:
     """Return all problems.
 
@@ -141,6 +174,7 @@ def _problems(
         )
     elif complete:
         problems += _count_problems(progress, _counts(sale, shards))
+        problems += _hold_problems(progress, shards, now)
     return problems
 
 
@@ -156,15 +190,26 @@ def _read_counters(store: Store, item_id: int) -> tuple[Sale, Sequence[Shard], S
 
 def _begin(sale: Sale, shards: Sequence[Shard]) -> _Progress:
     sold, sold_before = _counts(sale, shards)
-    return _Progress(sale.item_id, sale.generation, sold, sold_before)
+    changes = {shard.index: _last_change(shard) for shard in shards}
+    return _Progress(sale.item_id, sale.generation, sold, sold_before, changes)
 
 
-def _count_records(store: Store, progress: _Progress, attempts: Attempts[None]) -> bool:
+def _last_change(shard: Shard) -> str:
+    """Return a short digest: the cursor carries one for each shard."""
+    return digest(shard.generation, shard.updated_at)[:8]
+
+
+def _count_records(
+    store: Store,
+    progress: _Progress,
+    attempts: Attempts[None],
+    slots: Mapping[int, Collection[int]],
+) -> bool:
     """Count page after page. Return False where the time was over before the last one."""
     while True:
         page = attempts.run(lambda: store.read_purchases(progress.item_id, progress.start))
         for record in page.purchases:
-            progress.count(record)
+            progress.count(record, slots)
         for problem in page.problems:
             progress.report(problem)
         progress.start = page.end
@@ -230,6 +275,25 @@ def _count_problems(
             progress.sold_before,
             sold_before,
         ),
+    ]
+
+
+def _hold_problems(progress: _Progress, shards: Sequence[Shard], now: float) -> list[str]:
+    """Compare the holds with each shard that has not changed since the audit began.
+
+    A hold that was paid for after its time may have left its tickets in its slot, until that is
+    reclaimed. now: by our clock.
+    """
+    unchanged = [
+        shard for shard in shards if progress.changes.get(shard.index) == _last_change(shard)
+    ]
+    return [
+        f"Shard {shard.index}: its holds have {counted} tickets, its counter says {shard.held}."
+        for shard in unchanged
+        if shard.generation == progress.generation
+        for counted in [progress.held.get(shard.index, 0)]
+        if counted > shard.held
+        or (counted < shard.held and min(shard.slots, default=inf) > now + CLOCK_SKEW_SECONDS)
     ]
 
 

@@ -1,5 +1,6 @@
 """The catalogue: reading a sale, and resetting it while buyers are buying."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -32,7 +33,7 @@ class Catalogue:
         """Return the item's sale and shards as they are now. Raises NotFound and Busy."""
         attempts = Attempts[None](self._runtime, CATALOGUE_BUDGET_SECONDS, statistics=statistics)
         store = self._table.within(attempts.deadline)
-        return attempts.run(lambda: _read_inventory(store, item_id))
+        return attempts.run(lambda: _read_inventory(store, item_id, self._runtime.clock))
 
     def recent_inventory(self, item_id: int, statistics: Statistics | None = None) -> SaleState:
         """Return the item's sale and shards, at most CACHE_SECONDS old. Raises NotFound and Busy.
@@ -60,6 +61,7 @@ class Catalogue:
         stock: int | None,
         item_name: str | None,
         shard_count: int | None,
+        hold_seconds: int | None = None,
         key: str | None = None,
         expected_generation: int | None = None,
         statistics: Statistics | None = None,
@@ -80,8 +82,10 @@ class Catalogue:
             stock,
             item_name,
             shard_count,
+            hold_seconds,
             key=digest(own_key),
-            request=digest(stock, item_name, shard_count),
+            # A key of an earlier version has a digest without the last value.
+            request=digest(stock, item_name, shard_count, *filter(None, [hold_seconds])),
             expected_generation=expected_generation,
         )
         is_safe_to_repeat = key is not None or expected_generation is not None
@@ -124,10 +128,8 @@ class _ResetFlow:
         self.attempts.in_doubt.append(new)  # announced, and not finished before all shards are open
         for index in range(new.shards_ever):
             self.store.open_shard(new, index)
-        return ResetResult(
-            SaleState(new, [Shard.fresh(new, index) for index in range(new.shard_count)]),
-            replayed=False,
-        )
+        shards = [Shard.fresh(new, index) for index in range(new.shard_count)]
+        return ResetResult(SaleState(new, shards, self.runtime.clock()), replayed=False)
 
     def _finish(self, sale: Sale, made: ResetKey) -> ResetResult:
         """Return the result of a reset whose key is in the sale's record.
@@ -148,18 +150,18 @@ class _ResetFlow:
             if stored.get(index, 0) < sale.generation:
                 self.store.open_shard(sale, index)
         replayed = sale not in self.attempts.in_doubt
-        return ResetResult(_read_shards_of(self.store, sale), replayed)
+        return ResetResult(_read_shards_of(self.store, sale, self.runtime.clock), replayed)
 
 
-def _read_inventory(store: Store, item_id: int) -> SaleState:
+def _read_inventory(store: Store, item_id: int, clock: Callable[[], float]) -> SaleState:
     sale = store.read_sale(item_id)
     if sale is None:
         raise NotFound.of_item(item_id)
-    return _read_shards_of(store, sale)
+    return _read_shards_of(store, sale, clock)
 
 
-def _read_shards_of(store: Store, sale: Sale) -> SaleState:
+def _read_shards_of(store: Store, sale: Sale, clock: Callable[[], float]) -> SaleState:
     try:
-        return SaleState(sale, store.read_shards(sale))
+        return SaleState(sale, store.read_shards(sale), clock())
     except StaleGeneration:
         raise TryAgain from None  # a reset came between the two reads

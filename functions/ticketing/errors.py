@@ -5,7 +5,8 @@
     ├── NotFound             no such item, purchase or route
     ├── Refused              definite: no attempt of this request can still take effect
     │   ├── GenerationChanged    the sale has another generation than expected
-    │   └── KeyReusedForReset    the key belongs to another reset
+    │   ├── KeyReusedForReset    the key belongs to another reset
+    │   └── HoldsNotOffered      the sale has no holds
     ├── Busy                 no definite outcome within the budget: why, and when to send it again
     ├── UnreadableRecord     a record that this software did not write
     ├── DeadlineExceeded     inside the domain: no store call may start any more
@@ -75,6 +76,10 @@ class GenerationChanged(Refused):
 
 class KeyReusedForReset(Refused):
     """The idempotency key belongs to a reset with other values."""
+
+
+class HoldsNotOffered(Refused):
+    """An earlier version opened the sale. It has no holds before its next generation."""
 
 
 class Busy(TicketingError):

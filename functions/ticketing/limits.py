@@ -65,6 +65,19 @@ GENERATION_MAX: Final = 999_999_999  # chosen: of `expected_generation`
 # Chosen: the sale's record keeps the keys of its last resets, and stays below 1 KB.
 RESET_KEYS_MAX: Final = 10
 
+# --- Holds ---
+
+# Chosen. The shortest one outlives a call that takes effect late.
+HOLD_SECONDS_MIN: Final = 30
+HOLD_SECONDS_MAX: Final = 3600
+HOLD_SECONDS_DEFAULT: Final = 600
+# Chosen: expiry slots of a shard that are not over, whatever the number of holds.
+SLOTS_PER_HOLD: Final = 30
+# Chosen: slots that a shard may have before some must be reclaimed. It stays below 1 KB.
+SLOTS_MAX: Final = 40
+# Assumed: the clocks of two processes are at most this far apart.
+CLOCK_SKEW_SECONDS: Final = 1
+
 # --- Requests and responses. Chosen. ---
 
 BODY_BYTES_MAX: Final = 4096  # the largest useful body has about 600 bytes
@@ -72,6 +85,7 @@ KEY_LENGTH_MIN: Final = 16
 KEY_LENGTH_MAX: Final = 255
 BUYER_ID_LENGTH_MAX: Final = 128
 ITEM_NAME_LENGTH_MAX: Final = 100
+PAYMENT_REFERENCE_LENGTH_MAX: Final = 128
 PROBLEMS_MAX: Final = 20  # problems that an audit lists by name; the rest is only counted
 
 
@@ -97,8 +111,8 @@ _check(
     "an audit needs more time than the part that it keeps back",
 )
 _check(
-    QUANTITY_MAX + 2 <= TRANSACTION_ACTIONS_MAX,
-    "each ticket may come from another shard; purchase and buyer take two actions more",
+    QUANTITY_MAX + 3 <= TRANSACTION_ACTIONS_MAX,
+    "each ticket may come from another shard; record, payment and buyer take three actions more",
 )
 _check(
     min(TRANSACTION_ACTIONS_MAX, BATCH_READ_ITEMS_MAX) >= SHARDS_MAX,
@@ -108,4 +122,16 @@ _check(CACHE_SECONDS <= 1, "G2 allows a process to cache a refusal for one secon
 _check(
     STORE_CALL_SECONDS_MAX <= LATE_COMMIT_SECONDS,
     "the time in which a call may still take effect must cover its own time-out",
+)
+_check(
+    HOLD_SECONDS_MIN > LATE_COMMIT_SECONDS + CLOCK_SKEW_SECONDS,
+    "a hold must not expire before the call that makes it can take effect",
+)
+_check(
+    HOLD_SECONDS_MIN <= HOLD_SECONDS_DEFAULT <= HOLD_SECONDS_MAX,
+    "the default must be a length that a hold may have",
+)
+_check(
+    SLOTS_MAX >= SLOTS_PER_HOLD + 3,
+    "slots that are not over, and those that are but not yet by every clock, must have room",
 )

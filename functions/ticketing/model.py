@@ -7,7 +7,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
+from ticketing.limits import CLOCK_SKEW_SECONDS
 from ticketing.moves import Status
 
 
@@ -29,7 +31,8 @@ class Sale:
     """One generation of an item's sale. Its record defines the sale; shards are opened from it.
 
     shards_ever: the highest shard count of all generations; a reset closes that many shards to
-    older generations. reset_keys: of the last resets, the newest at the end.
+    older generations. reset_keys: of the last resets, the newest at the end. hold_seconds: how long
+    a hold lasts; None where the sale has none, because an earlier version opened it.
     """
 
     item_id: int
@@ -40,6 +43,7 @@ class Sale:
     generation: int
     created_at: str
     reset_keys: tuple[ResetKey, ...] = ()
+    hold_seconds: int | None = None
 
     def reset_key(self, key: str) -> ResetKey | None:
         """Return the reset with this key digest; None where it is not in the record."""
@@ -88,33 +92,61 @@ class Shard:
             updated_at=sale.created_at,
         )
 
+    def expired(self, now: float) -> dict[int, int]:
+        """Return the slots that are over by every clock → their tickets, which are free."""
+        return {
+            slot: tickets
+            for slot, tickets in self.slots.items()
+            if slot + CLOCK_SKEW_SECONDS <= now
+        }
+
+    def free(self, now: float) -> int:
+        """Return how many tickets can be taken: those of expired holds are among them."""
+        return self.stock + sum(self.expired(now).values())
+
+    def next_release_at(self, now: float) -> int | None:
+        """Return when held tickets come back at the latest, the first of them; None: none held."""
+        expired = self.expired(now)
+        held = [slot for slot, tickets in self.slots.items() if tickets and slot not in expired]
+        return min(held) + CLOCK_SKEW_SECONDS if held else None
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A request to buy. keyed: it has an idempotency key, so the buyer can repeat it safely."""
+    """A request to buy or to hold.
+
+    keyed: it has an idempotency key, so the buyer can repeat it safely. is_hold: the tickets are
+    held, and not bought.
+    """
 
     item_id: int
     quantity: int
     buyer_id: str | None
     purchase_id: str
     keyed: bool
+    is_hold: bool = False
 
     @property
     def fingerprint(self) -> str:
         """Return a digest that differs where two requests with one key ask for different things."""
-        content = json.dumps([self.item_id, self.quantity, self.buyer_id])
-        return hashlib.sha256(content.encode()).hexdigest()
+        content = [self.item_id, self.quantity, self.buyer_id, *(["hold"] * self.is_hold)]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """The record of a purchase. It is the receipt, and it makes a key buy only once.
+    """The record of a purchase or a hold. It is the receipt, and it makes a key buy only once.
 
     taken: shard index → its tickets that this purchase has. refunds: digest of a refund's
     idempotency key → tickets refunded. What is refunded after a reset stays in `taken`, because its
-    shard no longer has the generation. revision: counts the changes of the record. left: of a
-    refused order, which took none: the free tickets that there were; otherwise None. expires_at: of
-    a hold: its expiry slot; otherwise None.
+    shard no longer has the generation. revision: counts the changes of the record.
+
+    Of a refused order, which took none, otherwise None: left: the free tickets that there were.
+    next_release_at: see `TooFew`.
+
+    Of a hold, otherwise None: expires_at: its expiry slot, also after it was confirmed.
+    extended_at, confirmed_at: timestamps. payment_reference: of the payment that it was confirmed
+    with.
     """
 
     purchase_id: str
@@ -129,7 +161,16 @@ class Purchase:
     refunds: Mapping[str, int] = field(default_factory=dict)
     revision: int = 0
     left: int | None = None
+    next_release_at: int | None = None
     expires_at: int | None = None
+    extended_at: str | None = None
+    confirmed_at: str | None = None
+    payment_reference: str | None = None
+
+    @property
+    def purchased_at(self) -> str:
+        """Return when the tickets were bought."""
+        return self.confirmed_at or self.created_at
 
     @property
     def refunded_quantity(self) -> int:
@@ -154,6 +195,25 @@ class Purchase:
         """Return whether this is the record of a refused order, and not of a purchase."""
         return self.status is Status.REFUSED
 
+    @property
+    def is_purchase(self) -> bool:
+        """Return whether the tickets are or were bought, also where they were held before."""
+        return self.status in {Status.CONFIRMED, Status.REFUNDED}
+
+    @property
+    def is_hold(self) -> bool:
+        """Return whether this is a hold, or a purchase that was one."""
+        return self.expires_at is not None and not self.is_refused
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """The record of a payment: it pays for one purchase. reference: the provider's id of it."""
+
+    reference: str
+    purchase_id: str
+    created_at: str
+
 
 @dataclass(frozen=True, slots=True)
 class Bought:
@@ -164,14 +224,41 @@ class Bought:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """The hold is recorded, or was changed as asked for. replayed: an earlier request did it.
+
+    hold: it may have become a purchase, or be over since. Where it is over its status says so.
+    """
+
+    hold: Purchase
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TooFew:
+    """Fewer tickets are free than asked for.
+
+    sale: that was asked. left: how many are free. next_release_at: when the first tickets come back
+    that are held now, in seconds since the epoch, if their holds are not confirmed or extended;
+    None where none are held.
+    """
+
+    sale: Sale
+    left: int
+    next_release_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class SoldOut:
     """Fewer tickets were free than asked for, at some instant of this request or the second before.
 
-    left: how many were free. final: this refusal is in the record of the idempotency key, which
-    never buys any more. replayed: an earlier request with this key was refused, at that time.
+    left, next_release_at: see `TooFew`. final: this refusal is in the record of the idempotency
+    key, which never buys any more. replayed: an earlier request with this key was refused, at that
+    time.
     """
 
     left: int
+    next_release_at: int | None = None
     final: bool = False
     replayed: bool = False
 
@@ -181,7 +268,29 @@ class KeyReused:
     """The idempotency key belongs to another request."""
 
 
-type Outcome = Bought | SoldOut | KeyReused
+type Outcome = Bought | Held | SoldOut | KeyReused
+
+
+class HoldProblem(StrEnum):
+    """Why a hold cannot be confirmed, extended or released."""
+
+    EXPIRED = "expired"
+    RELEASED = "released"
+    CONFIRMED = "confirmed"  # already
+    ALREADY_PAID = "already_paid"  # confirmed, with another payment or without one
+    PAYMENT_REUSED = "payment_reused"  # the payment has paid for another hold
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRefused:
+    """The hold cannot be changed as asked for. Nothing was changed, and nothing will be."""
+
+    problem: HoldProblem
+    hold: Purchase
+
+
+type ConfirmOutcome = Bought | HoldRefused
+type HoldOutcome = Held | HoldRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +316,8 @@ type RefundOutcome = Refunded | RefundTooLarge | KeyReused
 class ResetOrder:
     """A request to start an item's next generation.
 
-    stock, item_name: None keeps the sale's value. shard_count: None takes the default for the
-    stock. key, request: digests of the idempotency key and of the values asked for.
+    stock, item_name, hold_seconds: None keeps the sale's value. shard_count: None takes the default
+    for the stock. key, request: digests of the idempotency key and of the values asked for.
     expected_generation: the one that the sale must have (0: no sale yet); None: any.
     """
 
@@ -216,6 +325,7 @@ class ResetOrder:
     stock: int | None
     item_name: str | None
     shard_count: int | None
+    hold_seconds: int | None
     key: str
     request: str
     expected_generation: int | None
@@ -223,10 +333,26 @@ class ResetOrder:
 
 @dataclass(frozen=True, slots=True)
 class SaleState:
-    """A sale with its shards, each as it was when it was read or opened."""
+    """A sale with its shards, each as it was when it was read or opened. now: by our clock then."""
 
     sale: Sale
     shards: Sequence[Shard]
+    now: float
+
+    @property
+    def free(self) -> int:
+        """Return how many tickets can be taken: those of expired holds are among them."""
+        return sum(shard.free(self.now) for shard in self.shards)
+
+    @property
+    def held(self) -> int:
+        """Return how many tickets are held and may not be taken."""
+        return sum(shard.held - sum(shard.expired(self.now).values()) for shard in self.shards)
+
+    @property
+    def sold(self) -> int:
+        """Return how many tickets are sold."""
+        return sum(shard.sold for shard in self.shards)
 
     @property
     def updated_at(self) -> str:

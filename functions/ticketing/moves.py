@@ -25,6 +25,7 @@ class Status(StrEnum):
     RELEASED = "released"
     REFUNDED = "refunded"
     REFUSED = "refused"  # not a purchase: it keeps attempts in doubt from buying after a refusal
+    EXPIRED = "expired"  # never stored: a held record is read so when its time is over
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ class Move:
     def to_slot(self) -> bool:
         """Return whether the tickets enter the expiry slot of the record after."""
         return self.credit is Counter.HELD
+
+    @property
+    def takes_payment(self) -> bool:
+        """Return whether a payment may be recorded with the move: it makes a hold a purchase."""
+        return (self.before, self.after) == (Status.HELD, Status.CONFIRMED)
 
 
 BUY: Final = Move("buy", Counter.STOCK, Counter.SOLD, None, Status.CONFIRMED)

@@ -64,7 +64,7 @@ class _RefundFlow:
     def attempt(self) -> RefundOutcome:
         """Make one attempt: read the record, and move its tickets if it has not changed since."""
         purchase = self.store.read_purchase(self.purchase_id)
-        if purchase is None or purchase.is_refused:
+        if purchase is None or not purchase.is_purchase:
             raise NotFound("There is no purchase with this id. Its receipt shows it.")
         self.attempts.statistics.item_id = purchase.item_id
         quantity = purchase.quantity if self.quantity is None else self.quantity

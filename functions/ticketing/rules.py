@@ -5,15 +5,23 @@ Knows no boto3, no Powertools, no environment, no clock.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 from uuid import UUID, uuid5
 
-from ticketing.limits import RESET_KEYS_MAX, SHARDS_MAX, TICKETS_PER_SHARD
+from ticketing.limits import (
+    HOLD_SECONDS_DEFAULT,
+    RESET_KEYS_MAX,
+    SHARDS_MAX,
+    SLOTS_PER_HOLD,
+    TICKETS_PER_SHARD,
+)
 from ticketing.model import (
     Bought,
+    Held,
     KeyReused,
     Order,
     Outcome,
@@ -44,17 +52,25 @@ class Random(Protocol):
 
 
 def make_order(
-    item_id: int, quantity: int, buyer_id: str | None, key: str | None, random: Random
+    item_id: int,
+    quantity: int,
+    buyer_id: str | None,
+    key: str | None,
+    random: Random,
+    *,
+    is_hold: bool = False,
 ) -> Order:
     """Return the order for a request.
 
-    Its purchase id is made of item, buyer and key, and is random without a key.
+    Its purchase id is made of item, buyer and key, and is random without a key. It does not depend
+    on `is_hold`: one key buys or holds, and never both.
     """
     if key is None:
         purchase_id = UUID(int=random.getrandbits(128), version=4)
     else:
         purchase_id = uuid5(_PURCHASES, json.dumps([item_id, buyer_id, key]))
-    return Order(item_id, quantity, buyer_id, str(purchase_id), keyed=key is not None)
+    keyed = key is not None
+    return Order(item_id, quantity, buyer_id, str(purchase_id), keyed=keyed, is_hold=is_hold)
 
 
 def settle(order: Order, found: Purchase, *, replayed: bool) -> Outcome:
@@ -65,8 +81,9 @@ def settle(order: Order, found: Purchase, *, replayed: bool) -> Outcome:
     if found.fingerprint != order.fingerprint:
         return KeyReused()
     if found.is_refused:
-        return SoldOut(found.left or 0, final=order.keyed, replayed=replayed)
-    return Bought(found, replayed)
+        left = found.left or 0
+        return SoldOut(left, found.next_release_at, final=order.keyed, replayed=replayed)
+    return Held(found, replayed) if order.is_hold else Bought(found, replayed)
 
 
 def allocate(stock: Mapping[int, int], quantity: int, random: Random) -> dict[int, int] | None:
@@ -120,6 +137,27 @@ def _from_fullest(stock: Mapping[int, int], quantity: int) -> dict[int, int]:
     return taken
 
 
+def expiry_slot(hold_seconds: int, now: float) -> int:
+    """Return when a hold that is made now expires: `hold_seconds` later, rounded up to a slot.
+
+    Slots are that far apart that holds of this length are in about SLOTS_PER_HOLD of them.
+    """
+    slot_seconds = math.ceil(hold_seconds / SLOTS_PER_HOLD)
+    return math.ceil((now + hold_seconds) / slot_seconds) * slot_seconds
+
+
+def as_of(record: Purchase, now: float, generation: int) -> Purchase:
+    """Return a record as its owner sees it: a hold whose time is over is expired.
+
+    generation: the sale's. A reset ends all holds.
+    """
+    if record.status is Status.HELD and (
+        record.generation != generation or (record.expires_at or 0) <= now
+    ):
+        return replace(record, status=Status.EXPIRED)
+    return record
+
+
 def default_shard_count(stock: int) -> int:
     """Return one shard per 25 tickets, between 1 and 100.
 
@@ -148,6 +186,7 @@ def next_sale(old: Sale | None, order: ResetOrder, now: str) -> Sale:
         generation=generation,
         created_at=now,
         reset_keys=keys[-RESET_KEYS_MAX:],
+        hold_seconds=order.hold_seconds or (old and old.hold_seconds) or HOLD_SECONDS_DEFAULT,
     )
 
 

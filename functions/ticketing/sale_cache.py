@@ -1,11 +1,11 @@
 """What a process remembers of the sales that it sells. Hints only: the store decides."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from ticketing.errors import Contended, NotFound
 from ticketing.limits import CACHE_SECONDS, CACHE_STALE_SECONDS
-from ticketing.model import Sale, Shard
+from ticketing.model import Sale, Shard, TooFew
 from ticketing.rules import is_younger
 from ticketing.store.table import Store
 
@@ -14,14 +14,18 @@ from ticketing.store.table import Store
 class CachedSale:
     """One generation of a sale, and what was last seen of its shards.
 
-    read_at: when the settings were read. stock: shard → the tickets it had when last seen.
-    too_few_seen: the free tickets of a snapshot that had too few, and when it was taken.
+    read_at: when the settings were read. stock: shard → the tickets that were free when it was last
+    seen. with_expired: the shards among these of which some belong to expired holds, as they were
+    seen. next_release_at: see `TooFew`; of all shards when they were last read. too_few_seen: what
+    a snapshot showed that had too few, and when it was taken.
     """
 
     sale: Sale
     read_at: float
     stock: dict[int, int]
-    too_few_seen: tuple[int, float] | None = None
+    with_expired: dict[int, Shard] = field(default_factory=dict)
+    next_release_at: int | None = None
+    too_few_seen: tuple[TooFew, float] | None = None
 
     @classmethod
     def of(cls, sale: Sale, read_at: float) -> "CachedSale":
@@ -33,28 +37,43 @@ class CachedSale:
         """Return how many tickets all shards together had when last seen."""
         return sum(self.stock.values())
 
-    def see(self, shards: Iterable[Shard]) -> None:
+    def see(self, shard: Shard, now: float) -> None:
+        """Note a shard as it was read, or as a refused write found it."""
+        self.stock[shard.index] = shard.free(now)
+        self.with_expired.pop(shard.index, None)
+        if shard.expired(now):
+            self.with_expired[shard.index] = shard
+
+    def see_all(self, shards: Sequence[Shard], now: float) -> None:
         """Note all shards as they were read."""
-        self.stock = {shard.index: shard.stock for shard in shards}
+        for shard in shards:
+            self.see(shard, now)
+        releases = [shard.next_release_at(now) for shard in shards]
+        self.next_release_at = min(filter(None, releases), default=None)
 
     def shards_with(self, quantity: int) -> dict[int, int]:
         """Return shard → tickets of the shards that may have enough."""
         return {index: tickets for index, tickets in self.stock.items() if tickets >= quantity}
 
-    def remember_too_few(self, left: int, asked_at: float) -> None:
+    @property
+    def too_few(self) -> TooFew:
+        """Return what was last seen of all shards, where it is too few tickets."""
+        return TooFew(self.sale, self.free, self.next_release_at)
+
+    def remember_too_few(self, asked_at: float) -> None:
         """Remember a snapshot that had too few tickets. asked_at: before it was asked for.
 
         Its age counts from the older of both reads: a new generation may have started since the
         sale was read.
         """
-        self.too_few_seen = left, min(asked_at, self.read_at)
+        self.too_few_seen = self.too_few, min(asked_at, self.read_at)
 
-    def too_few_for(self, quantity: int, now: float) -> int | None:
-        """Return the free tickets of a recent snapshot that had too few; None without one."""
+    def too_few_for(self, quantity: int, now: float) -> TooFew | None:
+        """Return what a recent snapshot showed that had too few tickets; None without one."""
         if self.too_few_seen is None:
             return None
-        left, seen_at = self.too_few_seen
-        return left if left < quantity and is_younger(seen_at, now, CACHE_SECONDS) else None
+        seen, seen_at = self.too_few_seen
+        return seen if seen.left < quantity and is_younger(seen_at, now, CACHE_SECONDS) else None
 
 
 class SaleCache:

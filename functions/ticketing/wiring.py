@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from ticketing.audit import Auditor
 from ticketing.buying import PurchaseService
 from ticketing.catalogue import Catalogue
+from ticketing.holding import HoldService
 from ticketing.refunding import RefundService
 from ticketing.retry import Runtime
+from ticketing.sale_cache import SaleCache
 from ticketing.settings import Settings
 from ticketing.store.client import connect
 from ticketing.store.table import Table
@@ -24,6 +26,7 @@ class Services:
     """The use cases of one process."""
 
     purchases: PurchaseService
+    holds: HoldService
     refunds: RefundService
     catalogue: Catalogue
     auditor: Auditor
@@ -42,8 +45,10 @@ def build_services(
     """
     table = Table(client or connect(), table_name or Settings.from_environment().table_name)
     runtime = runtime or Runtime()
+    cache = SaleCache(runtime.clock)
     return Services(
-        purchases=PurchaseService(table, runtime),
+        purchases=PurchaseService(table, runtime, cache),
+        holds=HoldService(table, runtime, cache),
         refunds=RefundService(table, runtime),
         catalogue=Catalogue(table, runtime),
         auditor=Auditor(table, runtime),

@@ -81,7 +81,9 @@ class TestRoles:
         ("function", "allowed"),
         [
             ("BuyTicketFunction", {"get_item", "put_item", "update_item"}),
+            ("HoldTicketFunction", {"get_item", "put_item", "update_item"}),
             ("InventoryFunction", {"get_item"}),
+            ("RefundFunction", {"get_item", "put_item", "update_item"}),
             ("AuditFunction", {"get_item", "scan"}),
             ("ResetFunction", {"get_item", "put_item", "update_item"}),
         ],

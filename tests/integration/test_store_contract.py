@@ -364,9 +364,9 @@ def test_reclaim(world: World) -> None:
     for record in (first, later):
         assert move(world, HOLD, record) is None
     shard = world.store.read_shards(SALE)[0]
-    assert world.store.reclaim(ITEM, shard, [SLOT], CREATED)
+    assert world.store.reclaim(ITEM, shard, [SLOT], CREATED) is None
     assert states(world)[0] == (2, 1, 0, {SLOT + 60: 1})
-    assert not world.store.reclaim(ITEM, shard, [SLOT], CREATED), "it was reclaimed twice"
+    assert world.store.reclaim(ITEM, shard, [SLOT], CREATED) is not None, "it was reclaimed twice"
     refusal = move(world, CONFIRM, after(first, Status.CONFIRMED), first)
     assert refusal
     assert list(refusal.shards) == [0]
@@ -380,7 +380,7 @@ def test_hold_in_reclaimed_slot(world: World) -> None:
     open_all(world)
     assert move(world, HOLD, held(1, s0=1)) is None
     shard = world.store.read_shards(SALE)[0]
-    assert world.store.reclaim(ITEM, shard, [SLOT], CREATED)
+    assert world.store.reclaim(ITEM, shard, [SLOT], CREATED) is None
     for expires_at in (SLOT, SLOT - 60):
         refusal = move(world, HOLD, held(2, expires_at, s0=1))
         assert refusal
@@ -396,15 +396,15 @@ def test_reclaim_of_changed_slot(world: World) -> None:
     assert move(world, HOLD, held(1, s0=1)) is None
     seen = world.store.read_shards(SALE)[0]
     assert move(world, HOLD, held(2, s0=1)) is None
-    assert not world.store.reclaim(ITEM, seen, [SLOT], CREATED)
+    assert world.store.reclaim(ITEM, seen, [SLOT], CREATED) is not None
     assert states(world)[0] == (1, 2, 0, {SLOT: 2})
     seen = world.store.read_shards(SALE)[0]
     assert move(world, HOLD, held(3, SLOT - 60, s0=1)) is None
     newer = world.store.read_shards(SALE)[0]
-    assert world.store.reclaim(ITEM, newer, [SLOT - 60], CREATED)
-    assert not world.store.reclaim(ITEM, seen, [SLOT], CREATED)
+    assert world.store.reclaim(ITEM, newer, [SLOT - 60], CREATED) is None
+    assert world.store.reclaim(ITEM, seen, [SLOT], CREATED) is not None
     newest = world.store.read_shards(SALE)[0]
-    assert world.store.reclaim(ITEM, newest, [SLOT], CREATED)
+    assert world.store.reclaim(ITEM, newest, [SLOT], CREATED) is None
     assert states(world)[0] == (3, 0, 0, {})
     assert world.store.read_shards(SALE)[0].reclaimed_until == SLOT
 
@@ -420,7 +420,7 @@ def test_generation_forgets_slots(world: World) -> None:
     assert refusal
     assert refusal.shards[0]
     assert (refusal.shards[0].held, refusal.shards[0].slots) == (0, {})
-    assert not world.store.reclaim(ITEM, shard, [SLOT], CREATED)
+    assert world.store.reclaim(ITEM, shard, [SLOT], CREATED) is not None
 
 
 @pytest.mark.G1

@@ -23,7 +23,7 @@ from ticketing.limits import (
     PURCHASE_BUDGET_SECONDS,
     SHORT_SHARDS_MAX,
 )
-from ticketing.model import Bought, KeyReused, Order, SoldOut
+from ticketing.model import Bought, Held, KeyReused, Order, SoldOut
 from ticketing.retry import Runtime, Statistics
 from ticketing.wiring import build_services
 
@@ -38,7 +38,7 @@ def order(
 
 def buy(
     service: PurchaseService, *, key: str | None = None, quantity: int = 1
-) -> Bought | SoldOut | KeyReused:
+) -> Bought | Held | SoldOut | KeyReused:
     return service.buy(order(service, key=key, quantity=quantity))
 
 

@@ -16,10 +16,11 @@ import pytest
 
 import admin.app
 import buy_ticket.app
+import hold_ticket.app
 import inventory.app
 from tests.support import ITEM, ROOT, World, lost_reply, raises, service_error, template
 from ticketing.api.problems import Code
-from ticketing.api.schemas import AuditReport, Inventory, Problem, Receipt, Service
+from ticketing.api.schemas import AuditReport, Hold, Inventory, Problem, Receipt, Service
 from ticketing.api.serving import Function
 from ticketing.api.telemetry import Telemetry
 from ticketing.limits import ATTEMPTS_MAX, BODY_BYTES_MAX
@@ -29,8 +30,8 @@ CONTEXT = SimpleNamespace(aws_request_id="1-2-3")
 GATEWAY_REQUEST_ID = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"  # in every event
 KEY = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 
-# The answer to each event, with 100 tickets free and events/buy_ticket/with_key.json carried out
-# before it.
+# The answer to each event, with 100 tickets free, after the purchase of buy_ticket/with_key.json
+# and the hold of hold_ticket/hold.json.
 EXPECTED: dict[str, tuple[int, Any]] = {
     "buy_ticket/empty_body.json": (201, Receipt),
     "buy_ticket/with_key.json": (200, Receipt),
@@ -56,6 +57,23 @@ EXPECTED: dict[str, tuple[int, Any]] = {
     "buy_ticket/get_purchase.json": (200, Receipt),
     "buy_ticket/get_purchase_unknown.json": (404, "not_found"),
     "buy_ticket/get_purchase_no_uuid.json": (422, "invalid_request"),
+    "hold_ticket/hold.json": (200, Hold),
+    "hold_ticket/hold_empty_body.json": (201, Hold),
+    "hold_ticket/hold_key_reused.json": (422, "idempotency_key_reused"),
+    "hold_ticket/hold_key_of_purchase.json": (422, "idempotency_key_reused"),
+    "hold_ticket/hold_unknown_item.json": (404, "not_found"),
+    "hold_ticket/hold_unknown_field.json": (422, "invalid_request"),
+    "hold_ticket/get_hold.json": (200, Hold),
+    "hold_ticket/get_hold_unknown.json": (404, "not_found"),
+    "hold_ticket/get_hold_no_uuid.json": (422, "invalid_request"),
+    "hold_ticket/confirm.json": (201, Receipt),
+    "hold_ticket/confirm_paid.json": (201, Receipt),
+    "hold_ticket/confirm_payment_empty.json": (422, "invalid_request"),
+    "hold_ticket/confirm_unknown.json": (404, "not_found"),
+    "hold_ticket/extend.json": (200, Hold),
+    "hold_ticket/extend_unknown.json": (404, "not_found"),
+    "hold_ticket/release.json": (200, Hold),
+    "hold_ticket/release_unknown.json": (404, "not_found"),
     "inventory/service.json": (200, Service),
     "inventory/inventory.json": (200, Inventory),
     "inventory/inventory_of_item.json": (200, Inventory),
@@ -118,7 +136,7 @@ class Functions:
         telemetry = Telemetry(service=f"test-{uuid4()}", stream=self._log)
         self._functions = {
             app.__name__.partition(".")[0]: Function(app.HANDLERS, world.services(), telemetry)
-            for app in (buy_ticket.app, inventory.app, admin.app)
+            for app in (buy_ticket.app, hold_ticket.app, inventory.app, admin.app)
         }
 
     def call(self, function: str, event: Any) -> dict[str, Any]:
@@ -180,6 +198,7 @@ def test_every_event_has_expectation() -> None:
 def test_event(name: str, functions: Functions) -> None:
     functions.world.open_sale(stock=100)
     functions.call("buy_ticket", load("buy_ticket/with_key.json"))
+    functions.call("hold_ticket", load("hold_ticket/hold.json"))
     writes = len(
         [call for call in functions.world.client.calls if "write" in call or "put" in call]
     )

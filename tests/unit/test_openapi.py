@@ -8,6 +8,7 @@ from openapi_spec_validator import validate
 
 import admin.app
 import buy_ticket.app
+import hold_ticket.app
 import inventory.app
 from tests.support import ROOT
 from tests.unit.test_functions import EXPECTED, load
@@ -46,7 +47,9 @@ def test_readme_routes() -> None:
 
 def test_every_route_has_handler() -> None:
     assert {
-        route for app in (buy_ticket.app, inventory.app, admin.app) for route in app.HANDLERS
+        route
+        for app in (buy_ticket.app, hold_ticket.app, inventory.app, admin.app)
+        for route in app.HANDLERS
     } == set(ROUTES)
     assert len({route.name for route in ROUTES}) == len(ROUTES)
 
@@ -80,7 +83,7 @@ def test_bounds() -> None:
 def test_patterns_are_ecmascript() -> None:
     """Python's `\\Z` means nothing in ECMAScript, and Python's $ accepts a final line feed."""
     patterns = re.findall(r'"pattern":\s*"((?:[^"\\]|\\.)*)"', openapi.document())
-    assert len(patterns) == 5
+    assert len(patterns) == 8
     for pattern in patterns:
         assert not re.search(r"\\\\[AZ]|\(\?P", pattern)
         assert not re.search(json.loads(f'"{pattern}"'), "k" * 20 + "\n")

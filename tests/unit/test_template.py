@@ -28,6 +28,7 @@ READ = {"dynamodb:GetItem", "dynamodb:BatchGetItem"}
 # The table permissions of each function: exactly those of the store calls that it makes.
 ACTIONS = {
     "BuyTicketFunctionRole": READ | {"dynamodb:PutItem", "dynamodb:UpdateItem"},
+    "HoldTicketFunctionRole": READ | {"dynamodb:PutItem", "dynamodb:UpdateItem"},
     "InventoryFunctionRole": READ,
     "AuditFunctionRole": READ | {"dynamodb:Scan"},
     "RefundFunctionRole": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
@@ -183,6 +184,7 @@ def test_time_limits() -> None:
     """Budget + slowest store call < Lambda's timeout < API Gateway's, which gives up then."""
     budgets = {
         "BuyTicketFunction": limits.PURCHASE_BUDGET_SECONDS,
+        "HoldTicketFunction": limits.PURCHASE_BUDGET_SECONDS,
         "InventoryFunction": limits.CATALOGUE_BUDGET_SECONDS,
         "AuditFunction": limits.AUDIT_BUDGET_SECONDS,
         "RefundFunction": limits.REFUND_BUDGET_SECONDS,

@@ -12,15 +12,20 @@ import msgspec
 from ticketing.api.problems import MEDIA_TYPE, Code
 from ticketing.api.request import JSON
 from ticketing.api.routes import (
+    CONFIRM_HOLD,
+    EXTEND_HOLD,
+    GET_HOLD,
     GET_PURCHASE,
+    HOLD_TICKETS,
     REFUND_PURCHASE,
+    RELEASE_HOLD,
     ROUTES,
     Audience,
     Parameter,
     Route,
     Success,
 )
-from ticketing.api.schemas import Problem, Receipt
+from ticketing.api.schemas import Hold, Problem, Receipt
 
 TITLE: Final = "High-Concurrency Inventory System"
 VERSION: Final = "2.0.0"
@@ -153,6 +158,8 @@ def _success(route: Route, success: Success, schemas: Mapping[Any, Any]) -> dict
         response["headers"] = {name: _HEADERS[name] for name in success.headers}
     if success.body is Receipt and route is not GET_PURCHASE:
         response["links"] = _RECEIPT_LINKS
+    if success.body is Hold and route is HOLD_TICKETS:
+        response["links"] = _HOLD_LINKS
     return response
 
 
@@ -175,6 +182,13 @@ _RECEIPT_LINKS: Final = {
         "parameters": {"purchase_id": "$response.body#/purchase_id"},
     }
     for name, route in (("receipt", GET_PURCHASE), ("refund", REFUND_PURCHASE))
+}
+_HOLD_LINKS: Final = {
+    route.name: {
+        "operationId": route.name,
+        "parameters": {"hold_id": "$response.body#/hold_id"},
+    }
+    for route in (GET_HOLD, CONFIRM_HOLD, EXTEND_HOLD, RELEASE_HOLD)
 }
 _HEADERS: Final = {
     "Idempotent-Replayed": {

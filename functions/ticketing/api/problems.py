@@ -5,16 +5,20 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Final, Self
 
-from ticketing.api.request import Reply, Request
+from ticketing.api.request import REPLAYED, Reply, Request
 from ticketing.api.schemas import Problem
 from ticketing.errors import (
     Busy,
     GenerationChanged,
+    HoldsNotOffered,
     InvalidRequest,
     KeyReusedForReset,
     NotFound,
     Reason,
+    Refused,
 )
+from ticketing.model import SoldOut
+from ticketing.rules import timestamp
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -26,6 +30,13 @@ class Code(StrEnum):
 
     SOLD_OUT = "sold_out", HTTPStatus.CONFLICT
     NOT_ENOUGH_LEFT = "not_enough_left", HTTPStatus.CONFLICT
+    ALL_HELD = "all_held", HTTPStatus.CONFLICT
+    HOLDS_NOT_OFFERED = "holds_not_offered", HTTPStatus.CONFLICT
+    HOLD_EXPIRED = "hold_expired", HTTPStatus.GONE
+    HOLD_RELEASED = "hold_released", HTTPStatus.GONE
+    HOLD_CONFIRMED = "hold_confirmed", HTTPStatus.CONFLICT
+    ALREADY_PAID = "already_paid", HTTPStatus.CONFLICT
+    PAYMENT_REUSED = "payment_reused", HTTPStatus.CONFLICT
     REFUND_TOO_LARGE = "refund_too_large", HTTPStatus.CONFLICT
     GENERATION_CHANGED = "generation_changed", HTTPStatus.CONFLICT
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", HTTPStatus.UNPROCESSABLE_ENTITY
@@ -60,6 +71,8 @@ def problem(
     status: HTTPStatus | None = None,
     field: str | None = None,
     left: int | None = None,
+    next_release_at: str | None = None,
+    payment_reference: str | None = None,
     purchase_id: str | None = None,
     reason: str | None = None,
     headers: Mapping[str, str] | None = None,
@@ -75,6 +88,8 @@ def problem(
         request_id=request.request_id,
         field=field,
         left=left,
+        next_release_at=next_release_at,
+        payment_reference=payment_reference,
         purchase_id=purchase_id,
         reason=reason,
     )
@@ -94,10 +109,8 @@ def problem_of(request: Request, error: Exception) -> Reply:
             )
         case NotFound():
             return problem(request, Code.NOT_FOUND, error.detail)
-        case GenerationChanged():
-            return problem(request, Code.GENERATION_CHANGED, error.detail)
-        case KeyReusedForReset():
-            return key_reused(request, "reset")
+        case Refused():
+            return _refusal(request, error)
         case Busy():
             return problem(
                 request,
@@ -114,6 +127,44 @@ def problem_of(request: Request, error: Exception) -> Reply:
                 Code.INTERNAL_ERROR,
                 "This is a bug of the service. The operator finds it in the log by the request_id.",
             )
+
+
+def _refusal(request: Request, error: Refused) -> Reply:
+    match error:
+        case GenerationChanged():
+            return problem(request, Code.GENERATION_CHANGED, error.detail)
+        case KeyReusedForReset():
+            return key_reused(request, "reset")
+        case HoldsNotOffered():
+            return problem(
+                request,
+                Code.HOLDS_NOT_OFFERED,
+                "This sale has no holds. Buy the tickets at once, with POST /buy_ticket.",
+            )
+        case _:
+            raise AssertionError("every refusal has a problem document") from error
+
+
+def sold_out(request: Request, refusal: SoldOut) -> Reply:
+    """Return the problem document for an order of more tickets than are free."""
+    next_release_at = refusal.next_release_at
+    if refusal.left:
+        code, detail = Code.NOT_ENOUGH_LEFT, f"Only {refusal.left} left. Ask for fewer."
+    elif next_release_at is not None:
+        code, detail = Code.ALL_HELD, "All tickets are held or sold. Held ones may come back."
+    else:
+        code, detail = Code.SOLD_OUT, "All tickets are sold."
+    final = " A new order needs a fresh Idempotency-Key." if refusal.final else ""
+    return problem(
+        request,
+        code,
+        f"{detail}{final}",
+        field="quantity" if refusal.left else None,
+        left=refusal.left,
+        next_release_at=None if next_release_at is None else timestamp(next_release_at),
+        headers=REPLAYED if refusal.replayed else None,
+        metrics={"SoldOut": 1},
+    )
 
 
 def key_reused(request: Request, owner: str) -> Reply:

@@ -110,13 +110,13 @@ class Request:
             )
         return key
 
-    def purchase_id(self) -> str:
-        """Return the purchase id in the path, as the table has it. Raises InvalidRequest."""
+    def uuid(self, name: str) -> str:
+        """Return the route's parameter, an id as the table has it. Raises InvalidRequest."""
         try:
-            return str(UUID(self.path_parameter("purchase_id")))
+            return str(UUID(self.path_parameter(name)))
         except ValueError as error:
             raise InvalidRequest(
-                "A purchase_id is a UUID, as the receipt shows it.", field="purchase_id"
+                f"A {name} is a UUID. Send the one that the service has answered.", field=name
             ) from error
 
     def path_parameter(self, name: str) -> str:

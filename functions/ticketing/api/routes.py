@@ -17,6 +17,9 @@ from ticketing.api.schemas import (
     KEY_PATTERN,
     AuditReport,
     BuyTicket,
+    ConfirmHold,
+    Hold,
+    HoldTickets,
     Inventory,
     Receipt,
     RefundPurchase,
@@ -115,11 +118,20 @@ _IDEMPOTENCY_KEY: Final = Parameter(
         "maxLength": KEY_LENGTH_MAX,
         "pattern": KEY_PATTERN,
     },
-    "A fresh UUID for each purchase, refund or reset, and the same UUID for every retry of it. "
-    "It takes effect once.",
+    "A fresh UUID for each purchase, hold, refund or reset, and the same UUID for every retry of "
+    "it. It takes effect once.",
 )
 _PURCHASE_ID: Final = Parameter(
     "purchase_id", "path", {"type": "string", "format": "uuid"}, required=True
+)
+
+# Of an order that is refused.
+_ORDER_CODES: Final = (
+    Code.SOLD_OUT,
+    Code.NOT_ENOUGH_LEFT,
+    Code.ALL_HELD,
+    Code.IDEMPOTENCY_KEY_REUSED,
+    Code.NOT_FOUND,
 )
 
 BUY_TICKET: Final = Route(
@@ -132,7 +144,7 @@ BUY_TICKET: Final = Route(
         Success(HTTPStatus.CREATED, Receipt),
         Success(HTTPStatus.OK, Receipt, headers=("Idempotent-Replayed",)),
     ),
-    (Code.SOLD_OUT, Code.NOT_ENOUGH_LEFT, Code.IDEMPOTENCY_KEY_REUSED, Code.NOT_FOUND),
+    _ORDER_CODES,
     body=BuyTicket,
     parameters=(_IDEMPOTENCY_KEY,),
 )
@@ -192,6 +204,72 @@ REFUND_PURCHASE: Final = Route(
     body=RefundPurchase,
     parameters=(_PURCHASE_ID, replace(_IDEMPOTENCY_KEY, required=True)),
 )
+_HOLD_ID: Final = replace(_PURCHASE_ID, name="hold_id")
+
+HOLD_TICKETS: Final = Route(
+    "POST",
+    "/holds",
+    "hold_tickets",
+    Audience.BUYERS,
+    "Hold tickets while the buyer pays",
+    (
+        Success(HTTPStatus.CREATED, Hold),
+        Success(HTTPStatus.OK, Hold, headers=("Idempotent-Replayed",)),
+    ),
+    (*_ORDER_CODES, Code.HOLDS_NOT_OFFERED),
+    body=HoldTickets,
+    parameters=(_IDEMPOTENCY_KEY,),
+)
+GET_HOLD: Final = Route(
+    "GET",
+    "/holds/{hold_id}",
+    "get_hold",
+    Audience.BUYERS,
+    "Look up a hold",
+    (Success(HTTPStatus.OK, Hold),),
+    (Code.NOT_FOUND,),
+    parameters=(_HOLD_ID,),
+)
+CONFIRM_HOLD: Final = Route(
+    "POST",
+    "/holds/{hold_id}/confirm",
+    "confirm_hold",
+    Audience.BUYERS,
+    "Buy the tickets of a hold, once",
+    (
+        Success(HTTPStatus.CREATED, Receipt),
+        Success(HTTPStatus.OK, Receipt, headers=("Idempotent-Replayed",)),
+    ),
+    (
+        Code.HOLD_EXPIRED,
+        Code.HOLD_RELEASED,
+        Code.ALREADY_PAID,
+        Code.PAYMENT_REUSED,
+        Code.NOT_FOUND,
+    ),
+    body=ConfirmHold,
+    parameters=(_HOLD_ID,),
+)
+EXTEND_HOLD: Final = Route(
+    "POST",
+    "/holds/{hold_id}/extend",
+    "extend_hold",
+    Audience.BUYERS,
+    "Extend a hold, once",
+    (Success(HTTPStatus.OK, Hold, headers=("Idempotent-Replayed",)),),
+    (Code.HOLD_EXPIRED, Code.HOLD_RELEASED, Code.HOLD_CONFIRMED, Code.NOT_FOUND),
+    parameters=(_HOLD_ID,),
+)
+RELEASE_HOLD: Final = Route(
+    "DELETE",
+    "/holds/{hold_id}",
+    "release_hold",
+    Audience.BUYERS,
+    "Release the tickets of a hold",
+    (Success(HTTPStatus.OK, Hold, headers=("Idempotent-Replayed",)),),
+    (Code.HOLD_CONFIRMED, Code.NOT_FOUND),
+    parameters=(_HOLD_ID,),
+)
 GET_SERVICE: Final = Route(
     "GET",
     "/",
@@ -228,6 +306,11 @@ ROUTES: Final = (
     GET_INVENTORY,
     RESET,
     GET_DOCS,
+    HOLD_TICKETS,
+    GET_HOLD,
+    CONFIRM_HOLD,
+    EXTEND_HOLD,
+    RELEASE_HOLD,
     GET_PURCHASE,
     REFUND_PURCHASE,
     GET_SERVICE,

@@ -13,16 +13,20 @@ from ticketing.limits import (
     BODY_BYTES_MAX,
     BUYER_ID_LENGTH_MAX,
     GENERATION_MAX,
+    HOLD_SECONDS_DEFAULT,
+    HOLD_SECONDS_MAX,
+    HOLD_SECONDS_MIN,
     ITEM_ID_MAX,
     ITEM_NAME_LENGTH_MAX,
     KEY_LENGTH_MAX,
     KEY_LENGTH_MIN,
+    PAYMENT_REFERENCE_LENGTH_MAX,
     QUANTITY_MAX,
     SHARDS_MAX,
     STOCK_MAX,
 )
 from ticketing.model import AuditResult, Purchase, SaleState
-from ticketing.rules import FIRST_ITEM_ID, totals
+from ticketing.rules import FIRST_ITEM_ID, timestamp
 
 # Visible ASCII; `$` alone would accept a final line feed.
 KEY_PATTERN: Final = f"^[!-~]{{{KEY_LENGTH_MIN},{KEY_LENGTH_MAX}}}(?!\n)$"
@@ -55,8 +59,35 @@ class BuyTicket(Struct, frozen=True, forbid_unknown_fields=True):
     ) = None
 
 
+class HoldTickets(BuyTicket, frozen=True, forbid_unknown_fields=True):
+    """What to hold. An empty body holds one ticket of item 1."""
+
+
+class ConfirmHold(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a hold was paid for. An empty body confirms it without a payment."""
+
+    payment_reference: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=PAYMENT_REFERENCE_LENGTH_MAX,
+                pattern="^[!-~]+(?!\n)$",
+                description=(
+                    "The payment provider's id of the payment: visible ASCII. It pays for one hold."
+                ),
+                examples=["pay-2026-0042"],
+            ),
+        ]
+        | None
+    ) = None
+
+
 class ResetSale(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the sale starts again. Stock and name keep their values where they are left out."""
+    """How the sale starts again.
+
+    Stock, name and seconds keep their values where they are left out.
+    """
 
     item_id: ItemId = FIRST_ITEM_ID
     stock: (
@@ -87,6 +118,21 @@ class ResetSale(Struct, frozen=True, forbid_unknown_fields=True):
                     "Left out: one for every 25 tickets."
                 ),
                 examples=[4],
+            ),
+        ]
+        | None
+    ) = None
+    hold_seconds: (
+        Annotated[
+            int,
+            Meta(
+                ge=HOLD_SECONDS_MIN,
+                le=HOLD_SECONDS_MAX,
+                description=(
+                    "How long a hold lasts. "
+                    f"Left out: as before, or {HOLD_SECONDS_DEFAULT} for a new item."
+                ),
+                examples=[HOLD_SECONDS_DEFAULT],
             ),
         ]
         | None
@@ -156,9 +202,49 @@ class Receipt(Struct, frozen=True):
             quantity=purchase.quantity,
             status=purchase.status,
             buyer_id=purchase.buyer_id,
-            purchased_at=purchase.created_at,
+            purchased_at=purchase.purchased_at,
             generation=purchase.generation,
             refunded_quantity=purchase.refunded_quantity,
+        )
+
+
+class Hold(Struct, frozen=True):
+    """Tickets that are held for a buyer until `expires_at`."""
+
+    hold_id: Annotated[
+        str, Meta(description="UUID; it is the purchase_id when the hold is confirmed.")
+    ]
+    item_id: int
+    quantity: int
+    status: Annotated[
+        str,
+        Meta(
+            description="held, expired, released; confirmed or refunded where it was confirmed.",
+            examples=["held"],
+        ),
+    ]
+    buyer_id: str | None
+    held_at: Annotated[str, Meta(description="ISO 8601, UTC.")]
+    expires_at: Annotated[
+        str, Meta(description="Until then the tickets are kept for the buyer; ISO 8601, UTC.")
+    ]
+    extended: Annotated[bool, Meta(description="It was extended, which is possible once.")]
+    generation: Annotated[
+        int, Meta(description="The generation of the sale that this hold belongs to.")
+    ]
+
+    @classmethod
+    def of(cls, hold: Purchase) -> "Hold":
+        return cls(
+            hold_id=hold.purchase_id,
+            item_id=hold.item_id,
+            quantity=hold.quantity,
+            status=hold.status,
+            buyer_id=hold.buyer_id,
+            held_at=hold.created_at,
+            expires_at=timestamp(hold.expires_at or 0),
+            extended=hold.extended_at is not None,
+            generation=hold.generation,
         )
 
 
@@ -173,23 +259,26 @@ class Inventory(Struct, frozen=True):
         int, Meta(description="Tickets sold: a purchase of three counts as three.")
     ]
     last_updated: Annotated[str, Meta(description="When a ticket last moved; ISO 8601, UTC.")]
-    held: int
+    held: Annotated[int, Meta(description="Tickets of holds that have not expired.")]
     generation: Annotated[int, Meta(description="Counts the resets of the sale.")]
     shard_count: int
+    hold_seconds: Annotated[
+        int | None, Meta(description="How long a hold lasts; null: the sale has no holds.")
+    ]
 
     @classmethod
     def of(cls, inventory: SaleState) -> "Inventory":
-        _, stock, held, sold = totals(inventory.shards)
         return cls(
             item_id=inventory.sale.item_id,
             item_name=inventory.sale.item_name,
-            current_stock=stock,
+            current_stock=inventory.free,
             initial_stock=inventory.sale.capacity,
-            total_purchases=sold,
+            total_purchases=inventory.sold,
             last_updated=inventory.updated_at,
-            held=held,
+            held=inventory.held,
             generation=inventory.sale.generation,
             shard_count=inventory.sale.shard_count,
+            hold_seconds=inventory.sale.hold_seconds,
         )
 
 
@@ -268,9 +357,24 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     left: (
         Annotated[int, Meta(description="Tickets left to buy or to refund, where too few.")] | None
     ) = None
+    next_release_at: (
+        Annotated[
+            str,
+            Meta(
+                description=(
+                    "When the first held tickets come back, if they are not bought; ISO 8601, UTC."
+                )
+            ),
+        ]
+        | None
+    ) = None
+    payment_reference: (
+        Annotated[str, Meta(description="The payment to refund: it has paid for nothing.")] | None
+    ) = None
     purchase_id: (
         Annotated[
-            str, Meta(description="The purchase of an attempt in doubt: it may have been made.")
+            str,
+            Meta(description="The purchase or hold of an attempt in doubt: it may have been made."),
         ]
         | None
     ) = None

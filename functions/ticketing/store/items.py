@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ticketing.errors import UnreadableRecord
-from ticketing.model import Purchase, ResetKey, Sale, Shard
+from ticketing.model import Payment, Purchase, ResetKey, Sale, Shard
 from ticketing.moves import Status
 
 # An item of DynamoDB's low-level API: attribute → {"S": …} or {"N": …}.
 type Item = Mapping[str, Any]
 
 PURCHASE_PREFIX: Final = "purchase#"
+PAYMENT_PREFIX: Final = "payment#"
 
 
 def sale_key(item_id: int) -> Item:
@@ -27,6 +28,11 @@ def shard_key(item_id: int, index: int) -> Item:
 def purchase_key(purchase_id: str) -> Item:
     """Return the key of a purchase."""
     return {"pk": {"S": f"{PURCHASE_PREFIX}{purchase_id}"}}
+
+
+def payment_key(reference: str) -> Item:
+    """Return the key of a payment."""
+    return {"pk": {"S": f"{PAYMENT_PREFIX}{reference}"}}
 
 
 def number(value: int) -> Any:
@@ -169,8 +175,9 @@ SALE: Final = Codec(
         "generation": INTEGER,
         "created_at": TEXT,
         "reset_keys": RESET_KEYS,
+        "hold_seconds": INTEGER,
     },
-    optional={"reset_keys": ()},
+    optional={"reset_keys": (), "hold_seconds": None},
 )
 SHARD: Final = Codec(
     Shard,
@@ -203,7 +210,26 @@ PURCHASE: Final = Codec(
         "refunds": TICKETS_BY_NAME,
         "revision": INTEGER,
         "left": INTEGER,
+        "next_release_at": INTEGER,
         "expires_at": INTEGER,
+        "extended_at": TEXT,
+        "confirmed_at": TEXT,
+        "payment_reference": TEXT,
     },
-    optional={"buyer_id": None, "refunds": {}, "revision": 0, "left": None, "expires_at": None},
+    optional={
+        "buyer_id": None,
+        "refunds": {},
+        "revision": 0,
+        "left": None,
+        "next_release_at": None,
+        "expires_at": None,
+        "extended_at": None,
+        "confirmed_at": None,
+        "payment_reference": None,
+    },
+)
+PAYMENT: Final = Codec(
+    Payment,
+    key_field=("reference", lambda pk: pk.removeprefix(PAYMENT_PREFIX)),
+    attributes={"purchase_id": TEXT, "created_at": TEXT},
 )

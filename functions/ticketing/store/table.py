@@ -7,19 +7,21 @@ raises UnreadableRecord.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
 from ticketing.errors import Contended, StaleGeneration, UnreadableRecord
-from ticketing.model import Purchase, Sale, Shard
-from ticketing.moves import RECLAIM, Move
+from ticketing.limits import SLOTS_MAX
+from ticketing.model import Payment, Purchase, Sale, Shard
+from ticketing.moves import RECLAIM, Move, Status
 from ticketing.retry import Deadline
 from ticketing.rules import current_shards
 from ticketing.store.faults import CALL_ERRORS, ActionResult, reasons_of, results_of, translated
 from ticketing.store.items import (
     NO_SLOTS,
+    PAYMENT,
     PURCHASE,
     PURCHASE_PREFIX,
     SALE,
@@ -27,6 +29,7 @@ from ticketing.store.items import (
     Codec,
     Item,
     number,
+    payment_key,
     purchase_key,
     sale_key,
     shard_key,
@@ -44,7 +47,9 @@ _ENOUGH_LEFT: Final = "{debit} >= :quantity"  # an oversell by a purchase of sev
 _IN_ITS_SLOT: Final = "slots.#from >= :quantity"
 # A hold in a slot that was reclaimed, see `Shard`.
 _NOT_RECLAIMED: Final = "reclaimed_until < :to"
-# A key that buys twice; a sale that is started twice.
+# A shard that grows above 1 KB.
+_FEW_SLOTS: Final = "(attribute_exists(slots.#to) OR size(slots) < :slots)"
+# A key that buys twice; a payment that pays for two holds; a sale that is started twice.
 _NOT_THERE: Final = "attribute_not_exists(pk)"
 # A shard that opens twice in one generation, or for an older one.
 _OLDER: Final = "generation < :generation"
@@ -55,6 +60,7 @@ _NEVER_CHANGED: Final = "#status = :before AND attribute_not_exists(revision)"
 
 # The names of a transaction's actions.
 _RECORD: Final = "record"
+_PAYMENT: Final = "payment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +70,15 @@ class Cancellation:
     record: the purchase's record, where it is not as the move demands; None otherwise, and where it
     is missing. shards: the shards whose condition failed, as they were found; None for a shard that
     was never opened. contended: a conflict or a throttle stopped at least one action.
-    contended_shards: the shards of these actions.
+    contended_shards: the shards of these actions. payment_reused: the payment belongs to another
+    purchase.
     """
 
     record: Purchase | None
     shards: Mapping[int, Shard | None]
     contended: bool
     contended_shards: frozenset[int]
+    payment_reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,11 @@ class Store:
         """Return the record of a purchase; None where there is none."""
         item = self._get(purchase_key(purchase_id))
         return PURCHASE.to_record(item) if item else None
+
+    def read_payment(self, reference: str) -> Payment | None:
+        """Return the record of a payment; None where it has paid for nothing."""
+        item = self._get(payment_key(reference))
+        return PAYMENT.to_record(item) if item else None
 
     def read_shards(self, sale: Sale) -> list[Shard]:
         """Return the sale's shards, each as it is now, but not of one instant.
@@ -164,6 +177,8 @@ class Store:
     ) -> Cancellation | None:
         """Move tickets of the record's generation and put the record, in one transaction.
 
+        A payment that the record gets with the move is put as well.
+
         record: as it will be. tickets: shard index → how many tickets to move. now: a timestamp.
         seen: the record before, which must not have changed; None where there is none.
 
@@ -175,6 +190,10 @@ class Store:
             for index, count in tickets.items()
         }
         actions[_RECORD] = {"Put": self._record_put(move, record, seen)}
+        if move.takes_payment and record.payment_reference is not None:
+            payment = Payment(record.payment_reference, record.purchase_id, now)
+            item = PAYMENT.to_item(payment_key(payment.reference), payment)
+            actions[_PAYMENT] = {"Put": self._put(item, _NOT_THERE)}
         results = self._transact(actions)
         if results is None:
             return None
@@ -194,7 +213,17 @@ class Store:
             contended_shards=frozenset(
                 index for index, name in shards.items() if results[name].contended
             ),
+            payment_reused=_PAYMENT in results and results[_PAYMENT].condition_failed,
         )
+
+    def touch(self, record: Purchase) -> bool:
+        """Give an unchanged record its next revision, so that no earlier attempt can change it.
+
+        False: it has changed since it was read.
+        """
+        touched = replace(record, revision=record.revision + 1)
+        put = self._unchanged_put(touched, record.status, record.revision)
+        return self._write(self._client.put_item, **put) is None
 
     def put_refusal(self, refusal: Purchase) -> Purchase | None:
         """Put the record of a refused order. From then on no attempt of the order can buy.
@@ -243,11 +272,14 @@ class Store:
         }
         return self._write(self._client.update_item, **update) is None
 
-    def reclaim(self, item_id: int, shard: Shard, expired: Collection[int], now: str) -> bool:
+    def reclaim(
+        self, item_id: int, shard: Shard, expired: Collection[int], now: str
+    ) -> Shard | None:
         """Put the tickets of expired slots back on sale. One plain write of one shard.
 
-        shard: as it was seen. False: it has changed since, and nothing was written. expired: some
-        of its slots, which are removed. now: a timestamp.
+        shard: as it was seen. expired: some of its slots, which are removed. now: a timestamp.
+
+        Returns None when it is done; the shard as it is where it has changed since.
         """
         slots = {f"slot{position}": slot for position, slot in enumerate(expired)}
         debit, credit = RECLAIM.debit.value, RECLAIM.credit.value
@@ -271,8 +303,10 @@ class Store:
                 ":quantity": number(sum(shard.slots[slot] for slot in expired)),
                 ":now": text(now),
             },
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
-        return self._write(self._client.update_item, **update) is None
+        found = self._write(self._client.update_item, **update)
+        return None if found is None else SHARD.to_record(found)
 
     def read_purchases(self, item_id: int, start: str | None) -> Page:
         """Return a page of an item's purchase records, of every generation, by a consistent scan.
@@ -350,11 +384,15 @@ class Store:
 
     def _record_put(self, move: Move, record: Purchase, seen: Purchase | None) -> Any:
         """Return the put of a purchase's record, with what the move demands of the one before."""
-        item = PURCHASE.to_item(purchase_key(record.purchase_id), record)
         if move.before is None:
+            item = PURCHASE.to_item(purchase_key(record.purchase_id), record)
             return self._put(item, _NOT_THERE)
-        revision = seen.revision if seen else 0
-        values = {":before": text(move.before)} | ({":seen": number(revision)} if revision else {})
+        return self._unchanged_put(record, move.before, seen.revision if seen else 0)
+
+    def _unchanged_put(self, record: Purchase, before: Status, revision: int) -> Any:
+        """Return the put of a record whose status and revision must be these."""
+        item = PURCHASE.to_item(purchase_key(record.purchase_id), record)
+        values = {":before": text(before)} | ({":seen": number(revision)} if revision else {})
         return {
             **self._put(item, _UNCHANGED if revision else _NEVER_CHANGED),
             "ExpressionAttributeNames": {"#status": "status"},
@@ -384,8 +422,9 @@ class Store:
             names["#from"] = str(seen.expires_at)
         if move.to_slot and record.expires_at:
             changes.append("slots.#to = if_not_exists(slots.#to, :zero) + :quantity")
-            clauses.append(_NOT_RECLAIMED)
+            clauses += [_NOT_RECLAIMED, _FEW_SLOTS]
             names["#to"], values[":to"] = str(record.expires_at), number(record.expires_at)
+            values[":slots"] = number(SLOTS_MAX)
         update: Any = {
             "TableName": self._table,
             "Key": shard_key(record.item_id, index),

@@ -1,0 +1,139 @@
+"""Taking free tickets out of a sale's stock: for a purchase, a hold or a late confirmation."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from ticketing.errors import Contended, StaleGeneration
+from ticketing.limits import SHORT_SHARDS_MAX
+from ticketing.model import Purchase, Sale, TooFew
+from ticketing.moves import Move
+from ticketing.retry import Attempts, Runtime, TryAgain
+from ticketing.rules import allocate, timestamp
+from ticketing.sale_cache import CachedSale, SaleCache
+from ticketing.store.table import Cancellation, Store
+
+
+@dataclass(slots=True)
+class Taking:
+    """Takes tickets of an item, with one of the moves out of stock. It keeps what it has learnt.
+
+    make_record: returns the record for a sale and shard → tickets taken. seen: the record before;
+    None where there is none. store: bound to the deadline of the attempts. short_shards: shards
+    found short since all of them were read. conflicted: shards with a conflict in the last attempt.
+    """
+
+    move: Move
+    item_id: int
+    quantity: int
+    make_record: Callable[[Sale, Mapping[int, int]], Purchase]
+    attempts: Attempts[Purchase]
+    store: Store
+    cache: SaleCache
+    runtime: Runtime
+    seen: Purchase | None = None
+    short_shards: int = 0
+    conflicted: frozenset[int] = frozenset()
+
+    def attempt(self) -> Purchase | Cancellation | TooFew:
+        """Make one attempt: choose shards, send one transaction, and use its answer.
+
+        Returns the record when it is done; the cancellation where the record is not as the move
+        demands, or the payment is used; and what a snapshot showed, where it had too few tickets.
+        """
+        cached, throttle = self.cache.current(self.store, self.item_id)
+        try:
+            taken = self._choose(cached)
+            if taken is None:
+                self._read_all_shards(cached)
+                taken = allocate(cached.stock, self.quantity, self.runtime.random)
+                if taken is None:
+                    if throttle:
+                        raise throttle  # a newer generation may have tickets
+                    return cached.too_few
+            self._reclaim(cached, taken)
+            return self._take(cached, taken)
+        except StaleGeneration:
+            self.cache.forget(self.item_id)
+            raise TryAgain from None
+
+    def _take(self, cached: CachedSale, taken: dict[int, int]) -> Purchase | Cancellation:
+        """Send the transaction. taken: shard → tickets to take from it."""
+        self.attempts.statistics.shards = sorted(taken)
+        record = self.make_record(cached.sale, taken)
+        now = timestamp(self.runtime.clock())
+        cancellation = self.attempts.write(
+            record, lambda: self.store.move(self.move, record, taken, now, self.seen)
+        )
+        if cancellation is None:
+            for index, tickets in taken.items():
+                cached.stock[index] -= tickets
+            return record
+        if cancellation.record is not None or cancellation.payment_reused:
+            return cancellation
+        self._update_cache(cached, cancellation, taken)
+        if cancellation.contended:
+            self.conflicted = cancellation.contended_shards
+            raise Contended
+        raise TryAgain
+
+    def _choose(self, cached: CachedSale) -> dict[int, int] | None:
+        """Return a shard that may have enough; None when all shards should be read."""
+        if self.short_shards >= SHORT_SHARDS_MAX:
+            return None
+        promising = cached.shards_with(self.quantity)
+        calm = {
+            index: tickets for index, tickets in promising.items() if index not in self.conflicted
+        }
+        return allocate(calm or promising, self.quantity, self.runtime.random)
+
+    def _read_all_shards(self, cached: CachedSale) -> None:
+        """Cache how many tickets are free in each shard.
+
+        The plain read comes first: it is cheap and never conflicts with other purchases. It is not
+        of one instant, so "too few" is believed only from a snapshot. Too few tickets in a snapshot
+        are cached as "sold out". A process that knows of too few tickets takes a snapshot at once:
+        with both reads, a thousand processes together would throttle the shards (D39).
+        """
+        if cached.free >= self.quantity:
+            cached.see_all(self.store.read_shards(cached.sale), self.runtime.clock())
+        if cached.free < self.quantity:
+            asked_at = self.runtime.clock()
+            shards = self.store.snapshot(cached.sale)
+            cached.see_all(shards, self.runtime.clock())
+            if cached.free < self.quantity:
+                if sum(shard.free(asked_at) for shard in shards) != cached.free:
+                    raise TryAgain  # a hold expired meanwhile: was it of the snapshot's instant?
+                cached.remember_too_few(asked_at)
+        self.short_shards = 0
+
+    def _reclaim(self, cached: CachedSale, indexes: Iterable[int]) -> None:
+        """Put tickets of expired holds back on sale in these shards.
+
+        Raises TryAgain where a shard has changed since it was seen.
+        """
+        for index in indexes:
+            shard = cached.with_expired.get(index)
+            if shard is None:
+                continue
+            now = self.runtime.clock()
+            expired = shard.expired(now)
+            found = self.store.reclaim(self.item_id, shard, expired, timestamp(now))
+            if found is not None:
+                cached.see(found, now)
+                raise TryAgain
+            del cached.with_expired[index]
+
+    def _update_cache(
+        self, cached: CachedSale, cancellation: Cancellation, taken: Mapping[int, int]
+    ) -> None:
+        """Cache the refused shards as the transaction found them."""
+        for index, shard in cancellation.shards.items():
+            if shard is None or shard.generation < cached.sale.generation:
+                # The reset that started this generation has not reached this shard yet, or has
+                # crashed.
+                self.store.open_shard(cached.sale, index)
+            elif shard.generation > cached.sale.generation:
+                raise StaleGeneration
+            else:
+                cached.see(shard, self.runtime.clock())
+                self.short_shards += cached.stock[index] < taken[index]
