@@ -63,7 +63,7 @@ storm: $(DEVELOPMENT_READY) ## simulate ten times the buyers, and the recovery [
 # Only a run of all tests can cover all code. Groups of them share a process: tests/conftest.py.
 test: $(ALL_READY) ## run all checks and tests [ARGS="tests/unit -k reset"]
 	@$(DEVELOPMENT)/python -m pytest \
-		$(or $(ARGS),--numprocesses 2 --dist loadgroup --cov --durations=15)
+		$(or $(ARGS),--numprocesses 2 --cov --durations=15)
 
 check: $(ALL_READY) ## run the checks and the unit tests, in about a minute
 	@$(DEVELOPMENT)/python -m pytest tests/test_quality.py tests/test_style.py tests/test_face.py \

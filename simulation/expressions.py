@@ -141,8 +141,11 @@ def _condition_operand(node: Any) -> _Operand:
             return lambda item, values: values[name]
         case conditions.AttributePath(path=[*path]) if all(isinstance(each, str) for each in path):
             return _attribute_operand(path)
+        case conditions.FuncSize():
+            operand = _condition_operand(node.attr)
+            return lambda item, values: _size(operand(item, values))
         case _:
-            raise NotImplementedError(f"the model does not know {type(node).__name__} {node.path}")
+            raise NotImplementedError(f"the model does not know {node}")
 
 
 def _attribute_operand(path: Path) -> _Operand:
@@ -158,6 +161,16 @@ def _found(item: Item, path: Path) -> Value | None:
     for name in path[1:]:
         value = value["M"].get(name) if value is not None and "M" in value else None
     return value
+
+
+def _size(value: Value | None) -> Value | None:
+    """Return how many values a map or a list has; None, which compares with nothing, of none."""
+    if value is None:
+        return None
+    ((type_, content),) = value.items()
+    if type_ not in {"M", "L"}:
+        raise NotImplementedError(f"the model does not know the size of type {type_}")
+    return {"N": str(len(content))}
 
 
 def _equal(left: Value | None, right: Value | None) -> bool:

@@ -4,12 +4,13 @@ for.
 
 import signal
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from hypothesis import HealthCheck, settings
 from moto import mock_aws
+from xdist.scheduler import LoadScopeScheduling
 
 from local import sam
 from local.api import create_first_item
@@ -31,15 +32,17 @@ settings.register_profile(
 settings.load_profile("steady")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share an engine, a stack or the build's folder in one process."""
-    for item in items:
-        folder = item.path.parent.name
-        if folder in {"integration", "e2e"}:
-            item.add_marker(pytest.mark.xdist_group("engines"))
-        elif folder == "proof":
-            item.add_marker(pytest.mark.xdist_group("proof"))
+class _ByFolder(LoadScopeScheduling):  # type: ignore[misc]
+    """Keeps tests that share an engine, a stack or the build's folder in one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = nodeid.split("/")[1]
+        return {"e2e": "engines", "integration": "engines", "proof": "proof"}.get(folder, nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Distribute the tests of `make test` over its processes."""
+    return _ByFolder(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

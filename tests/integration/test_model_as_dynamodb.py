@@ -48,6 +48,7 @@ CONDITIONS = [
     "attribute_type(stock, :type) OR NOT attribute_type(#n, :type)",
     "slots.#e = :a AND slots.s1 < :b",
     "attribute_exists(slots.#e) OR NOT attribute_exists(#n.s1)",
+    "size(slots) < :b OR size(slots) = :a",
 ]
 UPDATES = [
     "SET stock = stock - :a, held = held + :a, updated_at = :text",

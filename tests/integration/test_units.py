@@ -14,6 +14,8 @@ import pytest
 import simulation.world
 from simulation.dynamodb import DynamoDB
 from tests.support import ITEM, ROOT, World, create_table
+from ticketing.limits import HOLD_SECONDS_DEFAULT
+from ticketing.model import Held, Purchase
 
 KEY = "0123456789abcdef"
 SHARDS = 4
@@ -99,6 +101,49 @@ def read_all_shards(world: World) -> None:
     service.buy(service.order(ITEM, 1, None, None))
 
 
+def held(world: World) -> Purchase:
+    service = world.purchase_service()
+    outcome = service.buy(service.order(ITEM, 1, "buyer-42", KEY, is_hold=True))
+    assert isinstance(outcome, Held)
+    return outcome.hold
+
+
+def hold(world: World) -> None:
+    service = world.purchase_service()
+    service.buy(service.order(ITEM, 1, None, None))
+    meter(world).reset()
+    service.buy(service.order(ITEM, 1, "buyer-42", KEY, is_hold=True))
+
+
+def confirm(payment: str | None) -> Callable[[World], None]:
+    def run(world: World) -> None:
+        hold, holds = held(world), world.services().holds
+        holds.find(hold.purchase_id)
+        meter(world).reset()
+        holds.confirm(hold.purchase_id, payment)
+
+    return run
+
+
+def release(world: World) -> None:
+    hold, holds = held(world), world.services().holds
+    holds.find(hold.purchase_id)
+    meter(world).reset()
+    holds.release(hold.purchase_id)
+
+
+def reclaim(world: World) -> None:
+    """A purchase that takes an expired hold's tickets back, in a process that knows of them."""
+    service = world.purchase_service()
+    for _ in range(50):
+        assert isinstance(service.buy(service.order(ITEM, 1, None, None, is_hold=True)), Held)
+    service.buy(service.order(ITEM, 1, None, None))
+    world.clock.now += HOLD_SECONDS_DEFAULT + 30
+    service.buy(service.order(ITEM, 1, None, None))
+    meter(world).reset()
+    service.buy(service.order(ITEM, 10, None, None))
+
+
 def inventory(world: World) -> None:
     meter(world).reset()
     world.catalogue.recent_inventory(ITEM)
@@ -118,6 +163,11 @@ def meter(world: World) -> Metered:
 
 OUTCOMES: dict[str, tuple[Callable[[World], None], int, float, float]] = {
     "a purchase": (purchase, 1, 4, 0),
+    "a hold": (hold, 1, 4, 0),
+    "its confirmation": (confirm(None), 2, 4, 1),
+    "its confirmation, with a payment": (confirm("pay-1"), 2, 6, 1),
+    "its release": (release, 2, 4, 1),
+    "a purchase that reclaims expired holds": (reclaim, 2, 5, 0),
     "sold out, cached, no key": (sold_out(None), 0, 0, 0),
     "sold out, cached, with a key": (sold_out(KEY), 1, 0, 1),
     "sold out, not cached": (read_all_shards, 2, 0, 1 + 2 * SHARDS),
