@@ -1,12 +1,13 @@
 """The checker: a history in, the violations of G1 to G6 out. Pure, and without false positives.
 
-Assumptions: all times come from one clock. Only the buyers of the history buy the item, and only
-its refunds give tickets back.
+Assumptions: all times come from one clock. Only the buyers of the history buy or hold the item.
+Only its refunds, and the ends of its holds, give tickets back.
 
 Two bounds carry most rules. A purchase cannot have happened before the first request with its key
 was sent, and it has happened when a receipt for it has arrived. So at the instant `t` the tickets
 sold are at most those of requests sent before `t`, and at least those of receipts that arrived by
-`t`. Refunds are bounded in the same way.
+`t`. Refunds are bounded in the same way, and so are holds: a hold is a purchase whose tickets come
+back when it is released or expires, unless it was confirmed before (`proof.holds`).
 """
 
 from bisect import bisect_left, bisect_right
@@ -18,11 +19,14 @@ from math import inf
 from msgspec import Struct, structs
 
 from proof.history import (
+    NONE_LEFT,
     NOT_DEFINITE,
     RECEIPTS,
     REFUSALS,
     Attempt,
     History,
+    HoldAction,
+    HoldChange,
     Kind,
     PurchaseRequest,
     Receipt,
@@ -30,7 +34,9 @@ from proof.history import (
     Reset,
     Violation,
 )
+from proof.holds import HoldBounds
 
+HOLD_STATUSES = frozenset({"held", "expired", "released", "confirmed", "refunded"})
 EVIDENCE_LINES_MAX = 8
 STATUS_UNAVAILABLE = 503
 
@@ -55,9 +61,9 @@ class RunningTotal:
     """The number of tickets sold, or given back, as a step function of time."""
 
     def __init__(self, steps: Iterable[tuple[float, int]]) -> None:
-        ordered = sorted(steps)
-        self._times = [time for time, _ in ordered]
-        self._sums = [0, *accumulate(tickets for _, tickets in ordered)]
+        self.steps = sorted(steps)
+        self._times = [time for time, _ in self.steps]
+        self._sums = [0, *accumulate(tickets for _, tickets in self.steps)]
 
     def before(self, instant: float) -> int:
         """Return the tickets of all steps before `instant`."""
@@ -107,6 +113,7 @@ class Facts(Struct, frozen=True):
     generations: list[Generation]
     open_keys: list[list[PurchaseRequest]]
     refunds: dict[str, list[Refund]]
+    holds: dict[str, HoldBounds]
 
     @classmethod
     def of(cls, history: History) -> "Facts":
@@ -125,14 +132,16 @@ class Facts(Struct, frozen=True):
         refunds: dict[str, list[Refund]] = defaultdict(list)
         for refund in history.refunds:
             refunds[refund.purchase_id].append(refund)
+        holds = _holds(history, purchases.values())
         return cls(
             history,
             min(starts, default=0.0),
             dict(by_key),
             purchases,
-            _generations(history, purchases.values(), open_keys, refunds),
+            _generations(history, purchases.values(), open_keys, refunds, holds),
             open_keys,
             refunds,
+            holds,
         )
 
     def window(self, request: PurchaseRequest, attempt: Attempt) -> tuple[float, float]:
@@ -170,6 +179,13 @@ class Facts(Struct, frozen=True):
         answer = {True: "refunded", False: "refused", None: "unknown"}[refund.done]
         return f"{start:.3f}-{end:.3f} s  refund of {_tickets(refund.quantity)} → {answer}"
 
+    def change_line(self, change: HoldChange) -> str:
+        """Return one change of a hold as a line of evidence, in seconds since the first request."""
+        start, end = change.started_at - self.started_at, change.ended_at - self.started_at
+        answer = {True: "done", False: change.code or "refused", None: "unknown"}[change.done]
+        payment = f" with payment {change.payment_reference}" if change.payment_reference else ""
+        return f"{start:.3f}-{end:.3f} s  {change.action} of hold{payment} → {answer}"
+
     def purchase_line(self, purchase: PurchaseBounds) -> str:
         """Return the first answer with this purchase as a line of evidence."""
         return self.line(purchase.request, purchase.attempt)
@@ -205,7 +221,30 @@ def _purchases(by_key: dict[str, list[PurchaseRequest]]) -> dict[str, PurchaseBo
 
 def tickets_can_come_back(history: History) -> bool:
     """Return whether an attempt that once found too few tickets may later find enough."""
-    return len(history.resets) > 1 or bool(history.refunds)
+    is_held = any(request.is_hold for request in history.requests)
+    return len(history.resets) > 1 or bool(history.refunds) or is_held
+
+
+def _holds(history: History, purchases: Iterable[PurchaseBounds]) -> dict[str, HoldBounds]:
+    """Return purchase id → what can have become of it, of all holds."""
+    changes: dict[str, list[HoldChange]] = defaultdict(list)
+    for change in history.changes:
+        changes[change.purchase_id].append(change)
+    seconds = {reset.generation: reset.hold_seconds for reset in history.resets}
+    ends = {before.generation: after.started_at for before, after in pairwise(history.resets)}
+    return {
+        one.receipt.purchase_id: HoldBounds(
+            quantity=one.receipt.quantity,
+            first_sent_at=one.first_sent_at,
+            first_told_at=one.first_told_at,
+            hold_seconds=seconds.get(one.receipt.generation, inf),
+            skew_seconds=history.skew_seconds,
+            closes_at=ends.get(one.receipt.generation, inf),
+            changes=tuple(changes[one.receipt.purchase_id]),
+        )
+        for one in purchases
+        if one.receipt.is_hold
+    }
 
 
 def _may_have_bought(requests: list[PurchaseRequest], can_come_back: bool) -> bool:
@@ -226,6 +265,7 @@ def _generations(
     purchases: Iterable[PurchaseBounds],
     open_keys: list[list[PurchaseRequest]],
     refunds: Mapping[str, list[Refund]],
+    holds: Mapping[str, HoldBounds],
 ) -> list[Generation]:
     opens = [
         (
@@ -242,6 +282,7 @@ def _generations(
         following = history.resets[position + 1] if position + 1 < len(history.resets) else None
         mine = by_number[reset.generation]
         refunded = [(one.receipt, refunds.get(one.receipt.purchase_id, ())) for one in mine]
+        held = [holds[one.receipt.purchase_id] for one in mine if one.receipt.purchase_id in holds]
         # A refund may come after the next reset: then its tickets do not come back.
         taken_back_until = following.started_at if following else inf
         generations.append(
@@ -252,16 +293,30 @@ def _generations(
                 closed_at=following.ended_at if following else inf,
                 purchases=sorted(mine, key=lambda purchase: purchase.first_told_at),
                 possible=RunningTotal(
-                    [(one.first_sent_at, one.receipt.quantity) for one in mine] + opens
+                    [
+                        *((one.first_sent_at, one.receipt.quantity) for one in mine),
+                        *opens,
+                        *(step for one in held for step in one.possibly_taken_again()),
+                    ]
                 ),
-                certain=RunningTotal((one.first_told_at, one.receipt.quantity) for one in mine),
+                certain=RunningTotal(
+                    [
+                        *((one.first_told_at, one.receipt.quantity) for one in mine),
+                        *(step for one in held for step in one.certainly_taken_again()),
+                    ]
+                ),
                 possibly_back=RunningTotal(
-                    step for one in refunded for step in _possible_refunds(*one)
+                    [
+                        *(step for one in refunded for step in _possible_refunds(*one)),
+                        *(step for one in held for step in one.possibly_back()),
+                    ]
                 ),
                 certainly_back=RunningTotal(
                     step
-                    for _, sent in refunded
-                    for step in _certain_refunds(sent)
+                    for step in [
+                        *(step for _, sent in refunded for step in _certain_refunds(sent)),
+                        *(step for one in held for step in one.certainly_back()),
+                    ]
                     if step[0] < taken_back_until
                 ),
             )
@@ -287,20 +342,23 @@ def no_oversell(facts: Facts) -> Iterator[Violation]:
     """G1: the receipts of a generation never add up to more than its tickets."""
     for generation in facts.generations:
         sold = 0
-        for position, purchase in enumerate(generation.purchases, start=1):
-            sold += purchase.receipt.quantity
-            back = generation.possibly_back.before(purchase.first_told_at)
+        for position, (told_at, tickets) in enumerate(generation.certain.steps, start=1):
+            sold += tickets
+            back = generation.possibly_back.before(told_at)
             if sold - back > generation.capacity:
-                total = sum(one.receipt.quantity for one in generation.purchases) - back
+                total = generation.certain.until(inf) - back
+                lines = [
+                    facts.purchase_line(one)
+                    for one in generation.purchases
+                    if one.first_told_at <= told_at
+                ]
                 yield Violation(
                     "G1",
                     "oversold",
                     f"at most {generation.capacity} tickets sold in generation {generation.number}",
                     f"{total} tickets sold, each with a receipt; receipt number {position} is "
                     f"one too many{f', although {back} can have come back' if back else ''}",
-                    _shortened(
-                        [facts.purchase_line(one) for one in generation.purchases[:position]]
-                    ),
+                    _shortened(lines),
                     total - generation.capacity,
                 )
                 break
@@ -437,7 +495,7 @@ def true_figures_in_refusals(facts: Facts) -> Iterator[Violation]:
             continue
         fewest = generations[0].fewest_free(start, end)
         most = generations[0].most_free(start, end)
-        left = 0 if attempt.kind is Kind.SOLD_OUT else attempt.left
+        left = 0 if attempt.kind in NONE_LEFT else attempt.left
         # A refusal while enough tickets were free is reported as an undersell.
         if fewest >= request.quantity:
             continue
@@ -461,7 +519,7 @@ def one_key_buys_once(facts: Facts) -> Iterator[Violation]:
         first = receipts[0]
         bought = [each for each in receipts if each[1].kind is Kind.BOUGHT]
         for other in receipts[1:]:
-            if other[2].as_bought == first[2].as_bought:
+            if _is_same(first[2], other[2]):
                 continue
             twice = other[2].purchase_id != first[2].purchase_id
             yield Violation(
@@ -482,6 +540,13 @@ def one_key_buys_once(facts: Facts) -> Iterator[Violation]:
                     "two 201",
                     lines,
                 )
+
+
+def _is_same(one: Receipt, other: Receipt) -> bool:
+    """Return whether both are of one purchase or hold, before and after a change of it."""
+    if one.extended or other.extended:
+        one, other = (structs.replace(each, expires_at="extended") for each in (one, other))
+    return one.as_bought == other.as_bought
 
 
 def a_receipt_is_not_followed_by_a_refusal(facts: Facts) -> Iterator[Violation]:
@@ -598,7 +663,7 @@ def records_are_durable(facts: Facts) -> Iterator[Violation]:
     """G5: the purchase of every receipt is found again, unchanged."""
     for lookup in facts.history.lookups:
         purchase = facts.purchases.get(lookup.purchase_id)
-        if purchase is None:
+        if purchase is None or purchase.receipt.is_hold:
             continue
         bought, again = purchase.receipt.as_bought, lookup.receipt and lookup.receipt.as_bought
         if again == bought:
@@ -625,15 +690,17 @@ def receipts_say_what_was_asked(facts: Facts) -> Iterator[Violation]:
     It is confirmed, or refunded where all of its tickets are.
     """
     for request, attempt, receipt in _receipts(facts.history.requests):
-        said = (receipt.item_id, receipt.quantity, receipt.buyer_id)
-        status = "refunded" if receipt.refunded_quantity == receipt.quantity else "confirmed"
-        if said != request.content or receipt.status != status:
+        said = (receipt.item_id, receipt.quantity, receipt.buyer_id, receipt.is_hold)
+        refunded = receipt.refunded_quantity == receipt.quantity
+        status = "refunded" if refunded else "held" if receipt.is_hold else "confirmed"
+        fits = receipt.status in HOLD_STATUSES if receipt.is_hold else receipt.status == status
+        if said != request.content or not fits:
             yield Violation(
                 "G5",
                 "receipt_of_something_else",
                 f"a {status} receipt of "
-                + "item {}, quantity {}, buyer {}".format(*request.content),
-                "{} of item {}, quantity {}, buyer {}".format(receipt.status, *said),
+                + "item {}, quantity {}, buyer {}".format(*request.content[:3]),
+                "{} of item {}, quantity {}, buyer {}".format(receipt.status, *said[:3]),
                 (facts.line(request, attempt),),
             )
 
@@ -643,11 +710,13 @@ def refunds_take_effect_once(facts: Facts) -> Iterator[Violation]:
     shown = [
         (attempt.started_at, attempt.ended_at, receipt)
         for _, attempt, receipt in _receipts(facts.history.requests)
+        if not receipt.is_hold
     ]
+    answers: tuple[Refund | HoldChange, ...] = (*facts.history.refunds, *facts.history.changes)
     shown += [
-        (refund.started_at, refund.ended_at, refund.receipt)
-        for refund in facts.history.refunds
-        if refund.receipt is not None
+        (each.started_at, each.ended_at, each.receipt)
+        for each in answers
+        if each.receipt is not None
     ]
     shown += [(inf, inf, lookup.receipt) for lookup in facts.history.lookups if lookup.receipt]
     for start, end, receipt in shown:
@@ -672,21 +741,141 @@ def refunds_take_effect_once(facts: Facts) -> Iterator[Violation]:
         )
 
 
+def holds_are_kept(facts: Facts) -> Iterator[Violation]:
+    """G5: a hold is not called expired or released before its time, or after its confirmation."""
+    for purchase_id, hold in facts.holds.items():
+        for change in hold.changes:
+            if change.done is not False:
+                continue
+            kept_until = hold.kept_until(change.started_at)
+            if change.code == "hold_expired" and change.ended_at < min(kept_until, hold.closes_at):
+                rule = "hold_expired_too_early"
+                expected = f"the tickets held until {kept_until - facts.started_at:.3f} s at least"
+            elif change.code == "hold_released" and not any(
+                other.action is HoldAction.RELEASE and other.started_at < change.ended_at
+                for other in hold.changes
+            ):
+                rule, expected = "hold_never_released", "a release before"
+            elif change.code in {"hold_expired", "hold_released"} and any(
+                other.action is HoldAction.CONFIRM
+                and other.done
+                and other.ended_at < change.started_at
+                for other in hold.changes
+            ):
+                rule, expected = "refused_although_confirmed", "the receipt of the purchase"
+            else:
+                continue
+            lines = (
+                facts.purchase_line(facts.purchases[purchase_id]),
+                *(facts.change_line(each) for each in hold.changes),
+            )
+            yield Violation("G5", rule, expected, f"{change.action}: {change.code}", lines)
+
+
+def holds_end_once(facts: Facts) -> Iterator[Violation]:
+    """G3, G5: a hold is confirmed or released, with one receipt, which is found or is not."""
+    lookups = {lookup.purchase_id: lookup for lookup in facts.history.lookups}
+    for purchase_id, hold in facts.holds.items():
+        receipts = [change.receipt for change in hold.changes if change.receipt is not None]
+        lookup = lookups.get(purchase_id)
+        found = lookup.receipt if lookup else None
+        shown = [*receipts, *([found] if found else [])]
+        if any(each.as_bought != shown[0].as_bought for each in shown[1:]):
+            rule, expected = "confirmed_twice", "one receipt for all confirmations"
+        elif hold.is_confirmed and hold.is_released:
+            rule, expected = "confirmed_and_released", "one of both"
+        elif hold.is_confirmed and lookup and lookup.status and not found:
+            rule, expected = "confirmation_is_missing", "the purchase found again"
+        elif found and not hold.may_be_confirmed:
+            rule, expected = "bought_without_confirmation", "no purchase"
+        else:
+            continue
+        lines = (
+            facts.purchase_line(facts.purchases[purchase_id]),
+            *(facts.change_line(each) for each in hold.changes),
+        )
+        yield Violation("G3", rule, expected, f"lookup: {lookup and lookup.status}", lines)
+
+
+def payments_pay_once(facts: Facts) -> Iterator[Violation]:
+    """G3: a payment pays for one hold, a hold is paid for once, and no payment is refused wrongly.
+
+    Refused are a payment that was used for another hold, and one for a hold that was confirmed.
+    """
+    confirmations = [
+        change
+        for change in facts.history.changes
+        if change.action is HoldAction.CONFIRM and change.payment_reference is not None
+    ]
+    for one in confirmations:
+        others = [
+            other
+            for other in facts.history.changes
+            if other.action is HoldAction.CONFIRM and other.started_at < one.ended_at
+        ]
+        same_hold = [each for each in others if each.purchase_id == one.purchase_id]
+        same_payment = [
+            each
+            for each in others
+            if each.payment_reference == one.payment_reference
+            and each.purchase_id != one.purchase_id
+        ]
+        different = [each for each in same_hold if each.payment_reference != one.payment_reference]
+        if one.done and any(each.done for each in same_payment):
+            rule, shown = "payment_pays_for_two_holds", same_payment
+        elif one.done and any(
+            each.done and (each.payment_reference or each.ended_at < one.started_at)
+            for each in different
+        ):
+            rule, shown = "hold_is_paid_for_twice", different
+        elif (one.code == "payment_reused" and not same_payment) or (
+            one.code == "already_paid" and all(each.done is False for each in different)
+        ):
+            rule, shown = "payment_refused", same_hold
+        else:
+            continue
+        lines = [facts.change_line(each) for each in (*shown, one)]
+        expected = "one payment for one hold"
+        yield Violation("G3", rule, expected, f"{one.code or one.done}", _shortened(lines))
+
+
 def records_agree(facts: Facts) -> Iterator[Violation]:
     """G4: at rest, counters, records and receipts of the current generation add up to the same."""
     if not facts.generations:
         return
     generation = facts.generations[-1]
-    receipts = len(generation.purchases)
-    bought = sum(one.receipt.quantity for one in generation.purchases)
-    refunded = generation.possibly_back.before(inf)
+    holds = [
+        facts.holds[one.receipt.purchase_id]
+        for one in generation.purchases
+        if one.receipt.purchase_id in facts.holds
+    ]
+    certain = [
+        one
+        for one in generation.purchases
+        if one.receipt.purchase_id not in facts.holds
+        or facts.holds[one.receipt.purchase_id].is_confirmed
+    ]
+    receipts = len(certain)
+    bought = sum(one.receipt.quantity for one in certain)
+    sent = [facts.refunds.get(one.receipt.purchase_id, []) for one in generation.purchases]
+    refunded = sum(
+        tickets
+        for one, refunds in zip(generation.purchases, sent, strict=True)
+        for _, tickets in _possible_refunds(one.receipt, refunds)
+    )
     tickets = bought - refunded
     # A refund without a definite answer may have taken effect or not.
-    undecided = refunded - generation.certainly_back.before(inf)
-    # A key without a definite answer may have bought or not.
-    more_receipts = len(facts.open_keys)
-    more_tickets = undecided + sum(
-        max(request.quantity for request in requests) for requests in facts.open_keys
+    undecided = refunded - sum(
+        tickets for refunds in sent for _, tickets in _certain_refunds(refunds)
+    )
+    # Neither may a key or a confirmation without one.
+    open_keys = [requests for requests in facts.open_keys if not requests[0].is_hold]
+    open_holds = [hold for hold in holds if hold.may_be_confirmed and not hold.is_confirmed]
+    more_receipts = len(open_keys) + len(open_holds)
+    more_tickets = (
+        undecided
+        + sum(max(request.quantity for request in requests) for requests in open_keys)
+        + sum(hold.quantity for hold in open_holds)
     )
     figures: list[tuple[str, int, int, int]] = []
     if audit := facts.history.audit:
@@ -776,6 +965,9 @@ RULES: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     records_are_durable,
     receipts_say_what_was_asked,
     refunds_take_effect_once,
+    holds_are_kept,
+    holds_end_once,
+    payments_pay_once,
     true_figures_in_refusals,
     records_agree,
     every_answer_is_in_the_contract,

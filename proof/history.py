@@ -7,12 +7,13 @@ from msgspec import Struct, structs
 
 
 class Kind(StrEnum):
-    """The meaning of one answer to `POST /buy_ticket`."""
+    """The meaning of one answer to `POST /buy_ticket` or `POST /holds`."""
 
-    BOUGHT = "bought"  # 201
+    BOUGHT = "bought"  # 201, also of a hold
     REPLAYED = "replayed"  # 200: bought before, with the same key
     SOLD_OUT = "sold_out"  # 409: none left
     NOT_ENOUGH_LEFT = "not_enough_left"  # 409: fewer left than asked for
+    ALL_HELD = "all_held"  # 409: none left, and some are held
     KEY_REUSED = "idempotency_key_reused"  # 422: the key belongs to another request
     BUSY = "busy"  # not now: 429, 503, or no connection
     UNKNOWN = "unknown"  # the outcome is unknown: time-out, broken connection, 500, 502, 504
@@ -20,12 +21,16 @@ class Kind(StrEnum):
 
 
 RECEIPTS = frozenset({Kind.BOUGHT, Kind.REPLAYED})
-REFUSALS = frozenset({Kind.SOLD_OUT, Kind.NOT_ENOUGH_LEFT})
+REFUSALS = frozenset({Kind.SOLD_OUT, Kind.NOT_ENOUGH_LEFT, Kind.ALL_HELD})
+NONE_LEFT = frozenset({Kind.SOLD_OUT, Kind.ALL_HELD})
 NOT_DEFINITE = frozenset({Kind.BUSY, Kind.UNKNOWN})
 
 
 class Receipt(Struct, frozen=True):
-    """A purchase, as `POST /buy_ticket` and `GET /purchases/{purchase_id}` return it."""
+    """A purchase, as `POST /buy_ticket` and `GET /purchases/{purchase_id}` return it; or a hold.
+
+    expires_at, extended: of a hold, as `POST /holds` returns it; None and False of a purchase.
+    """
 
     purchase_id: str
     item_id: int
@@ -35,11 +40,48 @@ class Receipt(Struct, frozen=True):
     generation: int
     buyer_id: str | None = None
     refunded_quantity: int = 0
+    expires_at: str | None = None
+    extended: bool = False
+
+    @property
+    def is_hold(self) -> bool:
+        """Return whether it is a hold, and not a purchase."""
+        return self.expires_at is not None
 
     @property
     def as_bought(self) -> "Receipt":
-        """Return the receipt before any refund."""
-        return structs.replace(self, status="confirmed", refunded_quantity=0)
+        """Return the receipt before any refund, or before the hold was changed."""
+        status = "held" if self.is_hold else "confirmed"
+        return structs.replace(self, status=status, refunded_quantity=0, extended=False)
+
+
+class Hold(Struct, frozen=True):
+    """A hold, as `POST /holds` and `GET /holds/{hold_id}` return it."""
+
+    hold_id: str
+    item_id: int
+    quantity: int
+    status: str
+    held_at: str
+    expires_at: str
+    extended: bool
+    generation: int
+    buyer_id: str | None = None
+
+    @property
+    def receipt(self) -> Receipt:
+        """Return it as the receipt of what it takes out of stock."""
+        return Receipt(
+            purchase_id=self.hold_id,
+            item_id=self.item_id,
+            quantity=self.quantity,
+            status=self.status,
+            purchased_at=self.held_at,
+            generation=self.generation,
+            buyer_id=self.buyer_id,
+            expires_at=self.expires_at,
+            extended=self.extended,
+        )
 
 
 class Attempt(Struct, frozen=True):
@@ -63,7 +105,8 @@ class Attempt(Struct, frozen=True):
 class PurchaseRequest(Struct, frozen=True):
     """One request of a buyer, and its attempts in order. Two copies are two requests.
 
-    given_up: the buyer went away without a definite answer, and does not expect one.
+    given_up: the buyer went away without a definite answer, and does not expect one. is_hold: it
+    holds tickets, and does not buy them.
     """
 
     key: str
@@ -74,6 +117,7 @@ class PurchaseRequest(Struct, frozen=True):
     copy: int = 1
     process_id: int = 0
     given_up: bool = False
+    is_hold: bool = False
 
     @property
     def last(self) -> Attempt:
@@ -81,16 +125,16 @@ class PurchaseRequest(Struct, frozen=True):
         return self.attempts[-1]
 
     @property
-    def content(self) -> tuple[int, int, str | None]:
+    def content(self) -> tuple[int, int, str | None, bool]:
         """Return what all requests with one key must have in common."""
-        return self.item_id, self.quantity, self.buyer_id
+        return self.item_id, self.quantity, self.buyer_id, self.is_hold
 
 
 class Reset(Struct, frozen=True):
     """A call that started a new generation, at some instant between `started_at` and `ended_at`.
 
     attempts: how often it was sent, with one key. Each attempt without an answer may have taken
-    effect.
+    effect. hold_seconds: how long its holds last.
     """
 
     generation: int
@@ -98,6 +142,34 @@ class Reset(Struct, frozen=True):
     started_at: float
     ended_at: float
     attempts: int = 1
+    hold_seconds: float = 600.0
+
+
+class HoldAction(StrEnum):
+    """A change of a hold."""
+
+    CONFIRM = "confirm"
+    EXTEND = "extend"
+    RELEASE = "release"
+
+
+class HoldChange(Struct, frozen=True):
+    """A change of a hold that was sent until it had a definite answer.
+
+    done: it took effect, now or before; None: the outcome is unknown. code: of a refusal; also
+    "hold_expired" of a release that found nothing to release. replayed: an earlier one took effect.
+    payment_reference, receipt: of a confirmation, the receipt as the answer showed it.
+    """
+
+    purchase_id: str
+    action: HoldAction
+    started_at: float
+    ended_at: float
+    done: bool | None
+    code: str | None = None
+    replayed: bool = False
+    payment_reference: str | None = None
+    receipt: Receipt | None = None
 
 
 class Refund(Struct, frozen=True):
@@ -173,18 +245,20 @@ class AuditReport(Struct, frozen=True):
 class History(Struct, frozen=True):
     """One complete sale of one item. resets: in order; the first one started the sale.
 
-    cache_seconds: how long a process of the service may repeat "sold out" (G2). final, audit: taken
-    at rest, with no request in flight.
+    cache_seconds: how long a process of the service may repeat "sold out" (G2). skew_seconds: how
+    far its clocks may be apart. final, audit: taken at rest, with no request in flight.
     """
 
     requests: tuple[PurchaseRequest, ...]
     resets: tuple[Reset, ...]
     refunds: tuple[Refund, ...] = ()
+    changes: tuple[HoldChange, ...] = ()
     samples: tuple[Sample, ...] = ()
     lookups: tuple[Lookup, ...] = ()
     final: Sample | None = None
     audit: AuditReport | None = None
     cache_seconds: float = 1.0
+    skew_seconds: float = 1.0
 
 
 class Violation(Struct, frozen=True):

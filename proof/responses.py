@@ -5,19 +5,22 @@ from typing import Any, Protocol
 
 import httpx
 import msgspec
+from msgspec import structs
 
-from proof.history import Attempt, Kind, Receipt
+from proof.history import Attempt, Hold, HoldAction, HoldChange, Kind, Receipt
 
 STATUS_CREATED = 201
 STATUS_OK = 200
 STATUS_NOT_FOUND = 404
 STATUS_CONFLICT = 409
+STATUS_GONE = 410
 BUSY_STATUSES = frozenset({429, 503})
 # The request may have been carried out: 500 can come from any line, 502 and 504 from the gateway.
 UNKNOWN_STATUSES = frozenset({500, 502, 504})
 KINDS_BY_CODE = {
     (409, "sold_out"): Kind.SOLD_OUT,
     (409, "not_enough_left"): Kind.NOT_ENOUGH_LEFT,
+    (409, "all_held"): Kind.ALL_HELD,
     (422, "idempotency_key_reused"): Kind.KEY_REUSED,
 }
 DETAIL_CHARACTERS_MAX = 200
@@ -73,11 +76,13 @@ def retry_after_seconds(response: Response) -> float | None:
     return float(value) if value.isdecimal() else None
 
 
-def attempt_of(response: Response, started_at: float, ended_at: float) -> Attempt:
-    """Return the attempt with this response to `POST /buy_ticket`."""
+def attempt_of(
+    response: Response, started_at: float, ended_at: float, *, is_hold: bool = False
+) -> Attempt:
+    """Return the attempt with this response to `POST /buy_ticket`, or to `POST /holds`."""
     status = response.status_code
     if status in (STATUS_CREATED, STATUS_OK):
-        return _receipt_attempt(response, started_at, ended_at)
+        return _receipt_attempt(response, started_at, ended_at, is_hold=is_hold)
     problem = problem_of(response)
     code = problem.get("code") if isinstance(problem.get("code"), str) else None
     left = problem.get("left") if isinstance(problem.get("left"), int) else None
@@ -100,15 +105,33 @@ def attempt_of(response: Response, started_at: float, ended_at: float) -> Attemp
     )
 
 
+def changed(change: HoldChange, response: Response) -> HoldChange:
+    """Return a change of a hold with what the response says of it. done: None where it is open."""
+    if response.status_code in (STATUS_OK, STATUS_CREATED):
+        replayed = _is_replayed(response)
+        if change.action is HoldAction.CONFIRM:
+            receipt = body_of(response, Receipt)
+            return structs.replace(change, done=True, replayed=replayed, receipt=receipt)
+        status = body_of(response, Hold).status
+        if change.action is HoldAction.RELEASE and status == "expired":
+            return structs.replace(change, done=False, code="hold_expired")
+        return structs.replace(change, done=True, replayed=replayed)
+    if response.status_code in (STATUS_CONFLICT, STATUS_GONE):
+        return structs.replace(change, done=False, code=problem_of(response).get("code"))
+    return change
+
+
 def _is_replayed(response: Response) -> bool:
     return response.headers.get("Idempotent-Replayed") == "true"
 
 
-def _receipt_attempt(response: Response, started_at: float, ended_at: float) -> Attempt:
+def _receipt_attempt(
+    response: Response, started_at: float, ended_at: float, *, is_hold: bool
+) -> Attempt:
     status = response.status_code
     replayed = _is_replayed(response)
     try:
-        receipt = body_of(response, Receipt)
+        receipt = body_of(response, Hold).receipt if is_hold else body_of(response, Receipt)
     except NotAsPromised as error:
         detail = f"not a receipt: {error}"
         return Attempt(started_at, ended_at, Kind.UNEXPECTED, status, detail=detail)

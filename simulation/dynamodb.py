@@ -133,7 +133,7 @@ class _Table:
 
     def write_units(self, key: str, after: Item | None) -> int:
         """Return the units of a write: of the larger of the item before and the item after."""
-        size = max(self.sizes.get(key, 0), _size(after) if after else 0)
+        size = max(self.sizes.get(key, 0), item_bytes(after) if after else 0)
         return max(1, -(-size // WRITE_UNIT_BYTES))
 
     def read_units(self, key: str) -> int:
@@ -314,7 +314,7 @@ class DynamoDB:
             table.sizes.pop(key, None)
         else:
             table.items[key] = after
-            table.sizes[key] = _size(after)
+            table.sizes[key] = item_bytes(after)
         for observer in self.observers:
             observer(key, before, after)
 
@@ -718,7 +718,7 @@ def _position_of(key: str) -> tuple[int, str]:
     return zlib.crc32(key.encode()), key
 
 
-def _size(item: Item) -> int:
+def item_bytes(item: Item) -> int:
     """Return an item's bytes ("DynamoDB item sizes and formats", developer guide)."""
     return sum(len(name) + _value_size(value) for name, value in item.items())
 

@@ -58,6 +58,7 @@ class Fault(StrEnum):
     RESET = "reset"  # the organiser resets the sale in the middle
     IMPATIENCE = "impatience"  # callers end the connection, and send again or not
     REFUND = "refund"  # the organiser refunds purchases
+    HOLD = "hold"  # buyers hold tickets before they buy them, or go away
 
 
 ALL_FAULTS: Final = frozenset(Fault)

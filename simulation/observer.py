@@ -9,7 +9,9 @@ and of the records, at the end.
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from heapq import heappop, heappush
 from itertools import pairwise
+from typing import NamedTuple
 
 from msgspec import Struct, structs
 
@@ -23,6 +25,8 @@ from proof.history import (
     Violation,
 )
 from simulation.expressions import Item
+from simulation.faults import CLOCK_SKEW_SECONDS
+from simulation.world import EPOCH_SECONDS
 
 SHARD = "#stock#"
 PURCHASE = "purchase#"
@@ -36,17 +40,20 @@ class StoredShard(Struct, frozen=True):
     stock: int
     held: int
     sold: int
+    slots: Mapping[int, int]
 
     @classmethod
     def of(cls, item: Item) -> "StoredShard":
         """Return the shard of an item."""
-        return cls(*(int(item[name]["N"]) for name in cls.__struct_fields__))
+        slots = {int(slot): int(each["N"]) for slot, each in item["slots"]["M"].items()}
+        counters = {name: int(item[name]["N"]) for name in cls.__struct_fields__ if name != "slots"}
+        return cls(**counters, slots=slots)
 
 
 class StoredPurchase(Struct, frozen=True):
-    """A purchase record as it is stored, and when it was put.
+    """The record of a purchase or a hold as it is stored, and when it was put.
 
-    is_refused: it is the record of a refusal. refunded: tickets.
+    refunded: tickets. expires_at: of a hold, also when it is a purchase; otherwise None.
     """
 
     purchase_id: str
@@ -55,8 +62,9 @@ class StoredPurchase(Struct, frozen=True):
     quantity: int
     taken: Mapping[int, int]
     put_at: float
-    is_refused: bool = False
+    status: str
     refunded: int = 0
+    expires_at: int | None = None
 
     @classmethod
     def of(cls, key: str, item: Item, put_at: float) -> "StoredPurchase":
@@ -69,54 +77,116 @@ class StoredPurchase(Struct, frozen=True):
             quantity=int(item["quantity"]["N"]),
             taken={int(index): int(each["N"]) for index, each in item["taken"]["M"].items()},
             put_at=put_at,
-            is_refused=item["status"]["S"] == "refused",
+            status=item["status"]["S"],
             refunded=sum(int(tickets["N"]) for tickets in refunds.values()),
+            expires_at=int(item["expires_at"]["N"]) if "expires_at" in item else None,
         )
 
+    @property
+    def is_sold(self) -> bool:
+        """Return whether its tickets are or were bought."""
+        return self.status in {"confirmed", "refunded"}
+
     def may_become(self, after: "StoredPurchase") -> bool:
-        """Return whether a refund may have made this record the other one."""
+        """Return whether a refund, or a change of a hold, may have made this record the other."""
+        same = (self.generation, self.buyer_id, self.quantity)
+        if same != (after.generation, after.buyer_id, after.quantity):
+            return False
+        if self.status == "held":
+            # Touched, extended, confirmed (late ones out of other shards) or released.
+            later = (after.expires_at or 0) >= (self.expires_at or 0)
+            return later and (
+                (after.status == "held" and after.taken == self.taken)
+                or after.status == "confirmed"
+                or (after.status == "released" and not after.taken)
+            )
         return (
-            (self.generation, self.buyer_id, self.quantity, self.is_refused)
-            == (after.generation, after.buyer_id, after.quantity, False)
+            self.is_sold
+            and after.is_sold
             and self.refunded < after.refunded <= self.quantity
             and all(tickets <= self.taken.get(index, 0) for index, tickets in after.taken.items())
         )
+
+
+class Free(NamedTuple):
+    """The free tickets at an instant. A hold that ends just then is free for some clocks only.
+
+    least, most: for a clock that is behind, and for one that is ahead. held: for one that is
+    behind.
+    """
+
+    least: int
+    most: int
+    held: int
 
 
 class GenerationStock:
     """The free tickets of one generation as a step function of time, while buyers can buy them.
 
     It begins when the sale's record has the generation, and ends when the first of its shards has a
-    newer one. A shard that is not open yet has its whole share.
+    newer one. A shard that is not open yet has its whole share. Tickets of holds are free when
+    their slot is over.
     """
 
     def __init__(self, number: int, capacity: int, shard_count: int, now: float) -> None:
         self.number = number
         self.shard_count = shard_count
         self.ends_at = float("inf")
-        self._by_shard = [
+        self._stock = [
             capacity // shard_count + (index < capacity % shard_count)
             for index in range(shard_count)
         ]
+        self._slots: list[Mapping[int, int]] = [{} for _ in range(shard_count)]
         self._times = [now]
-        self._free = [capacity]
+        self._free = [Free(capacity, capacity, 0)]
+        self._ends: list[float] = []  # a heap: when a slot ends for the first and the last clock
+        self._known = set[int]()
 
-    def change(self, index: int, stock: int, now: float) -> None:
-        """Note the stock of a shard."""
-        free = self._free[-1] + stock - self._by_shard[index]
-        self._by_shard[index] = stock
+    def change(self, index: int, shard: StoredShard, now: float) -> None:
+        """Note a shard as it is from now on."""
+        self._pass(now)
+        self._stock[index] = shard.stock
+        self._slots[index] = shard.slots
+        for slot in shard.slots.keys() - self._known:
+            self._known.add(slot)
+            for end in (slot - EPOCH_SECONDS, slot - EPOCH_SECONDS + CLOCK_SKEW_SECONDS):
+                heappush(self._ends, end)
+        self._note(now)
+
+    def _pass(self, until: float) -> None:
+        """Note the ends of slots until then."""
+        while self._ends and self._ends[0] <= until:
+            self._note(heappop(self._ends))
+
+    def _note(self, now: float) -> None:
+        stock, held = sum(self._stock), sum(sum(slots.values()) for slots in self._slots)
+        if held:
+            # Free from a second after the slot on: clocks are up to a second ahead.
+            over = [self._over(now + EPOCH_SECONDS - late) for late in (CLOCK_SKEW_SECONDS, 0.0)]
+        else:
+            over = [0, 0]
         self._times.append(now)
-        self._free.append(free)
+        self._free.append(Free(stock + over[0], stock + over[1], held - over[0]))
+
+    def _over(self, until: float) -> int:
+        return sum(
+            tickets for slots in self._slots for slot, tickets in slots.items() if slot <= until
+        )
 
     def only_gets_fewer(self, until: float) -> bool:
         """Return whether no ticket came back until then."""
-        end = bisect_right(self._times, until)
-        return all(after <= before for before, after in pairwise(self._free[:end]))
+        self._pass(until)
+        free = self._free[: bisect_right(self._times, until)]
+        return all(
+            after.least <= before.least and after.most <= before.most
+            for before, after in pairwise(free)
+        )
 
-    def free_between(self, start: float, end: float) -> list[int]:
+    def free_between(self, start: float, end: float) -> list[Free]:
         """Return how many tickets were free, at all instants from `start` to `end`."""
         if start > self.ends_at or end < self._times[0]:
             return []
+        self._pass(end)
         first = max(0, bisect_right(self._times, start) - 1)
         return self._free[first : bisect_right(self._times, min(end, self.ends_at))]
 
@@ -155,7 +225,7 @@ class Observer:
             self._report("G1", "shard_is_deleted", "every shard for ever", key, now)
             return
         index, shard = int(key.rpartition("#")[2]), StoredShard.of(item)
-        slots = sum(int(tickets["N"]) for tickets in item["slots"]["M"].values())
+        slots = sum(shard.slots.values())
         if min(shard.stock, shard.held, shard.sold) < 0 or (
             shard.stock + shard.held + shard.sold != shard.capacity or shard.held != slots
         ):
@@ -164,7 +234,7 @@ class Observer:
             self._report("G1", "shard_counters", expected, found, now)
         for generation in self.generations:
             if generation.number == shard.generation and index < generation.shard_count:
-                generation.change(index, shard.stock, now)
+                generation.change(index, shard, now)
             elif generation.number < shard.generation and index < generation.shard_count:
                 generation.ends_at = min(generation.ends_at, now)
         self._sold[shard.generation, index] = shard.sold
@@ -174,9 +244,9 @@ class Observer:
         if before is not None:
             earlier = StoredPurchase.of(key, before, now)
             if purchase is None or not earlier.may_become(purchase):
-                expected = "a purchase record that only refunds change"
+                expected = "a record that only refunds and the changes of a hold change"
                 self._report("G3", "record_is_replaced", expected, f"{key}: {after}", now)
-        if purchase is not None and not purchase.is_refused:
+        if purchase is not None and purchase.is_sold:
             first = self.purchases.get(purchase.purchase_id)
             put_at = first.put_at if first else now
             self.purchases[purchase.purchase_id] = structs.replace(purchase, put_at=put_at)
@@ -221,20 +291,23 @@ class Observer:
                 for count in generation.free_between(start, attempt.ended_at)
             ]
             line = self._line(request, attempt)
-            if min(free, default=0) >= request.quantity:
+            fewest = min((each.least for each in free), default=0)
+            if fewest >= request.quantity:
                 yield Violation(
                     "G2",
                     "refused_while_tickets_were_free",
-                    f"{request.quantity} tickets: in the whole time at least {min(free)} were free",
+                    f"{request.quantity} tickets: in the whole time at least {fewest} were free",
                     attempt.kind,
                     (line,),
                 )
-            elif attempt.left not in free or (attempt.left or 0) >= request.quantity:
+            elif not any(_is_true(attempt, each) for each in free) or (
+                (attempt.left or 0) >= request.quantity
+            ):
                 yield Violation(
                     "G5",
                     "figure_that_never_was",
                     f"a number of free tickets of that time: {sorted(set(free))}",
-                    f"{attempt.left} left",
+                    f"{attempt.kind}, {attempt.left} left",
                     (line,),
                 )
 
@@ -269,6 +342,7 @@ class Observer:
         without_key: dict[str | None, list[Attempt]] = defaultdict(list)
         receipts = set[str]()
         sent_keys = set(keys.values())
+        receipts |= {change.purchase_id for change in history.changes if change.done is not False}
         for request, attempt in _answers(history.requests):
             by_key[request.key].append((request, attempt))
             if request.key not in sent_keys:
@@ -330,6 +404,15 @@ class Observer:
             f"{start:.3f}-{end:.3f} s  key {request.key}, "
             f"{request.quantity} tickets → {attempt.kind} ({attempt.left} left)"
         )
+
+
+def _is_true(refusal: Attempt, free: Free) -> bool:
+    """Return whether a refusal tells the free tickets, and whether any are held."""
+    if refusal.left is None or not free.least <= refusal.left <= free.most:
+        return False
+    return refusal.kind is Kind.NOT_ENOUGH_LEFT or (refusal.kind is Kind.ALL_HELD) == (
+        free.held - (refusal.left - free.least) > 0
+    )
 
 
 def began_at(history: History) -> float:

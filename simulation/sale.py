@@ -18,7 +18,7 @@ from simulation.fleet import Environment, Fleet, Overdue
 from simulation.journal import Journal
 from simulation.observer import Observer
 from simulation.service import Call
-from simulation.workload import ITEM, Buyer, Callers
+from simulation.workload import HOLD_SECONDS, ITEM, Buyer, Callers
 from simulation.world import EPOCH_SECONDS, EndlessError, World
 from ticketing.limits import CACHE_SECONDS
 from ticketing.retry import Runtime
@@ -121,7 +121,8 @@ def simulate(
     callers = Callers(world, fleet, setting.faults)
     callers.reset(setting.tickets, setting.shards)
     world.sleep(LEAD_SECONDS)
-    trouble.start(setting.rush_seconds + FAULT_SECONDS)
+    held_seconds = 2 * HOLD_SECONDS if Fault.HOLD in setting.faults else 0
+    trouble.start(setting.rush_seconds + held_seconds + FAULT_SECONDS)
     if buyers is None:
         callers.start(setting.buyers, setting.rush_seconds, setting.resets)
     else:
@@ -202,6 +203,7 @@ def _completed(world: World, callers: Callers) -> History:
 
     That they can be bought shows that none is stranded; a refusal would be a violation of G2.
     """
+    world.sleep(2 * HOLD_SECONDS)  # no hold lasts longer, extended ones neither
     left = callers.sample()
     callers.buy_the_rest(left.inventory.current_stock if left else 0)
     receipts = {

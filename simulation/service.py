@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import admin.app
 import buy_ticket.app
+import hold_ticket.app
 import inventory.app
 from simulation.fleet import NoAnswer
 from ticketing.api.problems import problem_of
@@ -28,7 +29,7 @@ from ticketing.wiring import Services
 
 HANDLERS: Final[Mapping[str, Handler]] = {
     str(route): handler
-    for function in (buy_ticket.app, inventory.app, admin.app)
+    for function in (buy_ticket.app, hold_ticket.app, inventory.app, admin.app)
     for route, handler in function.HANDLERS.items()
 }
 
@@ -36,6 +37,11 @@ HANDLERS: Final[Mapping[str, Handler]] = {
 _BUDGETS_SECONDS: Final[Mapping[str, float]] = {
     "POST /buy_ticket": PURCHASE_BUDGET_SECONDS,
     "GET /purchases/{purchase_id}": PURCHASE_BUDGET_SECONDS,
+    "POST /holds": PURCHASE_BUDGET_SECONDS,
+    "GET /holds/{hold_id}": PURCHASE_BUDGET_SECONDS,
+    "POST /holds/{hold_id}/confirm": PURCHASE_BUDGET_SECONDS,
+    "POST /holds/{hold_id}/extend": PURCHASE_BUDGET_SECONDS,
+    "DELETE /holds/{hold_id}": PURCHASE_BUDGET_SECONDS,
     "GET /inventory": CATALOGUE_BUDGET_SECONDS,
     "POST /purchases/{purchase_id}/refund": REFUND_BUDGET_SECONDS,
     "POST /reset": CATALOGUE_BUDGET_SECONDS,

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,6 +13,8 @@ from proof.history import (
     NOT_DEFINITE,
     Attempt,
     History,
+    HoldAction,
+    HoldChange,
     Inventory,
     Kind,
     Lookup,
@@ -27,6 +30,7 @@ from proof.responses import (
     STATUS_OK,
     attempt_of,
     body_of,
+    changed,
     problem_of,
     retry_after_seconds,
 )
@@ -34,9 +38,17 @@ from simulation.faults import Fault, Faults
 from simulation.fleet import Fleet, NoAnswer
 from simulation.service import Call, ServiceResponse, gateway_response, serve
 from simulation.world import World
-from ticketing.limits import CACHE_SECONDS, QUANTITY_MAX
+from ticketing.limits import CACHE_SECONDS, HOLD_SECONDS_MIN, QUANTITY_MAX
 
 ITEM: Final = 1
+HOLD_SECONDS: Final = HOLD_SECONDS_MIN
+HOLD_ROUTES: Final = MappingProxyType(
+    {
+        HoldAction.CONFIRM: "POST /holds/{hold_id}/confirm",
+        HoldAction.EXTEND: "POST /holds/{hold_id}/extend",
+        HoldAction.RELEASE: "DELETE /holds/{hold_id}",
+    }
+)
 # How long a caller waits for an answer: as long as API Gateway does.
 TIMEOUT_SECONDS: Final = 29.0
 # How long a caller sends a request again.
@@ -57,6 +69,21 @@ REFUND_SECONDS: Final = 3.0
 # Shares of the refunds: in copies with one key, and followed by another one with a key of its own.
 REFUND_COPIED: Final = 0.3
 REFUNDED_AGAIN: Final = 0.4
+# Share of the callers who hold tickets, where there are holds, and the shares of those who confirm,
+# release or extend theirs; the others go away. The time until then in seconds, from the hold or
+# from its end; shares of the confirmations that have a payment, and that are sent again with
+# another one.
+HOLDING: Final = 0.6
+CONFIRMED: Final = 0.55
+RELEASED: Final = 0.1
+EXTENDED: Final = 0.15
+AT_ONCE: Final = 0.5
+EARLY_SHARE: Final = 0.8
+LATE_SECONDS: Final = (-3.0, 6.0)
+PAID: Final = 0.6
+PAID_AGAIN: Final = 0.2
+# Share of the callers who arrive when the first holds expire.
+SECOND_RUSH: Final = 0.4
 QUANTITIES: Final = (1, 1, 1, 1, 2, 3, 5, 10)
 # Impatient callers: shares of the attempts after which they end the connection, or go away.
 ENDS_EARLY: Final = 0.2
@@ -70,6 +97,7 @@ class Buyer(Struct, frozen=True):
     comes_back_seconds: how long after the last answer the request is sent once more; None: not.
     other_quantity: what is asked for with the same key at the end, by mistake; None: nothing.
     refunds: how many refunds of the whole purchase the organiser sends at once, each with its key.
+    is_hold: it holds the tickets first.
     """
 
     number: int
@@ -81,10 +109,17 @@ class Buyer(Struct, frozen=True):
     comes_back_seconds: float | None
     other_quantity: int | None
     refunds: int = 0
+    is_hold: bool = False
 
     @classmethod
-    def drawn(cls, number: int, rush_seconds: float, draw: random.Random) -> "Buyer":
-        """Return the plan of one of many callers."""
+    def drawn(
+        cls, number: int, rush_seconds: float, draw: random.Random, hold_seconds: int | None
+    ) -> "Buyer":
+        """Return the plan of one of many callers. hold_seconds: None: they do not hold tickets."""
+        arrives_at, is_hold = draw.uniform(0.0, rush_seconds), False
+        if hold_seconds is not None:
+            is_hold = draw.random() < HOLDING
+            arrives_at += hold_seconds if draw.random() < SECOND_RUSH else 0.0
         is_keyed = draw.random() < KEYED
         key = str(UUID(int=draw.getrandbits(128), version=4)) if is_keyed else None
         comes_back = is_keyed and draw.random() < COMES_BACK
@@ -95,9 +130,10 @@ class Buyer(Struct, frozen=True):
             buyer_id=f"buyer-{number}" if not is_keyed or draw.random() < NAMED else None,
             quantity=quantity,
             copies=COPIES if is_keyed and draw.random() < COPIED else 1,
-            arrives_at=draw.uniform(0.0, rush_seconds),
+            arrives_at=arrives_at,
             comes_back_seconds=draw.uniform(0.0, COME_BACK_SECONDS) if comes_back else None,
             other_quantity=quantity % 10 + 1 if is_keyed and draw.random() < REUSED else None,
+            is_hold=is_hold,
         )
 
     @classmethod
@@ -125,20 +161,21 @@ class Buyer(Struct, frozen=True):
         body: dict[str, Any] = {"item_id": ITEM, "quantity": self.quantity}
         if self.buyer_id is not None:
             body["buyer_id"] = self.buyer_id
-        return Call("POST /buy_ticket", body, self.key)
+        return Call("POST /holds" if self.is_hold else "POST /buy_ticket", body, self.key)
 
 
 class Callers:
     """Everyone who calls the service, and what they saw.
 
     faults: whether callers are impatient, so that some end the connection early and of these some
-    do not come back; whether the organiser refunds purchases.
+    do not come back; whether the organiser refunds purchases; whether buyers hold tickets.
     """
 
     def __init__(self, world: World, fleet: Fleet, faults: Faults) -> None:
         self.requests: list[PurchaseRequest] = []
         self.resets: list[Reset] = []
         self.refunds: list[Refund] = []
+        self.changes: list[HoldChange] = []
         self.samples: list[Sample] = []
         self.buyers: list[Buyer] = []
         self._buying = 0
@@ -146,12 +183,20 @@ class Callers:
         self._fleet = fleet
         self._impatient = Fault.IMPATIENCE in faults
         self._refunded = REFUNDED if Fault.REFUND in faults else 0.0
+        self._holds = Fault.HOLD in faults
         self._draw = world.random("callers")
+        self._holder = world.random("holders")
         self._organiser = world.random("organiser")
 
     def start(self, buyers: int, rush_seconds: float, resets: int) -> None:
         """Let buyers arrive from now on; beside them a watcher, and an organiser who resets."""
-        self.arrive([Buyer.drawn(number, rush_seconds, self._draw) for number in range(buyers)])
+        hold_seconds = HOLD_SECONDS if self._holds else None
+        self.arrive(
+            [
+                Buyer.drawn(number, rush_seconds, self._draw, hold_seconds)
+                for number in range(buyers)
+            ]
+        )
         self._world.start(self._watch)
         if resets:
             self._world.start(self._reset_often, resets, rush_seconds)
@@ -181,6 +226,7 @@ class Callers:
             requests=tuple(self.requests),
             resets=tuple(self.resets),
             refunds=tuple(self.refunds),
+            changes=tuple(self.changes),
             samples=tuple(self.samples),
             cache_seconds=CACHE_SECONDS,
         )
@@ -191,6 +237,8 @@ class Callers:
         """Send a purchase until a definite answer comes, and again where the plan says so."""
         attempts = self._until_definite(buyer)
         receipt = attempts[-1].receipt
+        if receipt is not None and buyer.is_hold:
+            receipt = self._end_hold(receipt)
         if receipt is not None:
             for number in range(buyer.refunds):
                 self.refund(receipt, None, f"refund-number-{number:04}", copies=1)
@@ -216,6 +264,7 @@ class Callers:
                 attempts=tuple(attempts),
                 copy=copy,
                 given_up=not is_definite and self._world.now < self._patience_ends_at(attempts),
+                is_hold=buyer.is_hold,
             )
         )
 
@@ -242,7 +291,70 @@ class Callers:
         ended_at = self._world.now
         if response is None:
             return Attempt(started_at, ended_at, Kind.UNKNOWN, detail="no answer"), None
-        return attempt_of(response, started_at, ended_at), response
+        return attempt_of(response, started_at, ended_at, is_hold=buyer.is_hold), response
+
+    def _end_hold(self, hold: Receipt) -> Receipt | None:
+        """Confirm, release or extend a hold, early or late, or forget it.
+
+        Return the receipt of the purchase; None where there is none that we know of.
+        """
+        draw, held_at = self._holder, self._world.now
+        chance = draw.random()
+        if chance < CONFIRMED + EXTENDED:
+            if chance >= CONFIRMED:
+                self._world.sleep(draw.uniform(0.0, HOLD_SECONDS))
+                self._change(hold, HoldAction.EXTEND)
+                held_at = self._world.now
+            self._wait_with_hold(held_at)
+            payment = self._payment() if draw.random() < PAID else None
+            confirmed = self._change(hold, HoldAction.CONFIRM, payment)
+            if draw.random() < PAID_AGAIN:
+                self._change(hold, HoldAction.CONFIRM, draw.choice((payment, self._payment())))
+            return confirmed.receipt
+        if chance < CONFIRMED + EXTENDED + RELEASED:
+            self._wait_with_hold(held_at)
+            self._change(hold, HoldAction.RELEASE)
+        return None
+
+    def _wait_with_hold(self, held_at: float) -> None:
+        """Wait for a part of the hold's time, or until about its end."""
+        draw = self._holder
+        if draw.random() < EARLY_SHARE:
+            seconds = draw.uniform(0.0, 0.0 if draw.random() < AT_ONCE else HOLD_SECONDS / 2)
+        else:
+            seconds = held_at + HOLD_SECONDS + draw.uniform(*LATE_SECONDS) - self._world.now
+        self._world.sleep(max(0.0, seconds))
+
+    def _payment(self) -> str:
+        """Return a payment, which is used for a hold twice now and then, by mistake."""
+        return f"payment-{self._holder.randrange(20 * max(1, len(self.buyers)))}"
+
+    def _change(
+        self, hold: Receipt, action: HoldAction, payment_reference: str | None = None
+    ) -> HoldChange:
+        """Send a change of a hold until it has a definite answer, and note it."""
+        body = None if payment_reference is None else {"payment_reference": payment_reference}
+        call = Call(HOLD_ROUTES[action], body, path_parameters={"hold_id": hold.purchase_id})
+        change = HoldChange(
+            hold.purchase_id,
+            action,
+            self._world.now,
+            self._world.now,
+            done=None,
+            payment_reference=payment_reference,
+        )
+        patience_ends_at, attempts = self._world.now + PATIENCE_SECONDS, 0
+        while change.done is None and self._world.now < patience_ends_at:
+            attempts += 1
+            response = self.send(call, self._timeout_seconds())
+            if response is not None:
+                change = changed(change, response)
+            if change.done is None:
+                asked_for = None if response is None else retry_after_seconds(response)
+                self._world.sleep(pause_seconds(attempts, asked_for, self._holder))
+        change = structs.replace(change, ended_at=self._world.now)
+        self.changes.append(change)
+        return change
 
     def _timeout_seconds(self) -> float:
         is_impatient = self._impatient and self._draw.random() < ENDS_EARLY
@@ -326,7 +438,7 @@ class Callers:
 
     def reset(self, stock: int, shards: int) -> None:
         """Reset the sale, and note it. Sends the request until it is done."""
-        body = {"item_id": ITEM, "stock": stock, "shards": shards}
+        body = {"item_id": ITEM, "stock": stock, "shards": shards, "hold_seconds": HOLD_SECONDS}
         call = Call("POST /reset", body, key=f"reset-number-{len(self.resets):04}")
         started_at, attempts = self._world.now, 0
         while True:
@@ -336,7 +448,8 @@ class Callers:
                 break
             self._world.sleep(pause_seconds(attempts, None, self._draw))
         generation = body_of(response, Inventory).generation
-        self.resets.append(Reset(generation, stock, started_at, self._world.now, attempts))
+        now = self._world.now
+        self.resets.append(Reset(generation, stock, started_at, now, attempts, HOLD_SECONDS))
 
     def _reset_often(self, resets: int, rush_seconds: float) -> None:
         for _ in range(resets):

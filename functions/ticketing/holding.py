@@ -102,6 +102,9 @@ class _HoldFlow:
         if hold.status is not Status.HELD:
             return hold
         cached, _ = self.cache.current(self.store, hold.item_id)
+        if cached.sale.generation < hold.generation:
+            self.cache.forget(hold.item_id)
+            raise TryAgain
         return as_of(hold, self.runtime.clock(), cached.sale.generation)
 
     def confirm(self) -> ConfirmOutcome:

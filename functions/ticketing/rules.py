@@ -152,7 +152,7 @@ def as_of(record: Purchase, now: float, generation: int) -> Purchase:
     generation: the sale's. A reset ends all holds.
     """
     if record.status is Status.HELD and (
-        record.generation != generation or (record.expires_at or 0) <= now
+        record.generation < generation or (record.expires_at or 0) <= now
     ):
         return replace(record, status=Status.EXPIRED)
     return record

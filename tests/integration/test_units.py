@@ -12,9 +12,9 @@ import boto3
 import pytest
 
 import simulation.world
-from simulation.dynamodb import DynamoDB
+from simulation.dynamodb import WRITE_UNIT_BYTES, DynamoDB, item_bytes
 from tests.support import ITEM, ROOT, World, create_table
-from ticketing.limits import HOLD_SECONDS_DEFAULT
+from ticketing.limits import HOLD_SECONDS_DEFAULT, SLOTS_PER_HOLD, STOCK_MAX
 from ticketing.model import Held, Purchase
 
 KEY = "0123456789abcdef"
@@ -193,3 +193,26 @@ def test_readme_table() -> None:
     readme = (ROOT / "README.md").read_text()
     for outcome, (_, calls, write_units, read_units) in OUTCOMES.items():
         assert f"| {outcome} | {calls} | {write_units:.0f} | {read_units:.0f} |" in readme
+
+
+@pytest.mark.G1
+def test_ten_thousand_holds() -> None:
+    """Live holds in one sale: shard items stay below 1 KB, a purchase costs 4 write units."""
+    model = DynamoDB(simulation.world.World(seed=1))
+    client = Metered(model.client())
+    create_table(client)
+    world = World(client)
+    world.open_sale(stock=STOCK_MAX, shards=SHARDS)
+    service = world.purchase_service()
+    for number in range(10_000):
+        world.clock.now += (HOLD_SECONDS_DEFAULT - 1) / 10_000
+        order = service.order(ITEM, 1, f"buyer-{number}", f"{KEY}-{number}", is_hold=True)
+        assert isinstance(service.buy(order), Held)
+    state = world.services().catalogue.inventory(ITEM)
+    assert state.held == 10_000
+    assert min(len(shard.slots) for shard in state.shards) >= SLOTS_PER_HOLD
+    sizes = [item_bytes(item) for item in world.client.scan(TableName=world.table_name)["Items"]]
+    assert max(sizes) < WRITE_UNIT_BYTES
+    client.reset()
+    service.buy(service.order(ITEM, 1, "another", KEY))
+    assert (client.calls, client.write_units) == (1, 4)

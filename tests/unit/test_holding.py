@@ -30,6 +30,7 @@ from ticketing.model import (
 from ticketing.moves import Status
 from ticketing.rules import expiry_slot
 from ticketing.store.items import SALE, sale_key
+from ticketing.wiring import Services
 
 KEY = "0123456789abcdef"
 SECONDS = 60  # of the holds in these tests: slots of two seconds
@@ -279,6 +280,19 @@ class TestConfirm:
         assert problem(services.holds.confirm(held.purchase_id, payment)) is HoldProblem.EXPIRED
         assert inventory(world) == (1, 0, 0)
 
+    @pytest.mark.G5
+    @pytest.mark.parametrize("name", ["confirm", "extend", "release"])
+    def test_process_behind_a_reset(self, world: World, name: str) -> None:
+        """The process still knows an older generation than the hold's (found by simulation)."""
+        services = world.services()
+        assert isinstance(services.holds.find(hold(world).purchase_id), Purchase)
+        world.open_sale(stock=1)
+        held = hold(world, key=KEY + "-2")
+        world.clock.now += CACHE_SECONDS / 2
+        outcome = change(services, held, name)
+        assert isinstance(outcome, Bought | Held)
+        assert not outcome.replayed
+
     @pytest.mark.G2
     def test_refund(self, world: World) -> None:
         held = hold(world)
@@ -483,8 +497,8 @@ class TestRelease:
         assert inventory(world) == (1, 0, 0)
 
 
-def change(world: World, held: Purchase, name: str) -> ConfirmOutcome | Held:
-    holds = world.services().holds
+def change(services: Services, held: Purchase, name: str) -> ConfirmOutcome | Held:
+    holds = services.holds
     changes: dict[str, Callable[[], ConfirmOutcome | Held]] = {
         "confirm": lambda: holds.confirm(held.purchase_id, "pay-1"),
         "extend": lambda: holds.extend(held.purchase_id),
@@ -501,10 +515,10 @@ class TestTrouble:
         held = hold(world)
         world.clock.now += 20
         world.client.after("transact_write_items", raises(lost_reply()))
-        outcome = change(world, held, name)
+        outcome = change(world.services(), held, name)
         assert isinstance(outcome, Bought | Held)
         assert not outcome.replayed
-        again = change(world, held, name)
+        again = change(world.services(), held, name)
         assert isinstance(again, Bought | Held)
         assert again.replayed
 
@@ -513,7 +527,7 @@ class TestTrouble:
         world.clock.now += 20
         codes = ["TransactionConflict", "None", "None"][: 3 if name == "confirm" else 2]
         world.client.before("transact_write_items", raises(cancelled(*codes)))
-        outcome = change(world, held, name)
+        outcome = change(world.services(), held, name)
         assert isinstance(outcome, Bought | Held)
         assert not outcome.replayed
 
@@ -523,7 +537,7 @@ class TestTrouble:
         world.client.before("get_item", *[lambda: None] * 2, *[raises(lost_reply())] * 999)
         world.clock.now += 20
         with pytest.raises(Busy) as busy:
-            change(world, held, name)
+            change(world.services(), held, name)
         assert busy.value.reason is Reason.IN_DOUBT
         assert busy.value.purchase_id == held.purchase_id
 
