@@ -8,6 +8,7 @@ import urllib.parse
 import uuid
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from typing import Any, Self
 
 import botocore.auth
@@ -16,9 +17,19 @@ import botocore.credentials
 import botocore.exceptions
 import botocore.session
 import httpx
+from msgspec import structs
 
 from proof.client import Target, pause_seconds
-from proof.history import AuditReport, Inventory, Receipt, Refund, Reset, Sample
+from proof.history import (
+    AuditReport,
+    HoldAction,
+    HoldChange,
+    Inventory,
+    Receipt,
+    Refund,
+    Reset,
+    Sample,
+)
 from proof.responses import (
     BUSY_STATUSES,
     STATUS_CONFLICT,
@@ -27,12 +38,13 @@ from proof.responses import (
     UNKNOWN_STATUSES,
     NotAsPromised,
     body_of,
+    changed,
     excerpt,
     problem_of,
     retry_after_seconds,
 )
 
-REFUNDS_IN_FLIGHT = 8
+CALLS_IN_FLIGHT = 8
 LOOPBACK_REGION = "us-east-1"
 # Without 500: that is a bug, and would be one again.
 SENT_AGAIN = BUSY_STATUSES | UNKNOWN_STATUSES - {500}
@@ -162,11 +174,18 @@ class Admin:
             return None
         return Sample(started_at, time.monotonic(), _shaped(response, Inventory, "GET /inventory"))
 
-    def reset(self, stock: int, item_name: str | None = None, shards: int | None = None) -> Reset:
+    def reset(
+        self,
+        stock: int,
+        item_name: str | None = None,
+        shards: int | None = None,
+        hold_seconds: int | None = None,
+    ) -> Reset:
         """Start a new generation with `stock` tickets."""
         body: dict[str, Any] = {"item_id": self.item_id, "stock": stock}
         body |= {} if item_name is None else {"item_name": item_name}
         body |= {} if shards is None else {"shards": shards}
+        body |= {} if hold_seconds is None else {"hold_seconds": hold_seconds}
         started_at = time.monotonic()
         response, attempts = self._send("POST", "/reset", body, key=str(uuid.uuid4()))
         self._demand_ok(
@@ -176,13 +195,20 @@ class Admin:
             "that may call it.",
         )
         inventory = _shaped(response, Inventory, "POST /reset")
-        return Reset(inventory.generation, stock, started_at, time.monotonic(), attempts)
+        return Reset(
+            inventory.generation,
+            stock,
+            started_at,
+            time.monotonic(),
+            attempts,
+            hold_seconds or inventory.hold_seconds or 0,
+        )
 
     def refund(self, receipts: Sequence[Receipt]) -> list[Refund]:
         """Refund purchases, each twice in parallel with one key."""
         keyed = [(receipt, str(uuid.uuid4())) for receipt in receipts]
         copies = [each for each in keyed for _ in range(2)]
-        with ThreadPoolExecutor(REFUNDS_IN_FLIGHT) as pool:
+        with ThreadPoolExecutor(CALLS_IN_FLIGHT) as pool:
             sent = list(pool.map(lambda each: self._refund(*each), copies))
         return [Refund.of(pair) for pair in zip(sent[::2], sent[1::2], strict=True)]
 
@@ -196,6 +222,29 @@ class Admin:
         after = _shaped(response, Receipt, "POST /purchases/{id}/refund") if done else None
         ended_at = time.monotonic()
         return Refund(receipt.purchase_id, receipt.quantity, started_at, ended_at, done, after)
+
+    def confirm(self, holds: Sequence[Receipt], copies: int) -> list[HoldChange]:
+        """Confirm each hold with a payment of its own, in copies that are sent in parallel."""
+        paid = [(hold, f"payment-{uuid.uuid4()}") for hold in holds]
+        sent = [each for each in paid for _ in range(copies)]
+        with ThreadPoolExecutor(CALLS_IN_FLIGHT) as pool:
+            return list(pool.map(lambda each: self._confirm(*each), sent))
+
+    def _confirm(self, hold: Receipt, payment_reference: str) -> HoldChange:
+        change = HoldChange(
+            hold.purchase_id,
+            HoldAction.CONFIRM,
+            time.monotonic(),
+            inf,
+            done=None,
+            payment_reference=payment_reference,
+        )
+        body = {"payment_reference": payment_reference}
+        response, _ = self._send("POST", f"/holds/{hold.purchase_id}/confirm", body)
+        change = changed(change, response)
+        if change.done is None:
+            self._demand_ok(response, "POST /holds/{id}/confirm", "See the service's log.")
+        return structs.replace(change, ended_at=time.monotonic())
 
     def audit(self) -> AuditReport:
         """Return the counters and records of the current generation, at rest."""

@@ -55,9 +55,10 @@ class Target(Struct, frozen=True):
 
 
 class PlannedRequest(Struct, frozen=True):
-    """A purchase that a buyer will ask for.
+    """A purchase or a hold that a buyer will ask for.
 
-    copies: how many are sent in parallel. stage: the gate that it waits at.
+    copies: how many are sent in parallel. stage: the gate that it waits at. is_hold: it holds the
+    tickets, and does not buy them.
     """
 
     key: str
@@ -66,6 +67,7 @@ class PlannedRequest(Struct, frozen=True):
     buyer_id: str
     copies: int = 1
     stage: int = 0
+    is_hold: bool = False
 
 
 def pause_seconds(attempts: int, retry_after: float | None, draw: random.Random) -> float:
@@ -128,6 +130,7 @@ class Buyers:
             tuple(attempts),
             copy,
             self._process_id,
+            is_hold=planned.is_hold,
         )
 
     async def _attempt(self, planned: PlannedRequest) -> Attempt:
@@ -138,12 +141,12 @@ class Buyers:
         }
         started_at = self._clock()
         try:
-            response = await self._http.post(
-                "/buy_ticket", json=body, headers={"Idempotency-Key": planned.key}
-            )
+            path = "/holds" if planned.is_hold else "/buy_ticket"
+            headers = {"Idempotency-Key": planned.key}
+            response = await self._http.post(path, json=body, headers=headers)
         except httpx.RequestError as error:
             return attempt_without_answer(error, started_at, self._clock())
-        return attempt_of(response, started_at, self._clock())
+        return attempt_of(response, started_at, self._clock(), is_hold=planned.is_hold)
 
     async def look_up(self, purchase_id: str) -> Lookup:
         """Return the receipt of a purchase; retries until the patience ends."""

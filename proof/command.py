@@ -33,7 +33,7 @@ EXIT_PASSED, EXIT_FAILED, EXIT_NOT_USABLE, EXIT_INCONCLUSIVE = 0, 1, 2, 3
 IN_FLIGHT_LOOPBACK, IN_FLIGHT_ELSEWHERE = 50, 200
 
 DESCRIPTION = """\
-Proves that the ticket sale sells exactly its stock: seven tests with processes of buyers, and a
+Proves that the ticket sale sells exactly its stock: eight tests with processes of buyers, and a
 check of every answer.
 
 Each test resets the item that it sells, and no one else may buy it meanwhile. At the end the item
@@ -97,6 +97,7 @@ def _add_size_options(group: argparse._ArgumentGroup) -> None:
     )
     number("--in-flight", 2, None, in_flight)
     number("--shards", 1, None, "stock shards of the sale (default: the service decides)")
+    number("--hold-seconds", 1, 30, "how long holds last in test 8 (default: %(default)s)")
     seed = "for quantities and pauses (default: random, and printed)"
     group.add_argument("--seed", type=int, metavar="N", help=seed)
 
@@ -245,6 +246,7 @@ def _prove(
             cache_seconds=options.cache,
             item_name=before.item_name if before else None,
             shards=options.shards,
+            hold_seconds=options.hold_seconds,
         )
         try:
             for scenario in chosen:
@@ -266,7 +268,9 @@ def _restore_item(
         screen.say(f"\nItem {admin.item_id} is left as it is, to be looked into.")
     elif before is not None:
         with contextlib.suppress(NotUsable):
-            admin.reset(before.initial_stock, before.item_name, before.shard_count)
+            admin.reset(
+                before.initial_stock, before.item_name, before.shard_count, before.hold_seconds
+            )
             screen.say(
                 f"\nItem {before.item_id} is on sale again with {before.initial_stock} tickets."
             )
@@ -293,7 +297,7 @@ def _check_options(parsed: argparse.ArgumentParser, options: argparse.Namespace)
     if options.report and not options.report.absolute().parent.is_dir():
         parsed.error(f"--report {options.report}: there is no such folder")
     if options.only is not None and not _chosen(options):
-        parsed.error("--only names no test: there are 1 to 7")
+        parsed.error("--only names no test: there are 1 to 8")
     if not Target(options.url).is_loopback and options.i_know_this_resets_item != options.item:
         parsed.error(
             f"the proof resets item {options.item} of {options.url}, which ends its sale. "

@@ -20,6 +20,7 @@ class Figures(Struct, frozen=True):
     successes: int
     replays: int
     sold_out: int
+    all_held: int
     not_enough_left: int
     keys_refused: int
     errors: int
@@ -37,6 +38,11 @@ class Figures(Struct, frozen=True):
     peak_in_flight: int
     processes: int
     pairs_overlapping: int
+
+    @property
+    def refusals(self) -> int:
+        """Return the number of requests for which too few tickets were free."""
+        return self.sold_out + self.all_held + self.not_enough_left
 
 
 def figures_of(requests: Sequence[PurchaseRequest]) -> Figures:
@@ -58,6 +64,7 @@ def figures_of(requests: Sequence[PurchaseRequest]) -> Figures:
         successes=last_kinds.count(Kind.BOUGHT),
         replays=last_kinds.count(Kind.REPLAYED),
         sold_out=last_kinds.count(Kind.SOLD_OUT),
+        all_held=last_kinds.count(Kind.ALL_HELD),
         not_enough_left=last_kinds.count(Kind.NOT_ENOUGH_LEFT),
         keys_refused=last_kinds.count(Kind.KEY_REUSED),
         errors=sum(kind in NOT_DEFINITE or kind is Kind.UNEXPECTED for kind in last_kinds),

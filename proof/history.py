@@ -208,6 +208,7 @@ class Inventory(Struct, frozen=True):
     held: int
     generation: int
     shard_count: int = 1
+    hold_seconds: int | None = None
 
 
 class Sample(Struct, frozen=True):

@@ -63,13 +63,13 @@ class HoldBounds(Struct, frozen=True):
 
     def certainly_back(self) -> Iterator[tuple[float, int]]:
         """Yield when its tickets have come back, at the latest."""
-        if self.may_be_confirmed:
-            return
         slot_seconds = ceil(self.hold_seconds / SLOTS_PER_HOLD)
         extended = [change.ended_at for change in self._of(HoldAction.EXTEND)]
         lasts = self.hold_seconds + slot_seconds + 2 * self.skew_seconds
         released = [change.ended_at for change in self._of(HoldAction.RELEASE, certain=True)]
-        yield min([max([self.first_told_at, *extended]) + lasts, *released]), self.quantity
+        at = min([max([self.first_told_at, *extended]) + lasts, *released])
+        if at < min((change.started_at for change in self._of(HoldAction.CONFIRM)), default=inf):
+            yield at, self.quantity
 
     def possibly_taken_again(self) -> Iterator[tuple[float, int]]:
         """Yield when a confirmation after its time can have taken other tickets."""

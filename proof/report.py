@@ -246,6 +246,7 @@ def _results_text(figures: Figures) -> str:
         f"  Successful purchases: {figures.successes}\n"
         f"  Replayed receipts: {figures.replays}\n"
         f"  Sold out responses: {figures.sold_out}\n"
+        f"  All held responses: {figures.all_held}\n"
         f"  Not enough left responses: {figures.not_enough_left}\n"
         f"  Server busy responses: {figures.busy_answers} (each retried with the same key)\n"
         f"  Unknown outcomes: {figures.unknown_outcomes} (each retried with the same key)\n"

@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from math import ceil
 from typing import Protocol, Self
 
 from msgspec import Struct
@@ -15,6 +16,7 @@ from proof.client import Buyers, Target
 from proof.figures import figures_of
 from proof.history import (
     History,
+    HoldChange,
     Kind,
     Lookup,
     PurchaseRequest,
@@ -23,6 +25,7 @@ from proof.history import (
     Reset,
     Sample,
 )
+from proof.holds import SLOTS_PER_HOLD
 from proof.processes import BuyerProcesses
 from proof.scenarios import (
     Check,
@@ -35,6 +38,8 @@ from proof.scenarios import (
 )
 
 SAMPLE_INTERVAL_SECONDS = 0.2
+# How far the service's clocks may be apart.
+SKEW_SECONDS = 1.0
 
 
 class Plan(Struct, frozen=True):
@@ -52,6 +57,7 @@ class Plan(Struct, frozen=True):
     cache_seconds: float
     item_name: str | None = None
     shards: int | None = None
+    hold_seconds: int = 30
 
 
 class Result(Struct, frozen=True):
@@ -131,13 +137,14 @@ def run(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Resul
     Raises NotUsable if the service cannot be tested, and WorkerDied if a process of buyers died.
     """
     planned = scenario.planned(plan.item_id, random.Random(plan.seed))
-    opening = _reset(plan, admin, watcher)
+    opening = _reset(plan, admin, watcher, plan.hold_seconds if scenario.vanishing else None)
     time.sleep(plan.cache_seconds)
     buyers = BuyerProcesses(plan.target, planned, scenario.processes, plan.in_flight, plan.seed)
     with buyers, Sampler(admin, watcher) as sampler:
         watcher.launched(scenario, buyers.requests_total)
-        sale, resets, refunds = _sell(scenario, buyers, plan, admin, watcher)
+        sold = _sell(scenario, buyers, plan, admin, watcher)
         watcher.finished()
+    sale = sold.sale
     _outwait_lost_requests(sale, plan, watcher)
     after: list[PurchaseRequest] = []
     if scenario.sends_keys_again and (repeated := repeated_requests(sale)):
@@ -152,8 +159,9 @@ def run(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Resul
     final, audit = admin.inventory(), admin.audit()
     history = History(
         requests=(*sale, *after),
-        resets=(opening, *resets),
-        refunds=tuple(refunds),
+        resets=(opening, *sold.resets),
+        refunds=tuple(sold.refunds),
+        changes=tuple(sold.changes),
         samples=tuple(sampler.samples),
         lookups=tuple(lookups),
         final=final,
@@ -168,43 +176,70 @@ def run(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Resul
     return Result(scenario, observation, checks)
 
 
-def _reset(plan: Plan, admin: Admin, watcher: Watcher) -> Reset:
-    reset = admin.reset(plan.size.tickets, plan.item_name, plan.shards)
+class _Sold(Struct):
+    """What happened during a sale."""
+
+    sale: list[PurchaseRequest] = []
+    resets: list[Reset] = []
+    refunds: list[Refund] = []
+    changes: list[HoldChange] = []
+
+
+def _reset(plan: Plan, admin: Admin, watcher: Watcher, hold_seconds: int | None = None) -> Reset:
+    reset = admin.reset(plan.size.tickets, plan.item_name, plan.shards, hold_seconds)
     watcher.note(f"Inventory reset to {reset.capacity} units")
     return reset
 
 
 def _sell(
     scenario: Scenario, buyers: BuyerProcesses, plan: Plan, admin: Admin, watcher: Watcher
-) -> tuple[list[PurchaseRequest], list[Reset], list[Refund]]:
-    sale: list[PurchaseRequest] = []
-    resets: list[Reset] = []
-    refunds: list[Refund] = []
-    are_refunded = not scenario.refunds
+) -> _Sold:
+    sold = _Sold()
+    are_refunded, vanished = not scenario.refunds, list[Receipt]()
+    first_stage = sum(each.copies for each in buyers.planned if each.stage == 0)
     buyers.open_gate(0)
     for request in buyers.requests():
-        sale.append(request)
+        sold.sale.append(request)
         watcher.answered(request)
-        if len(sale) == scenario.reset_after:
+        if len(sold.sale) == scenario.reset_after:
             buyers.open_gate(1)
-            resets.append(_reset(plan, admin, watcher))
+            sold.resets.append(_reset(plan, admin, watcher))
             time.sleep(plan.cache_seconds)
             buyers.open_gate(2)
-        if not are_refunded and _is_time_to_refund(scenario, sale, buyers):
+        if not are_refunded and _is_time_to_refund(scenario, sold.sale, first_stage):
             are_refunded = True
-            receipts = _receipts(sale)
+            receipts = _receipts(sold.sale)
             watcher.note(f"Refunding {len(receipts)} purchases, each twice in parallel...")
-            refunds = admin.refund(receipts)
+            sold.refunds = admin.refund(receipts)
             time.sleep(plan.cache_seconds)
             buyers.open_gate(1)
-    return sale, resets, refunds
+        if scenario.vanishing and len(sold.sale) == first_stage:
+            holds = _receipts(sold.sale)
+            vanished, kept = holds[: scenario.vanishing], holds[scenario.vanishing :]
+            watcher.note(f"Confirming {len(kept)} holds, each twice in parallel...")
+            sold.changes = admin.confirm(kept, copies=2)
+            buyers.open_gate(1)
+            _open_when_expired(buyers, plan, watcher)
+    if vanished:
+        watcher.note(f"Confirming the {len(vanished)} others, too late...")
+        sold.changes += admin.confirm(vanished, copies=1)
+    return sold
+
+
+def _open_when_expired(buyers: BuyerProcesses, plan: Plan, watcher: Watcher) -> None:
+    """Let the last buyers in when all holds have expired, for every clock and every cache."""
+    slot_seconds = ceil(plan.hold_seconds / SLOTS_PER_HOLD)
+    seconds = plan.hold_seconds + slot_seconds + 2 * SKEW_SECONDS + plan.cache_seconds
+    watcher.note(f"Waiting {seconds:.0f} s for the other holds to expire...")
+    timer = threading.Timer(seconds, buyers.open_gate, [2])
+    timer.daemon = True  # an interrupted proof does not wait for it
+    timer.start()
 
 
 def _is_time_to_refund(
-    scenario: Scenario, sale: Sequence[PurchaseRequest], buyers: BuyerProcesses
+    scenario: Scenario, sale: Sequence[PurchaseRequest], first_stage: int
 ) -> bool:
     """Return whether there are enough purchases, or no more will be made before the next stage."""
-    first_stage = sum(each.copies for each in buyers.planned if each.stage == 0)
     return len(_receipts(sale)) == scenario.refunds or len(sale) == first_stage
 
 

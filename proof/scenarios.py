@@ -1,4 +1,4 @@
-"""The tests: the original system's three, in its words, and four new ones."""
+"""The tests: the original system's three, in its words, and five new ones."""
 
 import random
 import uuid
@@ -90,7 +90,9 @@ class Scenario(Struct, frozen=True):
 
     planned: makes the requests for an item; those of stage 1 start together with a reset, those of
     stage 2 well after it. reset_after: the number of answers before the reset. refunds: how many
-    purchases are refunded, as soon as there are so many; then stage 1 starts. sends_keys_again:
+    purchases are refunded, as soon as there are so many; then stage 1 starts. vanishing: how many
+    holds of stage 0 are forgotten; the others are confirmed, then stage 1 starts, and stage 2 when
+    the forgotten ones have expired. sends_keys_again:
     send the keys that bought once more after the sale. refuses: more buyers than tickets, so some
     must be refused.
     """
@@ -105,6 +107,7 @@ class Scenario(Struct, frozen=True):
     success_text: str = ""
     reset_after: int | None = None
     refunds: int = 0
+    vanishing: int = 0
     sends_keys_again: bool = False
     refuses: bool = True
 
@@ -119,6 +122,7 @@ def scenarios(size: Size) -> list[Scenario]:
         _reset(size),
         _quantities(size),
         _refunds(size),
+        _holds(size),
     ]
 
 
@@ -138,10 +142,17 @@ def repeated_requests(sale: Iterable[PurchaseRequest]) -> list[PlannedRequest]:
 
 
 def _planned(
-    number: int, item_id: int, quantity: int = 1, copies: int = 1, stage: int = 0
+    number: int,
+    item_id: int,
+    quantity: int = 1,
+    copies: int = 1,
+    stage: int = 0,
+    *,
+    is_hold: bool = False,
 ) -> PlannedRequest:
     # Fresh keys in every run, whatever the seed: an old key would get an old receipt.
-    return PlannedRequest(str(uuid.uuid4()), item_id, quantity, f"buyer-{number}", copies, stage)
+    key, buyer_id = str(uuid.uuid4()), f"buyer-{number}"
+    return PlannedRequest(key, item_id, quantity, buyer_id, copies, stage, is_hold)
 
 
 def _single(buyers: int) -> Callable[[int, random.Random], list[PlannedRequest]]:
@@ -304,6 +315,33 @@ def _refunds(size: Size) -> Scenario:
     )
 
 
+def _holds(size: Size) -> Scenario:
+    # All tickets are held in stage 0, and half of the holds are confirmed. The buyers of stage 1
+    # find the others held, those of stage 2 find them free again.
+    tickets, vanishing = size.tickets, max(1, size.tickets // 2)
+    buyers = [tickets, vanishing, 2 * vanishing]
+
+    def planned(item_id: int, _draw: random.Random) -> list[PlannedRequest]:
+        stages = [stage for stage, count in enumerate(buyers) for _ in range(count)]
+        return [
+            _planned(number, item_id, stage=stage, is_hold=stage == 0)
+            for number, stage in enumerate(stages, start=1)
+        ]
+
+    return Scenario(
+        number=8,
+        name="Holds That Vanish",
+        title=f"HOLDS THAT VANISH ({tickets} buyers hold {tickets} tickets, {vanishing} of them go "
+        f"away, {sum(buyers[1:])} others buy)",
+        launch_text=f"Launching {sum(buyers)} concurrent attempts to hold or to buy...",
+        processes=size.processes,
+        planned=planned,
+        checks=_hold_checks,
+        success_text=" Every forgotten ticket was sold again, once!",
+        vanishing=vanishing,
+    )
+
+
 def _purchases(observation: Observation) -> int:
     """Return the number of requests that bought; a replay counts where the 201 was lost."""
     return observation.figures.successes + observation.figures.replays
@@ -311,7 +349,7 @@ def _purchases(observation: Observation) -> int:
 
 def _accounted(observation: Observation) -> Check:
     figures = observation.figures
-    definite = figures.successes + figures.replays + figures.sold_out + figures.not_enough_left
+    definite = figures.successes + figures.replays + figures.refusals
     return Check(f"All {figures.requests} requests accounted for", definite == figures.requests)
 
 
@@ -449,14 +487,50 @@ def _refund_checks(observation: Observation) -> list[Check]:
     ]
 
 
+def _hold_checks(observation: Observation) -> list[Check]:
+    tickets, changes = observation.size.tickets, observation.history.changes
+    holds = [request for request in observation.sale if request.is_hold]
+    held = sum(request.last.receipt is not None for request in holds)
+    confirmed = {change.purchase_id for change in changes if change.done}
+    vanished = {change.purchase_id for change in changes if not change.done}
+    late = sum(change.code == "hold_expired" for change in changes)
+    bought = _purchases(observation) - held
+    kept = observation.free_of(
+        "hold_expired_too_early", "confirmed_twice", "confirmation_is_missing", "payment_refused"
+    )
+    return [
+        Check(f"{held} of {tickets} tickets were held", held == tickets),
+        Check(
+            f"{len(confirmed)} holds confirmed once, each sent twice in parallel",
+            kept and len(confirmed) == held - len(vanished),
+            looked_at=len(confirmed),
+        ),
+        Check(
+            f"{observation.figures.all_held} buyers came while the others were held",
+            True,
+            looked_at=observation.figures.all_held,
+        ),
+        Check(
+            f"{bought} of {len(vanished)} tickets of holds that expired were sold again",
+            bought == len(vanished),
+            looked_at=len(vanished),
+        ),
+        Check(
+            f"{late} of {len(vanished)} late payments were refused, to be refunded",
+            late == len(vanished),
+            looked_at=len(vanished),
+        ),
+        _accounted(observation),
+        Check("Final inventory is 0 (not negative!)", observation.stock == 0),
+        Check(f"Database has exactly {tickets} purchase records", observation.records == tickets),
+        _no_overselling(observation),
+    ]
+
+
 def common_checks(observation: Observation, *, refuses: bool) -> list[Check]:
     """Return the checks that every test has. refuses: some buyers must be refused."""
     history, figures = observation.history, observation.figures
-    lookups, samples, refusals = (
-        len(history.lookups),
-        len(history.samples),
-        figures.sold_out + figures.not_enough_left,
-    )
+    lookups, samples, refusals = len(history.lookups), len(history.samples), figures.refusals
     found = observation.free_of("record_is_missing", "record_differs", "record_not_readable")
     truly_refused = Check(
         f"Every refusal was true: too few tickets were free ({refusals} refusals)",

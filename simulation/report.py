@@ -15,6 +15,7 @@ from simulation.observer import began_at
 from simulation.sale import Setting, SimulatedSale
 
 CALLS_SHOWN_MAX = 40
+_CHANGED: Final = MappingProxyType({True: "done", False: "refused", None: "unknown"})
 # Fields of a setting that the command line can choose → its option.
 OPTIONS: Final = MappingProxyType(
     {
@@ -37,6 +38,10 @@ def summary(sale: SimulatedSale) -> str:
         "buyers": f"{setting.buyers} within {setting.rush_seconds} s",
         "generations": f"{len(history.resets)}",
         "refunds": f"{len(history.refunds)}, done {sum(bool(one.done) for one in history.refunds)}",
+        "hold changes": _counted(
+            Counter(f"{one.action} {_CHANGED[one.done]}" for one in history.changes)
+        )
+        or "none",
         "environments": f"{sale.environments}, at most {setting.environments_max}",
         "faults": _counted(sale.faults) or "none",
         "requests": f"{len(history.requests)}, attempts {len(attempts)}: {_counted(kinds)}",

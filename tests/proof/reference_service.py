@@ -34,6 +34,30 @@ class Record:
     refunded_quantity: int = 0
 
 
+@dataclass
+class Hold:
+    """A hold. ends_at: by the monotonic clock. status: held, or confirmed."""
+
+    record: Record
+    ends_at: float
+    expires_at: str
+    status: str = "held"
+    is_reclaimed: bool = False
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Return the body that GET /holds/{hold_id} would have."""
+        record = asdict(self.record)
+        return {
+            "hold_id": record.pop("purchase_id"),
+            "held_at": record.pop("purchased_at"),
+            **record,
+            "status": self.status,
+            "expires_at": self.expires_at,
+            "extended": False,
+        }
+
+
 def problem(status: int, code: str, **more: Any) -> Answer:
     """A problem document."""
     return status, {
@@ -59,6 +83,8 @@ class Service:
         self.records: dict[str, Record] = {}
         self.reset_keys: set[str | None] = set()
         self.refund_keys: set[str | None] = set()
+        self.holds: dict[str, Hold] = {}
+        self.hold_seconds = 600.0
         self._calls = itertools.count(1)
 
     def now_and_then(self) -> bool:
@@ -70,10 +96,63 @@ class Service:
         with self.lock:
             if known := self.records.get(purchase_id):
                 return self.again(known, quantity)
+            self.reclaim()
             if self.stock < quantity:
                 return self.refusal(self.stock)
             self.stock -= quantity
             return self.sell(Record(purchase_id, item_id, quantity, buyer_id, self.generation))
+
+    def hold(self, hold_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
+        """POST /holds."""
+        with self.lock:
+            if known := self.holds.get(hold_id):
+                return 200, known.body
+            self.reclaim()
+            if self.stock < quantity:
+                return self.refusal(self.stock)
+            self.stock -= quantity
+            record = Record(hold_id, item_id, quantity, buyer_id, self.generation)
+            ends_at = time.monotonic() + self.hold_seconds
+            self.holds[hold_id] = Hold(record, ends_at, time.strftime("%FT%TZ", time.gmtime()))
+            return 201, self.holds[hold_id].body
+
+    @property
+    def held(self) -> int:
+        """Return the tickets that are held, until they are reclaimed."""
+        return sum(
+            hold.record.quantity
+            for hold in self.holds.values()
+            if hold.status == "held"
+            and not hold.is_reclaimed
+            and hold.record.generation == self.generation
+        )
+
+    def reclaim(self) -> None:
+        """Put the tickets of expired holds back on sale."""
+        for hold in self.holds.values():
+            if (
+                hold.status == "held"
+                and not hold.is_reclaimed
+                and hold.ends_at <= time.monotonic()
+                and hold.record.generation == self.generation
+            ):
+                hold.is_reclaimed = True
+                self.stock += hold.record.quantity
+
+    def confirm(self, hold_id: str) -> Answer:
+        """POST /holds/{hold_id}/confirm, with the payment of the hold."""
+        with self.lock:
+            if known := self.records.get(hold_id):
+                return 200, asdict(known)
+            hold = self.holds[hold_id]
+            if self.is_over(hold):
+                return problem(410, "hold_expired")
+            hold.status = "confirmed"
+            return self.sell(hold.record)
+
+    def is_over(self, hold: Hold) -> bool:
+        """Return whether it is too late to confirm a hold."""
+        return hold.is_reclaimed
 
     def again(self, known: Record, quantity: int) -> Answer:
         """Answer a key that has bought."""
@@ -83,7 +162,9 @@ class Service:
 
     def refusal(self, left: int) -> Answer:
         """Answer where too few tickets are left."""
-        return problem(409, "not_enough_left", left=left) if left > 0 else problem(409, "sold_out")
+        if left > 0:
+            return problem(409, "not_enough_left", left=left)
+        return problem(409, "all_held" if self.held else "sold_out", left=0)
 
     def sell(self, record: Record) -> Answer:
         """Count and record a purchase whose tickets have been taken."""
@@ -137,9 +218,10 @@ class Service:
                 "initial_stock": self.capacity,
                 "total_purchases": self.sold,
                 "last_updated": "2026-01-15 12:30:27",
-                "held": 0,
+                "held": self.held,
                 "generation": self.generation,
                 "shard_count": 1,
+                "hold_seconds": 600,
             }
 
     def audit(self) -> Answer:
@@ -162,7 +244,7 @@ class Service:
                 "generation": self.generation,
                 "capacity": self.capacity,
                 "stock": self.stock,
-                "held": 0,
+                "held": self.held,
                 "sold": self.sold,
                 "purchase_records": len(mine),
                 "tickets_in_records": tickets,
@@ -409,6 +491,40 @@ class HidesRefunds(Service):
         return status, body | {"status": "confirmed", "refunded_quantity": 0}
 
 
+class StrandsHolds(Service):
+    """Never gives the tickets of a forgotten hold back."""
+
+    def reclaim(self) -> None:
+        """Do nothing."""
+
+
+class ConfirmsExpired(Service):
+    """Confirms a hold whose tickets were sold to another buyer."""
+
+    def is_over(self, hold: Hold) -> bool:
+        return False
+
+
+class BreaksHolds(Service):
+    """Sells the tickets of some holds at once to others, and refuses their confirmation."""
+
+    def hold(self, hold_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
+        answer = super().hold(hold_id, item_id, quantity, buyer_id)
+        if self.now_and_then() and answer[0] == 201:
+            self.holds[hold_id].ends_at = 0.0
+        return answer
+
+
+class RefusesWhileHeld(Service):
+    """Calls it sold out while tickets come back from holds."""
+
+    def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
+        with self.lock:
+            if self.holds and not self.stock and purchase_id not in self.records:
+                return self.refusal(0)
+        return super().buy(purchase_id, item_id, quantity, buyer_id)
+
+
 class WithoutAdmin(Service):
     """Deployed without POST /reset."""
 
@@ -421,9 +537,12 @@ def answer_to(
     """Return the answer of the route."""
     route = [method, *path.removeprefix("/live").partition("?")[0].split("/")[1:]]
     match route:
-        case ["POST", "buy_ticket"]:
+        case ["POST", "buy_ticket" | "holds" as kind]:
             purchase_id = service.purchase_id(headers["Idempotency-Key"])
-            return service.buy(purchase_id, body["item_id"], body["quantity"], body["buyer_id"])
+            order = service.buy if kind == "buy_ticket" else service.hold
+            return order(purchase_id, body["item_id"], body["quantity"], body["buyer_id"])
+        case ["POST", "holds", hold_id, "confirm"]:
+            return service.confirm(hold_id)
         case ["GET", "purchases", purchase_id]:
             return service.look_up(purchase_id)
         case ["GET", "inventory"]:
@@ -442,6 +561,7 @@ def answer_to_organiser(
         case ["POST", "purchases", purchase_id, "refund"]:
             return service.refund(purchase_id, headers["Idempotency-Key"])
         case ["POST", "reset"]:
+            service.hold_seconds = body.get("hold_seconds", service.hold_seconds)
             return service.reset(body["stock"], headers["Idempotency-Key"])
         case ["GET", "audit", _]:
             return service.audit()
@@ -481,7 +601,8 @@ def handler_of(service: Service) -> type[BaseHTTPRequestHandler]:
             self.send_header(
                 "Content-Type", "application/json" if status < 400 else "application/problem+json"
             )
-            if status == 200 and self.command == "POST" and "purchase_id" in document:
+            is_order = "purchase_id" in document or "hold_id" in document
+            if status == 200 and self.command == "POST" and is_order:
                 self.send_header("Idempotent-Replayed", "true")
             if status == 503:
                 self.send_header("Retry-After", "0")

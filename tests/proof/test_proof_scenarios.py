@@ -132,7 +132,7 @@ def test_worst_verdict() -> None:
     assert worst([inconclusive, failed, passed]) is Verdict.FAILED
 
 
-@pytest.mark.parametrize("number", range(1, 7))
+@pytest.mark.parametrize("number", range(1, 9))
 def test_checks_tell_their_number(number: int) -> None:
     what = observation()
     if number == 5:  # it has a second reset

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support import ITEM, World, cancelled, lost_reply, raises
+from tests.support import ITEM, World, cancelled, lost_reply, raises, service_error
 from ticketing.errors import Busy, HoldsNotOffered, NotFound, Reason
 from ticketing.limits import (
     CACHE_SECONDS,
@@ -27,7 +28,7 @@ from ticketing.model import (
     Sale,
     SoldOut,
 )
-from ticketing.moves import Status
+from ticketing.moves import CONFIRM, Status
 from ticketing.rules import expiry_slot
 from ticketing.store.items import SALE, sale_key
 from ticketing.wiring import Services
@@ -202,6 +203,33 @@ class TestConfirm:
         assert problem(confirm(world, second, "pay-1")) is HoldProblem.PAYMENT_REUSED
         assert problem(confirm(world, second, "pay-2")) is HoldProblem.RELEASED
         world.assert_exact(sold=1)
+
+    @pytest.mark.G5
+    def test_payment_of_a_duplicate(self, world: World) -> None:
+        """A duplicate in progress has put the payment, and not yet the rest (found by simulation).
+
+        DynamoDB writes the items of a transaction one after the other.
+        """
+        held = hold(world)
+        first = bought(confirm(world, held, "pay-1"))
+        item = world.client.get_item(
+            TableName=world.table_name, Key={"pk": {"S": "payment#pay-1"}}
+        )["Item"]
+        conflict: Any = {"Code": "TransactionConflict"}
+        reasons = [conflict, conflict, {"Code": "ConditionalCheckFailed", "Item": item}]
+        error = service_error("TransactionCanceledException", CancellationReasons=reasons)
+        record = replace(first.purchase, payment_reference="pay-1")
+        world.client.before("transact_write_items", raises(error))
+        store = world.store
+        cancellation = store.move(CONFIRM, record, held.taken, held.created_at, held)
+        assert cancellation
+        assert cancellation.contended
+        assert not cancellation.payment_reused
+        world.client.before("transact_write_items", raises(error))
+        other = replace(record, purchase_id="another")
+        cancellation = store.move(CONFIRM, other, held.taken, held.created_at, held)
+        assert cancellation
+        assert cancellation.payment_reused
 
     @pytest.mark.G1
     @pytest.mark.G3

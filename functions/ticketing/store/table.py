@@ -213,7 +213,7 @@ class Store:
             contended_shards=frozenset(
                 index for index, name in shards.items() if results[name].contended
             ),
-            payment_reused=_PAYMENT in results and results[_PAYMENT].condition_failed,
+            payment_reused=_PAYMENT in results and _is_of_another(results[_PAYMENT], record),
         )
 
     def touch(self, record: Purchase) -> bool:
@@ -448,6 +448,16 @@ class Store:
             "ConditionExpression": condition,
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
+
+
+def _is_of_another(payment: ActionResult, record: Purchase) -> bool:
+    """Return whether a payment has paid for another purchase.
+
+    It may be the record's own: of a concurrent duplicate, whose other writes are still in progress.
+    """
+    if not payment.condition_failed:
+        return False
+    return PAYMENT.to_record(payment.item).purchase_id != record.purchase_id
 
 
 def _current(sale: Sale, items: Sequence[Item]) -> list[Shard]:
