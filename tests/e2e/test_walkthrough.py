@@ -49,6 +49,11 @@ class Api:
         sale: dict[str, Any] = answer.json()
         return sale
 
+    def hold(self, key: str) -> httpx.Response:
+        """Hold one ticket."""
+        body = {"item_id": ITEM, "buyer_id": "ann"}
+        return self.call("POST", "/holds", json=body, headers={"Idempotency-Key": key})
+
     def buy(self, body: dict[str, Any] | None = None, key: str | None = None) -> httpx.Response:
         """Buy; after "busy", from the gateway or the service, try again with the same key."""
         headers = {"Idempotency-Key": key or str(uuid.uuid4())}
@@ -108,6 +113,39 @@ def test_end_of_sale(api: Api) -> None:
     audit = api.signed("GET", f"/audit/{ITEM}").json()
     assert audit["agrees"], audit
     assert (audit["stock"], audit["sold"], audit["purchase_records"]) == (0, 5, 2)
+
+
+@pytest.mark.G3
+def test_hold_confirm_release(api: Api) -> None:
+    api.reset(2, hold_seconds=30)
+    held = [api.hold(key=str(uuid.uuid4())) for _ in range(2)]
+    assert [answer.status_code for answer in held] == [201, 201], held[0].text
+    first, second = [f"/holds/{answer.json()['hold_id']}" for answer in held]
+    assert api.call("GET", first).json() == held[0].json()
+    none = api.buy()
+    assert (none.status_code, none.json()["code"]) == (409, "all_held")
+    assert none.json()["next_release_at"] > held[0].json()["held_at"]
+    paid, again = [
+        api.call("POST", f"{first}/confirm", json={"payment_reference": f"{first}/pay"})
+        for _ in range(2)
+    ]
+    assert (paid.status_code, again.status_code) == (201, 200), paid.text
+    assert paid.json() == again.json()
+    assert api.call("GET", f"/purchases/{paid.json()['purchase_id']}").json() == paid.json()
+    other = api.call("POST", f"{first}/confirm", json={"payment_reference": f"{first}/other"})
+    assert (other.status_code, other.json()["code"]) == (409, "already_paid")
+    assert other.json()["payment_reference"] == f"{first}/other"
+    reused = api.call("POST", f"{second}/confirm", json={"payment_reference": f"{first}/pay"})
+    assert (reused.status_code, reused.json()["code"]) == (409, "payment_reused")
+    assert api.call("POST", f"{second}/extend").status_code == 200
+    released = api.call("DELETE", second)
+    assert (released.status_code, released.json()["status"]) == (200, "released")
+    gone = api.call("POST", f"{second}/confirm")
+    assert (gone.status_code, gone.json()["code"]) == (410, "hold_released")
+    assert eventually(api.buy, lambda answer: answer.status_code == 201)
+    audit = api.signed("GET", f"/audit/{ITEM}").json()
+    assert audit["agrees"], audit
+    assert (audit["stock"], audit["held"], audit["sold"]) == (0, 0, 2)
 
 
 def test_unsigned_calls(api: Api) -> None:

@@ -44,10 +44,11 @@ class Store:
         held: int = 0,
         in_slots: int | None = None,
         generation: int = 1,
+        slot: int = 1_800_000_000,
     ) -> None:
         counters = {"generation": generation, "capacity": 2, "stock": stock, "sold": sold}
         item: dict[str, Any] = {name: number(each) for name, each in counters.items()}
-        slots = {"1800000000": number(held if in_slots is None else in_slots)}
+        slots = {str(slot): number(held if in_slots is None else in_slots)}
         item |= {"held": number(held), "slots": {"M": slots}}
         self.write(now, f"item#1#stock#{index:02}", item)
 
@@ -262,3 +263,66 @@ def test_refunded_record(store: Store, refunded: int, taken: int, rules: list[st
     store.record(6.0, "p", {0: taken}, quantity=number(2), **refunds)
     found = store.broken(request("a", lost(4.9, 5.1), quantity=2), p="a")
     assert [rule for _, rule in found if rule != "records_and_counters"] == rules
+
+
+class TestHolds:
+    """A ticket of shard 0 is held until 10 s; no clock is behind, and some are a second ahead."""
+
+    SLOT = 1_800_000_010
+
+    @pytest.fixture(autouse=True)
+    def hold(self, store: Store) -> None:
+        store.shard(1.0, 0, stock=0, sold=1, held=1, slot=self.SLOT)
+        store.record(1.0, "h", {0: 1}, status={"S": "held"}, expires_at=number(self.SLOT))
+        store.record(1.0, "p", {0: 1})
+        store.shard(1.1, 1, stock=0, sold=2)
+        store.record(1.1, "q", {1: 2})
+
+    @pytest.mark.G2
+    @pytest.mark.parametrize(
+        ("start", "end", "rules"),
+        [
+            (5.0, 6.0, []),
+            (10.5, 11.5, []),  # still held for the last clock
+            (12.1, 12.5, [("G2", "refused_while_tickets_were_free")]),
+        ],
+    )
+    def test_refusals(
+        self, store: Store, start: float, end: float, rules: list[tuple[str, str]]
+    ) -> None:
+        attempt = Attempt(start, end, Kind.ALL_HELD, 409, "all_held", left=0)
+        found = store.broken(request("c", attempt))
+        assert [each for each in found if each[0] == "G2"] == rules
+
+    @pytest.mark.G5
+    @pytest.mark.parametrize("kind", [Kind.SOLD_OUT, Kind.ALL_HELD])
+    def test_sold_out_or_held(self, store: Store, kind: Kind) -> None:
+        while_held = store.broken(request("c", Attempt(5.0, 6.0, kind, 409, kind, left=0)))
+        told = ("G5", "figure_that_never_was") in while_held
+        assert told == (kind is Kind.SOLD_OUT)
+        store.shard(7.0, 0, stock=0, sold=2)
+        store.record(7.0, "h", {0: 1}, expires_at=number(self.SLOT), quantity=number(1))
+        when_sold = store.broken(request("c", Attempt(8.5, 9.0, kind, 409, kind, left=0)))
+        told = ("G5", "figure_that_never_was") in when_sold
+        assert told == (kind is Kind.ALL_HELD)
+
+    @pytest.mark.G3
+    @pytest.mark.parametrize(
+        ("change", "taken", "right"),
+        [
+            ({"status": {"S": "released"}}, {}, True),
+            ({"status": {"S": "released"}}, {0: 1}, False),
+            ({"expires_at": number(1_800_000_070)}, {0: 1}, True),
+            ({"expires_at": number(1_800_000_001)}, {0: 1}, False),
+            ({}, {1: 1}, False),
+            ({"status": {"S": "refused"}}, {0: 1}, False),
+            ({"buyer_id": {"S": "ann"}}, {0: 1}, False),
+        ],
+    )
+    def test_record(
+        self, store: Store, change: dict[str, Any], taken: dict[int, int], right: bool
+    ) -> None:
+        """What may become of the record of a hold."""
+        fields = {"status": {"S": "held"}, "expires_at": number(self.SLOT), "quantity": number(1)}
+        store.record(2.0, "h", taken, **fields | change)
+        assert (("G3", "record_is_replaced") in store.broken()) != right
