@@ -1,6 +1,7 @@
 """Shared by the tests: the template's table, a manual clock and a client with faults on cue."""
 
 import contextlib
+import functools
 import os
 import random
 import signal
@@ -35,9 +36,15 @@ def template() -> dict[str, Any]:
     return loaded
 
 
+@functools.cache
+def _schema() -> dict[str, Any]:
+    """Return the table's schema. Reading the template takes longer than most tests."""
+    return table_schema(template())
+
+
 def create_table(client: Any, name: str = TABLE) -> None:
     """Create the table with the template's keys."""
-    client.create_table(TableName=name, **table_schema(template()))
+    client.create_table(TableName=name, **_schema())
 
 
 class Clock:
