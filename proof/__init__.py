@@ -3,12 +3,14 @@
 python -m proof --url https://….execute-api.eu-west-1.amazonaws.com/live --i-know-this-resets-item 1
 
 history    what was observed: requests with all attempts, resets, samples, lookups, the audit
+facts      a history, sorted: who was told what when, and bounds on what happened
+holds      the same for one hold
 checker    history → violations of the guarantees; a pure function
 client     one buyer over HTTP: retries with the same key until there is a definite answer
 responses  what an HTTP response means
 admin      inventory, reset and audit, signed with SigV4
 processes  the processes of buyers; each runs `worker`
-scenarios  the seven tests and their checks
+scenarios  the eight tests and their checks
 runner     runs one test, from the reset to the verdict
 figures    counts and latencies of a sale
 report     the console output and the JSON report

@@ -10,18 +10,26 @@ sold are at most those of requests sent before `t`, and at least those of receip
 back when it is released or expires, unless it was confirmed before (`proof.holds`).
 """
 
-from bisect import bisect_left, bisect_right
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import accumulate, pairwise
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from math import inf
 
 from msgspec import Struct, structs
 
+from proof.facts import (
+    Facts,
+    Generation,
+    RunningTotal,
+    answer_text,
+    answers_of,
+    certain_refunds,
+    possible_refunds,
+    receipts_of,
+    tickets_text,
+)
 from proof.history import (
     NONE_LEFT,
     NOT_DEFINITE,
-    RECEIPTS,
     REFUSALS,
     Attempt,
     History,
@@ -34,7 +42,6 @@ from proof.history import (
     Reset,
     Violation,
 )
-from proof.holds import HoldBounds
 
 HOLD_STATUSES = frozenset({"held", "expired", "released", "confirmed", "refunded"})
 EVIDENCE_LINES_MAX = 8
@@ -45,297 +52,6 @@ def check(history: History) -> list[Violation]:
     """Return all violations in the history, one per rule, the most serious rules first."""
     facts = Facts.of(history)
     return [violation for rule in RULES for violation in _one_per_rule(rule(facts))]
-
-
-class PurchaseBounds(Struct, frozen=True):
-    """One purchase id: when its key was first sent, and which receipt arrived first."""
-
-    receipt: Receipt
-    request: PurchaseRequest
-    attempt: Attempt
-    first_sent_at: float
-    first_told_at: float
-
-
-class RunningTotal:
-    """The number of tickets sold, or given back, as a step function of time."""
-
-    def __init__(self, steps: Iterable[tuple[float, int]]) -> None:
-        self.steps = sorted(steps)
-        self._times = [time for time, _ in self.steps]
-        self._sums = [0, *accumulate(tickets for _, tickets in self.steps)]
-
-    def before(self, instant: float) -> int:
-        """Return the tickets of all steps before `instant`."""
-        return self._sums[bisect_left(self._times, instant)]
-
-    def until(self, instant: float) -> int:
-        """Return the tickets of all steps up to and including `instant`."""
-        return self._sums[bisect_right(self._times, instant)]
-
-
-class Generation(Struct, frozen=True):
-    """One generation of the sale: the longest time it can have lasted, and bounds on its sales.
-
-    possible, certain: tickets sold. possibly_back, certainly_back: tickets given back.
-    """
-
-    number: int
-    capacity: int
-    opened_at: float
-    closed_at: float
-    purchases: list[PurchaseBounds]
-    possible: RunningTotal
-    certain: RunningTotal
-    possibly_back: RunningTotal
-    certainly_back: RunningTotal
-
-    def only_gets_fewer(self, until: float) -> bool:
-        """Return whether free tickets have only become fewer: none can have come back."""
-        return self.possibly_back.before(until) == 0
-
-    def fewest_free(self, start: float, end: float) -> int:
-        """Return the tickets that were certainly free, at every instant from start to end."""
-        return self.capacity - self.possible.before(end) + self.certainly_back.until(start)
-
-    def most_free(self, start: float, end: float) -> int:
-        """Return the tickets that can have been free, at any instant from start to end."""
-        return self.capacity - self.certain.until(start) + self.possibly_back.before(end)
-
-
-class Facts(Struct, frozen=True):
-    """A history, sorted once for all rules."""
-
-    history: History
-    started_at: float
-    by_key: dict[str, list[PurchaseRequest]]
-    purchases: dict[str, PurchaseBounds]
-    generations: list[Generation]
-    open_keys: list[list[PurchaseRequest]]
-    refunds: dict[str, list[Refund]]
-    holds: dict[str, HoldBounds]
-
-    @classmethod
-    def of(cls, history: History) -> "Facts":
-        """Sort a history."""
-        by_key: dict[str, list[PurchaseRequest]] = defaultdict(list)
-        for request in history.requests:
-            by_key[request.key].append(request)
-        purchases = _purchases(by_key)
-        can_come_back = tickets_can_come_back(history)
-        open_keys = [
-            requests for requests in by_key.values() if _may_have_bought(requests, can_come_back)
-        ]
-        starts = [
-            attempt.started_at for request in history.requests for attempt in request.attempts
-        ]
-        refunds: dict[str, list[Refund]] = defaultdict(list)
-        for refund in history.refunds:
-            refunds[refund.purchase_id].append(refund)
-        holds = _holds(history, purchases.values())
-        return cls(
-            history,
-            min(starts, default=0.0),
-            dict(by_key),
-            purchases,
-            _generations(history, purchases.values(), open_keys, refunds, holds),
-            open_keys,
-            refunds,
-            holds,
-        )
-
-    def window(self, request: PurchaseRequest, attempt: Attempt) -> tuple[float, float]:
-        """Return between which instants a refusal must have been true.
-
-        A replayed one had its time in an earlier attempt with the key.
-        """
-        started_at = attempt.started_at
-        if attempt.replayed:
-            started_at = min(each.started_at for _, each in _answers(self.by_key[request.key]))
-        return started_at - self.history.cache_seconds, attempt.ended_at
-
-    def generations_during(self, start: float, end: float) -> list[Generation]:
-        """Return the generations that existed at any instant from start to end.
-
-        None if the time begins before the end of the first reset, of which nothing is known.
-        """
-        if not self.history.resets or start <= self.history.resets[0].ended_at:
-            return []
-        return [one for one in self.generations if one.opened_at <= end and one.closed_at >= start]
-
-    def line(self, request: PurchaseRequest, attempt: Attempt) -> str:
-        """Return one attempt as a line of evidence, in seconds since the first request."""
-        start, end = attempt.started_at - self.started_at, attempt.ended_at - self.started_at
-        copy = f", copy {request.copy}" if request.copy > 1 else ""
-        asked = (
-            f"key {request.key}{copy}, {request.buyer_id or 'no buyer id'}, "
-            f"{_tickets(request.quantity)}"
-        )
-        return f"{start:.3f}-{end:.3f} s  {asked} → {_answer(attempt)}"
-
-    def refund_line(self, refund: Refund) -> str:
-        """Return one refund as a line of evidence, in seconds since the first request."""
-        start, end = refund.started_at - self.started_at, refund.ended_at - self.started_at
-        answer = {True: "refunded", False: "refused", None: "unknown"}[refund.done]
-        return f"{start:.3f}-{end:.3f} s  refund of {_tickets(refund.quantity)} → {answer}"
-
-    def change_line(self, change: HoldChange) -> str:
-        """Return one change of a hold as a line of evidence, in seconds since the first request."""
-        start, end = change.started_at - self.started_at, change.ended_at - self.started_at
-        answer = {True: "done", False: change.code or "refused", None: "unknown"}[change.done]
-        payment = f" with payment {change.payment_reference}" if change.payment_reference else ""
-        return f"{start:.3f}-{end:.3f} s  {change.action} of hold{payment} → {answer}"
-
-    def purchase_line(self, purchase: PurchaseBounds) -> str:
-        """Return the first answer with this purchase as a line of evidence."""
-        return self.line(purchase.request, purchase.attempt)
-
-
-def _answers(requests: Iterable[PurchaseRequest]) -> Iterator[tuple[PurchaseRequest, Attempt]]:
-    return ((request, attempt) for request in requests for attempt in request.attempts)
-
-
-def _receipts(
-    requests: Iterable[PurchaseRequest],
-) -> Iterator[tuple[PurchaseRequest, Attempt, Receipt]]:
-    for request, attempt in _answers(requests):
-        if attempt.kind in RECEIPTS and attempt.receipt is not None:
-            yield request, attempt, attempt.receipt
-
-
-def _purchases(by_key: dict[str, list[PurchaseRequest]]) -> dict[str, PurchaseBounds]:
-    purchases: dict[str, PurchaseBounds] = {}
-    for requests in by_key.values():
-        first_sent_at = min(attempt.started_at for _, attempt in _answers(requests))
-        for request, attempt, receipt in _receipts(requests):
-            known = purchases.get(receipt.purchase_id)
-            if known is None or attempt.ended_at < known.first_told_at:
-                sent_at = min(first_sent_at, known.first_sent_at) if known else first_sent_at
-                purchases[receipt.purchase_id] = PurchaseBounds(
-                    receipt, request, attempt, sent_at, attempt.ended_at
-                )
-            elif first_sent_at < known.first_sent_at:
-                purchases[receipt.purchase_id] = structs.replace(known, first_sent_at=first_sent_at)
-    return purchases
-
-
-def tickets_can_come_back(history: History) -> bool:
-    """Return whether an attempt that once found too few tickets may later find enough."""
-    is_held = any(request.is_hold for request in history.requests)
-    return len(history.resets) > 1 or bool(history.refunds) or is_held
-
-
-def _holds(history: History, purchases: Iterable[PurchaseBounds]) -> dict[str, HoldBounds]:
-    """Return purchase id → what can have become of it, of all holds."""
-    changes: dict[str, list[HoldChange]] = defaultdict(list)
-    for change in history.changes:
-        changes[change.purchase_id].append(change)
-    seconds = {reset.generation: reset.hold_seconds for reset in history.resets}
-    ends = {before.generation: after.started_at for before, after in pairwise(history.resets)}
-    return {
-        one.receipt.purchase_id: HoldBounds(
-            quantity=one.receipt.quantity,
-            first_sent_at=one.first_sent_at,
-            first_told_at=one.first_told_at,
-            hold_seconds=seconds.get(one.receipt.generation, inf),
-            skew_seconds=history.skew_seconds,
-            closes_at=ends.get(one.receipt.generation, inf),
-            changes=tuple(changes[one.receipt.purchase_id]),
-        )
-        for one in purchases
-        if one.receipt.is_hold
-    }
-
-
-def _may_have_bought(requests: list[PurchaseRequest], can_come_back: bool) -> bool:
-    """Return whether a key without a receipt may have bought.
-
-    A refusal settles it that is on record. Any other one settles it unless tickets can come back:
-    then an earlier attempt in doubt may still be in flight, and find them.
-    """
-    kinds = {attempt.kind for _, attempt in _answers(requests)}
-    if kinds & RECEIPTS or any(attempt.replayed for _, attempt in _answers(requests)):
-        return False
-    refused = bool(kinds & REFUSALS)
-    return not refused or (Kind.UNKNOWN in kinds and can_come_back)
-
-
-def _generations(
-    history: History,
-    purchases: Iterable[PurchaseBounds],
-    open_keys: list[list[PurchaseRequest]],
-    refunds: Mapping[str, list[Refund]],
-    holds: Mapping[str, HoldBounds],
-) -> list[Generation]:
-    opens = [
-        (
-            min(attempt.started_at for _, attempt in _answers(requests)),
-            max(request.quantity for request in requests),
-        )
-        for requests in open_keys
-    ]
-    by_number: dict[int, list[PurchaseBounds]] = defaultdict(list)
-    for purchase in purchases:
-        by_number[purchase.receipt.generation].append(purchase)
-    generations = []
-    for position, reset in enumerate(history.resets):
-        following = history.resets[position + 1] if position + 1 < len(history.resets) else None
-        mine = by_number[reset.generation]
-        refunded = [(one.receipt, refunds.get(one.receipt.purchase_id, ())) for one in mine]
-        held = [holds[one.receipt.purchase_id] for one in mine if one.receipt.purchase_id in holds]
-        # A refund may come after the next reset: then its tickets do not come back.
-        taken_back_until = following.started_at if following else inf
-        generations.append(
-            Generation(
-                number=reset.generation,
-                capacity=reset.capacity,
-                opened_at=reset.started_at,
-                closed_at=following.ended_at if following else inf,
-                purchases=sorted(mine, key=lambda purchase: purchase.first_told_at),
-                possible=RunningTotal(
-                    [
-                        *((one.first_sent_at, one.receipt.quantity) for one in mine),
-                        *opens,
-                        *(step for one in held for step in one.possibly_taken_again()),
-                    ]
-                ),
-                certain=RunningTotal(
-                    [
-                        *((one.first_told_at, one.receipt.quantity) for one in mine),
-                        *(step for one in held for step in one.certainly_taken_again()),
-                    ]
-                ),
-                possibly_back=RunningTotal(
-                    [
-                        *(step for one in refunded for step in _possible_refunds(*one)),
-                        *(step for one in held for step in one.possibly_back()),
-                    ]
-                ),
-                certainly_back=RunningTotal(
-                    step
-                    for step in [
-                        *(step for _, sent in refunded for step in _certain_refunds(sent)),
-                        *(step for one in held for step in one.certainly_back()),
-                    ]
-                    if step[0] < taken_back_until
-                ),
-            )
-        )
-    return generations
-
-
-def _possible_refunds(receipt: Receipt, refunds: Iterable[Refund]) -> Iterator[tuple[float, int]]:
-    """Yield when tickets of the purchase can have been refunded, at the earliest, and how many."""
-    left = receipt.quantity
-    for refund in sorted(refunds, key=lambda refund: refund.started_at):
-        if refund.done is not False:
-            yield refund.started_at, min(left, refund.quantity)
-            left -= min(left, refund.quantity)
-
-
-def _certain_refunds(refunds: Iterable[Refund]) -> Iterator[tuple[float, int]]:
-    """Yield when tickets of the purchase were refunded, at the latest, and how many."""
-    return ((refund.ended_at, refund.quantity) for refund in refunds if refund.done)
 
 
 def no_oversell(facts: Facts) -> Iterator[Violation]:
@@ -462,7 +178,7 @@ def _opened_twice(history: History) -> dict[int, Reset]:
 
 def no_undersell(facts: Facts) -> Iterator[Violation]:
     """G2: no refusal while enough tickets were certainly free during the whole request."""
-    for request, attempt in _answers(facts.history.requests):
+    for request, attempt in answers_of(facts.history.requests):
         start, end = facts.window(request, attempt)
         generations = facts.generations_during(start, end)
         if attempt.kind not in REFUSALS or not generations:
@@ -474,7 +190,7 @@ def no_undersell(facts: Facts) -> Iterator[Violation]:
             yield Violation(
                 "G2",
                 "undersold",
-                f"{_tickets(request.quantity)} for this buyer: at least {free} were free from "
+                f"{tickets_text(request.quantity)} for this buyer: at least {free} were free from "
                 "before the request until "
                 "after the answer",
                 f"refused with {attempt.code or attempt.kind}. Of {last.capacity} tickets of "
@@ -487,7 +203,7 @@ def no_undersell(facts: Facts) -> Iterator[Violation]:
 
 def true_figures_in_refusals(facts: Facts) -> Iterator[Violation]:
     """G5: "sold out" means none left; "only k left" means that k were left at some instant."""
-    for request, attempt in _answers(facts.history.requests):
+    for request, attempt in answers_of(facts.history.requests):
         start, end = facts.window(request, attempt)
         generations = facts.generations_during(start, end)
         # Next to a reset the answer may refer to either generation; the certain cases are enough.
@@ -513,7 +229,7 @@ def true_figures_in_refusals(facts: Facts) -> Iterator[Violation]:
 def one_key_buys_once(facts: Facts) -> Iterator[Violation]:
     """G3: all receipts for one key are the same receipt, and at most one came with a 201."""
     for requests in facts.by_key.values():
-        receipts = list(_receipts(requests))
+        receipts = list(receipts_of(requests))
         if not receipts:
             continue
         first = receipts[0]
@@ -557,12 +273,12 @@ def a_receipt_is_not_followed_by_a_refusal(facts: Facts) -> Iterator[Violation]:
     it includes every copy with a refusal that is on record, because that is final.
     """
     for requests in facts.by_key.values():
-        receipts = list(_receipts(requests))
+        receipts = list(receipts_of(requests))
         if not receipts:
             continue
         told_at = min(attempt.ended_at for _, attempt, _ in receipts)
         first = min(receipts, key=lambda each: each[1].ended_at)
-        for request, attempt in _answers(requests):
+        for request, attempt in answers_of(requests):
             if attempt.kind not in REFUSALS or request.content != first[0].content:
                 continue
             spoken_of = facts.generations_during(*facts.window(request, attempt))
@@ -588,13 +304,15 @@ def a_replay_follows_a_purchase(facts: Facts) -> Iterator[Violation]:
     """
     for requests in facts.by_key.values():
         replay = min(
-            (each for each in _answers(requests) if each[1].kind is Kind.REPLAYED),
+            (each for each in answers_of(requests) if each[1].kind is Kind.REPLAYED),
             key=lambda each: each[1].ended_at,
             default=None,
         )
         if replay is None:
             continue
-        earlier = [each for each in _answers(requests) if each[1].started_at <= replay[1].ended_at]
+        earlier = [
+            each for each in answers_of(requests) if each[1].started_at <= replay[1].ended_at
+        ]
         if not any(_can_have_bought(attempt) for _, attempt in earlier):
             yield Violation(
                 "G5",
@@ -617,10 +335,10 @@ def a_key_belongs_to_one_request(facts: Facts) -> Iterator[Violation]:
     """G3: a key is refused to another request, and never to its own."""
     for requests in facts.by_key.values():
         contents = {request.content for request in requests}
-        receipts = list(_receipts(requests))
+        receipts = list(receipts_of(requests))
         told_at = min((attempt.ended_at for _, attempt, _ in receipts), default=inf)
         owner = min(receipts, key=lambda each: each[1].ended_at)[0].content if receipts else None
-        for request, attempt in _answers(requests):
+        for request, attempt in answers_of(requests):
             if attempt.kind is Kind.KEY_REUSED and (len(contents) == 1 or request.content == owner):
                 expected, found = (
                     "the key accepted: every request with it is the same",
@@ -634,7 +352,7 @@ def a_key_belongs_to_one_request(facts: Facts) -> Iterator[Violation]:
             ):
                 expected, found = (
                     "idempotency_key_reused: the key has bought something else",
-                    _answer(attempt),
+                    answer_text(attempt),
                 )
             else:
                 continue
@@ -647,7 +365,7 @@ def a_key_belongs_to_one_request(facts: Facts) -> Iterator[Violation]:
 def one_purchase_belongs_to_one_key(facts: Facts) -> Iterator[Violation]:
     """G3: two keys never share a purchase, because one of the buyers would have nothing."""
     owners: dict[str, tuple[PurchaseRequest, Attempt]] = {}
-    for request, attempt, receipt in _receipts(facts.history.requests):
+    for request, attempt, receipt in receipts_of(facts.history.requests):
         other = owners.setdefault(receipt.purchase_id, (request, attempt))
         if other[0].key != request.key:
             yield Violation(
@@ -689,7 +407,7 @@ def receipts_say_what_was_asked(facts: Facts) -> Iterator[Violation]:
 
     It is confirmed, or refunded where all of its tickets are.
     """
-    for request, attempt, receipt in _receipts(facts.history.requests):
+    for request, attempt, receipt in receipts_of(facts.history.requests):
         said = (receipt.item_id, receipt.quantity, receipt.buyer_id, receipt.is_hold)
         refunded = receipt.refunded_quantity == receipt.quantity
         status = "refunded" if refunded else "held" if receipt.is_hold else "confirmed"
@@ -709,7 +427,7 @@ def refunds_take_effect_once(facts: Facts) -> Iterator[Violation]:
     """G3, G5: what a receipt says of refunds is what was refunded, and no more than was bought."""
     shown = [
         (attempt.started_at, attempt.ended_at, receipt)
-        for _, attempt, receipt in _receipts(facts.history.requests)
+        for _, attempt, receipt in receipts_of(facts.history.requests)
         if not receipt.is_hold
     ]
     answers: tuple[Refund | HoldChange, ...] = (*facts.history.refunds, *facts.history.changes)
@@ -721,8 +439,8 @@ def refunds_take_effect_once(facts: Facts) -> Iterator[Violation]:
     shown += [(inf, inf, lookup.receipt) for lookup in facts.history.lookups if lookup.receipt]
     for start, end, receipt in shown:
         refunds = facts.refunds.get(receipt.purchase_id, [])
-        certain = RunningTotal(_certain_refunds(refunds)).until(start)
-        possible = RunningTotal(_possible_refunds(receipt, refunds)).before(end)
+        certain = RunningTotal(certain_refunds(refunds)).until(start)
+        possible = RunningTotal(possible_refunds(receipt, refunds)).before(end)
         if certain > receipt.quantity:
             rule, found = "refunded_twice", f"{certain} refunded"
         elif not certain <= receipt.refunded_quantity <= possible:
@@ -732,7 +450,7 @@ def refunds_take_effect_once(facts: Facts) -> Iterator[Violation]:
         yield Violation(
             "G3" if rule == "refunded_twice" else "G5",
             rule,
-            f"of {_tickets(receipt.quantity)} from {certain} to {possible} refunded",
+            f"of {tickets_text(receipt.quantity)} from {certain} to {possible} refunded",
             found,
             (
                 f"purchase {receipt.purchase_id}",
@@ -839,51 +557,72 @@ def payments_pay_once(facts: Facts) -> Iterator[Violation]:
         yield Violation("G3", rule, expected, f"{one.code or one.done}", _shortened(lines))
 
 
+class ExpectedRecords(Struct, frozen=True):
+    """What the records of a generation must add up to, and how much more they may.
+
+    tickets: sold and not refunded. refunded: can have been.
+    """
+
+    records: int
+    more_records: int
+    tickets: int
+    more_tickets: int
+    refunded: int
+
+    @classmethod
+    def of(cls, facts: Facts, generation: Generation) -> "ExpectedRecords":
+        """Return what the receipts of a generation say. Only confirmed holds are purchases."""
+        purchases = generation.purchases
+        holds = {
+            one.receipt.purchase_id: facts.holds[one.receipt.purchase_id]
+            for one in purchases
+            if one.receipt.purchase_id in facts.holds
+        }
+        sold = [
+            one.receipt.quantity
+            for one in purchases
+            if one.receipt.purchase_id not in holds or holds[one.receipt.purchase_id].is_confirmed
+        ]
+        sent = [facts.refunds.get(one.receipt.purchase_id, []) for one in purchases]
+        possible = [
+            tickets
+            for one, refunds in zip(purchases, sent, strict=True)
+            for _, tickets in possible_refunds(one.receipt, refunds)
+        ]
+        certain = [tickets for refunds in sent for _, tickets in certain_refunds(refunds)]
+        # A key, a confirmation or a refund without a definite answer may have taken effect or not.
+        open_sales = [
+            max(request.quantity for request in requests)
+            for requests in facts.open_keys
+            if not requests[0].is_hold
+        ] + [
+            hold.quantity
+            for hold in holds.values()
+            if hold.may_be_confirmed and not hold.is_confirmed
+        ]
+        return cls(
+            records=len(sold),
+            more_records=len(open_sales),
+            tickets=sum(sold) - sum(possible),
+            more_tickets=sum(open_sales) + sum(possible) - sum(certain),
+            refunded=sum(possible),
+        )
+
+
 def records_agree(facts: Facts) -> Iterator[Violation]:
     """G4: at rest, counters, records and receipts of the current generation add up to the same."""
     if not facts.generations:
         return
     generation = facts.generations[-1]
-    holds = [
-        facts.holds[one.receipt.purchase_id]
-        for one in generation.purchases
-        if one.receipt.purchase_id in facts.holds
-    ]
-    certain = [
-        one
-        for one in generation.purchases
-        if one.receipt.purchase_id not in facts.holds
-        or facts.holds[one.receipt.purchase_id].is_confirmed
-    ]
-    receipts = len(certain)
-    bought = sum(one.receipt.quantity for one in certain)
-    sent = [facts.refunds.get(one.receipt.purchase_id, []) for one in generation.purchases]
-    refunded = sum(
-        tickets
-        for one, refunds in zip(generation.purchases, sent, strict=True)
-        for _, tickets in _possible_refunds(one.receipt, refunds)
-    )
-    tickets = bought - refunded
-    # A refund without a definite answer may have taken effect or not.
-    undecided = refunded - sum(
-        tickets for refunds in sent for _, tickets in _certain_refunds(refunds)
-    )
-    # Neither may a key or a confirmation without one.
-    open_keys = [requests for requests in facts.open_keys if not requests[0].is_hold]
-    open_holds = [hold for hold in holds if hold.may_be_confirmed and not hold.is_confirmed]
-    more_receipts = len(open_keys) + len(open_holds)
-    more_tickets = (
-        undecided
-        + sum(max(request.quantity for request in requests) for requests in open_keys)
-        + sum(hold.quantity for hold in open_holds)
-    )
-    figures: list[tuple[str, int, int, int]] = []
+    right = ExpectedRecords.of(facts, generation)
+    records, tickets = (right.records, right.more_records), (right.tickets, right.more_tickets)
+    figures: list[tuple[str, int, tuple[int, int]]] = []
     if audit := facts.history.audit:
         figures += [
-            ("GET /audit: generation", audit.generation, generation.number, 0),
-            ("GET /audit: purchase_records", audit.purchase_records, receipts, more_receipts),
-            ("GET /audit: tickets_in_records", audit.tickets_in_records, tickets, more_tickets),
-            ("GET /audit: sold", audit.sold, tickets, more_tickets),
+            ("GET /audit: generation", audit.generation, (generation.number, 0)),
+            ("GET /audit: purchase_records", audit.purchase_records, records),
+            ("GET /audit: tickets_in_records", audit.tickets_in_records, tickets),
+            ("GET /audit: sold", audit.sold, tickets),
         ]
         if not audit.agrees or audit.problems:
             found = "; ".join(audit.problems) or "agrees is false, and no problem is named"
@@ -891,16 +630,15 @@ def records_agree(facts: Facts) -> Iterator[Violation]:
     if final := facts.history.final:
         inventory = final.inventory
         figures += [
-            ("GET /inventory: generation", inventory.generation, generation.number, 0),
-            ("GET /inventory: total_purchases", inventory.total_purchases, tickets, more_tickets),
+            ("GET /inventory: generation", inventory.generation, (generation.number, 0)),
+            ("GET /inventory: total_purchases", inventory.total_purchases, tickets),
         ]
-    for name, figure, least, more in figures:
+    for name, figure, (least, more) in figures:
         if not least <= figure <= least + more:
             upto = f" to {least + more}" if more else ""
-            back = f", of which {refunded} can have been refunded" if refunded else ""
-            told = (
-                f"{receipts} receipts of generation {generation.number}, {_tickets(bought)}{back}"
-            )
+            bought = tickets_text(right.tickets + right.refunded)
+            back = f", of which {right.refunded} can have been refunded" if right.refunded else ""
+            told = f"{right.records} receipts of generation {generation.number}, {bought}{back}"
             yield Violation(
                 "G4",
                 "figures_disagree",
@@ -912,7 +650,7 @@ def records_agree(facts: Facts) -> Iterator[Violation]:
 
 def every_answer_is_in_the_contract(facts: Facts) -> Iterator[Violation]:
     """G6: every answer is definite, or 503 with `Retry-After`. A 500 is neither."""
-    for request, attempt in _answers(facts.history.requests):
+    for request, attempt in answers_of(facts.history.requests):
         if attempt.kind is Kind.UNEXPECTED:
             rule, expected = (
                 "unexpected_answer",
@@ -931,7 +669,7 @@ def every_answer_is_in_the_contract(facts: Facts) -> Iterator[Violation]:
             rule, expected = "busy_without_retry_after", "503 with Retry-After"
         else:
             continue
-        yield Violation("G6", rule, expected, _answer(attempt), (facts.line(request, attempt),))
+        yield Violation("G6", rule, expected, answer_text(attempt), (facts.line(request, attempt),))
 
 
 def every_request_is_answered(facts: Facts) -> Iterator[Violation]:
@@ -984,21 +722,6 @@ def _one_per_rule(violations: Iterable[Violation]) -> list[Violation]:
         else:
             first[violation.rule] = structs.replace(known, count=known.count + violation.count)
     return list(first.values())
-
-
-def _answer(attempt: Attempt) -> str:
-    status = "no answer" if attempt.status is None else str(attempt.status)
-    if attempt.receipt is not None:
-        receipt = attempt.receipt
-        bought = f"{_tickets(receipt.quantity)}, generation {receipt.generation}"
-        return f"{status}, purchase {receipt.purchase_id}, {bought}"
-    figure = "" if attempt.left is None else f" ({attempt.left} left)"
-    detail = f": {attempt.detail}" if attempt.detail else ""
-    return f"{status} {attempt.code or attempt.kind}{figure}{detail}"
-
-
-def _tickets(quantity: int) -> str:
-    return "1 ticket" if quantity == 1 else f"{quantity} tickets"
 
 
 def _difference(one: Receipt, other: Receipt) -> str:

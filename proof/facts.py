@@ -1,0 +1,334 @@
+"""A history, sorted for the checker: what was sent and told when, and bounds on what happened."""
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate, pairwise
+from math import inf
+
+from msgspec import Struct, structs
+
+from proof.history import (
+    RECEIPTS,
+    REFUSALS,
+    Attempt,
+    History,
+    HoldChange,
+    Kind,
+    PurchaseRequest,
+    Receipt,
+    Refund,
+    Reset,
+)
+from proof.holds import HoldBounds
+
+
+class PurchaseBounds(Struct, frozen=True):
+    """One purchase id: when its key was first sent, and which receipt arrived first."""
+
+    receipt: Receipt
+    request: PurchaseRequest
+    attempt: Attempt
+    first_sent_at: float
+    first_told_at: float
+
+
+class RunningTotal:
+    """The number of tickets sold, or given back, as a step function of time."""
+
+    def __init__(self, steps: Iterable[tuple[float, int]]) -> None:
+        self.steps = sorted(steps)
+        self._times = [time for time, _ in self.steps]
+        self._sums = [0, *accumulate(tickets for _, tickets in self.steps)]
+
+    def before(self, instant: float) -> int:
+        """Return the tickets of all steps before `instant`."""
+        return self._sums[bisect_left(self._times, instant)]
+
+    def until(self, instant: float) -> int:
+        """Return the tickets of all steps up to and including `instant`."""
+        return self._sums[bisect_right(self._times, instant)]
+
+
+class Generation(Struct, frozen=True):
+    """One generation of the sale: the longest time it can have lasted, and bounds on its sales.
+
+    possible, certain: tickets sold. possibly_back, certainly_back: tickets given back.
+    """
+
+    number: int
+    capacity: int
+    opened_at: float
+    closed_at: float
+    purchases: list[PurchaseBounds]
+    possible: RunningTotal
+    certain: RunningTotal
+    possibly_back: RunningTotal
+    certainly_back: RunningTotal
+
+    def only_gets_fewer(self, until: float) -> bool:
+        """Return whether free tickets have only become fewer: none can have come back."""
+        return self.possibly_back.before(until) == 0
+
+    def fewest_free(self, start: float, end: float) -> int:
+        """Return the tickets that were certainly free, at every instant from start to end."""
+        return self.capacity - self.possible.before(end) + self.certainly_back.until(start)
+
+    def most_free(self, start: float, end: float) -> int:
+        """Return the tickets that can have been free, at any instant from start to end."""
+        return self.capacity - self.certain.until(start) + self.possibly_back.before(end)
+
+
+class Facts(Struct, frozen=True):
+    """A history, sorted once for all rules."""
+
+    history: History
+    started_at: float
+    by_key: dict[str, list[PurchaseRequest]]
+    purchases: dict[str, PurchaseBounds]
+    generations: list[Generation]
+    open_keys: list[list[PurchaseRequest]]
+    refunds: dict[str, list[Refund]]
+    holds: dict[str, HoldBounds]
+
+    @classmethod
+    def of(cls, history: History) -> "Facts":
+        """Sort a history."""
+        by_key: dict[str, list[PurchaseRequest]] = defaultdict(list)
+        for request in history.requests:
+            by_key[request.key].append(request)
+        purchases = _purchases(by_key)
+        can_come_back = tickets_can_come_back(history)
+        open_keys = [
+            requests for requests in by_key.values() if _may_have_bought(requests, can_come_back)
+        ]
+        starts = [
+            attempt.started_at for request in history.requests for attempt in request.attempts
+        ]
+        refunds: dict[str, list[Refund]] = defaultdict(list)
+        for refund in history.refunds:
+            refunds[refund.purchase_id].append(refund)
+        holds = _holds(history, purchases.values())
+        return cls(
+            history,
+            min(starts, default=0.0),
+            dict(by_key),
+            purchases,
+            _generations(history, purchases.values(), open_keys, refunds, holds),
+            open_keys,
+            refunds,
+            holds,
+        )
+
+    def window(self, request: PurchaseRequest, attempt: Attempt) -> tuple[float, float]:
+        """Return between which instants a refusal must have been true.
+
+        A replayed one had its time in an earlier attempt with the key.
+        """
+        started_at = attempt.started_at
+        if attempt.replayed:
+            started_at = min(each.started_at for _, each in answers_of(self.by_key[request.key]))
+        return started_at - self.history.cache_seconds, attempt.ended_at
+
+    def generations_during(self, start: float, end: float) -> list[Generation]:
+        """Return the generations that existed at any instant from start to end.
+
+        None if the time begins before the end of the first reset, of which nothing is known.
+        """
+        if not self.history.resets or start <= self.history.resets[0].ended_at:
+            return []
+        return [one for one in self.generations if one.opened_at <= end and one.closed_at >= start]
+
+    def line(self, request: PurchaseRequest, attempt: Attempt) -> str:
+        """Return one attempt as a line of evidence, in seconds since the first request."""
+        start, end = attempt.started_at - self.started_at, attempt.ended_at - self.started_at
+        copy = f", copy {request.copy}" if request.copy > 1 else ""
+        asked = (
+            f"key {request.key}{copy}, {request.buyer_id or 'no buyer id'}, "
+            f"{tickets_text(request.quantity)}"
+        )
+        return f"{start:.3f}-{end:.3f} s  {asked} → {answer_text(attempt)}"
+
+    def refund_line(self, refund: Refund) -> str:
+        """Return one refund as a line of evidence, in seconds since the first request."""
+        start, end = refund.started_at - self.started_at, refund.ended_at - self.started_at
+        answer = {True: "refunded", False: "refused", None: "unknown"}[refund.done]
+        return f"{start:.3f}-{end:.3f} s  refund of {tickets_text(refund.quantity)} → {answer}"
+
+    def change_line(self, change: HoldChange) -> str:
+        """Return one change of a hold as a line of evidence, in seconds since the first request."""
+        start, end = change.started_at - self.started_at, change.ended_at - self.started_at
+        answer = {True: "done", False: change.code or "refused", None: "unknown"}[change.done]
+        payment = f" with payment {change.payment_reference}" if change.payment_reference else ""
+        return f"{start:.3f}-{end:.3f} s  {change.action} of hold{payment} → {answer}"
+
+    def purchase_line(self, purchase: PurchaseBounds) -> str:
+        """Return the first answer with this purchase as a line of evidence."""
+        return self.line(purchase.request, purchase.attempt)
+
+
+def answers_of(
+    requests: Iterable[PurchaseRequest],
+) -> Iterator[tuple[PurchaseRequest, Attempt]]:
+    """Yield all attempts, each with its request."""
+    return ((request, attempt) for request in requests for attempt in request.attempts)
+
+
+def receipts_of(
+    requests: Iterable[PurchaseRequest],
+) -> Iterator[tuple[PurchaseRequest, Attempt, Receipt]]:
+    """Yield all attempts with a receipt, each with its request."""
+    for request, attempt in answers_of(requests):
+        if attempt.kind in RECEIPTS and attempt.receipt is not None:
+            yield request, attempt, attempt.receipt
+
+
+def _purchases(by_key: dict[str, list[PurchaseRequest]]) -> dict[str, PurchaseBounds]:
+    purchases: dict[str, PurchaseBounds] = {}
+    for requests in by_key.values():
+        first_sent_at = min(attempt.started_at for _, attempt in answers_of(requests))
+        for request, attempt, receipt in receipts_of(requests):
+            known = purchases.get(receipt.purchase_id)
+            if known is None or attempt.ended_at < known.first_told_at:
+                sent_at = min(first_sent_at, known.first_sent_at) if known else first_sent_at
+                purchases[receipt.purchase_id] = PurchaseBounds(
+                    receipt, request, attempt, sent_at, attempt.ended_at
+                )
+            elif first_sent_at < known.first_sent_at:
+                purchases[receipt.purchase_id] = structs.replace(known, first_sent_at=first_sent_at)
+    return purchases
+
+
+def tickets_can_come_back(history: History) -> bool:
+    """Return whether an attempt that once found too few tickets may later find enough."""
+    is_held = any(request.is_hold for request in history.requests)
+    return len(history.resets) > 1 or bool(history.refunds) or is_held
+
+
+def _holds(history: History, purchases: Iterable[PurchaseBounds]) -> dict[str, HoldBounds]:
+    """Return purchase id → what can have become of it, of all holds."""
+    changes: dict[str, list[HoldChange]] = defaultdict(list)
+    for change in history.changes:
+        changes[change.purchase_id].append(change)
+    seconds = {reset.generation: reset.hold_seconds for reset in history.resets}
+    ends = {before.generation: after.started_at for before, after in pairwise(history.resets)}
+    return {
+        one.receipt.purchase_id: HoldBounds(
+            quantity=one.receipt.quantity,
+            first_sent_at=one.first_sent_at,
+            first_told_at=one.first_told_at,
+            hold_seconds=seconds.get(one.receipt.generation, inf),
+            skew_seconds=history.skew_seconds,
+            closes_at=ends.get(one.receipt.generation, inf),
+            changes=tuple(changes[one.receipt.purchase_id]),
+        )
+        for one in purchases
+        if one.receipt.is_hold
+    }
+
+
+def _may_have_bought(requests: list[PurchaseRequest], can_come_back: bool) -> bool:
+    """Return whether a key without a receipt may have bought.
+
+    A refusal settles it that is on record. Any other one settles it unless tickets can come back:
+    then an earlier attempt in doubt may still be in flight, and find them.
+    """
+    kinds = {attempt.kind for _, attempt in answers_of(requests)}
+    if kinds & RECEIPTS or any(attempt.replayed for _, attempt in answers_of(requests)):
+        return False
+    refused = bool(kinds & REFUSALS)
+    return not refused or (Kind.UNKNOWN in kinds and can_come_back)
+
+
+def _generations(
+    history: History,
+    purchases: Iterable[PurchaseBounds],
+    open_keys: list[list[PurchaseRequest]],
+    refunds: Mapping[str, list[Refund]],
+    holds: Mapping[str, HoldBounds],
+) -> list[Generation]:
+    opens = [
+        (
+            min(attempt.started_at for _, attempt in answers_of(requests)),
+            max(request.quantity for request in requests),
+        )
+        for requests in open_keys
+    ]
+    by_number: dict[int, list[PurchaseBounds]] = defaultdict(list)
+    for purchase in purchases:
+        by_number[purchase.receipt.generation].append(purchase)
+    following = [*history.resets[1:], None]
+    return [
+        _generation(reset, after, by_number[reset.generation], opens, refunds=refunds, holds=holds)
+        for reset, after in zip(history.resets, following, strict=False)
+    ]
+
+
+def _generation(
+    reset: Reset,
+    following: Reset | None,
+    purchases: list[PurchaseBounds],
+    opens: Iterable[tuple[float, int]],
+    *,
+    refunds: Mapping[str, list[Refund]],
+    holds: Mapping[str, HoldBounds],
+) -> Generation:
+    """Return one generation. opens: when keys without an answer can have bought how much."""
+    possible, certain = list(opens), list[tuple[float, int]]()
+    possibly_back, certainly_back = list[tuple[float, int]](), list[tuple[float, int]]()
+    for one in purchases:
+        receipt = one.receipt
+        sent, hold = refunds.get(receipt.purchase_id, ()), holds.get(receipt.purchase_id)
+        possible.append((one.first_sent_at, receipt.quantity))
+        certain.append((one.first_told_at, receipt.quantity))
+        possibly_back += possible_refunds(receipt, sent)
+        certainly_back += certain_refunds(sent)
+        if hold is not None:
+            possible += hold.possibly_taken_again()
+            certain += hold.certainly_taken_again()
+            possibly_back += hold.possibly_back()
+            certainly_back += hold.certainly_back()
+    # What comes back after the next reset does not come back to this generation.
+    ends_at = following.started_at if following else inf
+    return Generation(
+        number=reset.generation,
+        capacity=reset.capacity,
+        opened_at=reset.started_at,
+        closed_at=following.ended_at if following else inf,
+        purchases=sorted(purchases, key=lambda purchase: purchase.first_told_at),
+        possible=RunningTotal(possible),
+        certain=RunningTotal(certain),
+        possibly_back=RunningTotal(possibly_back),
+        certainly_back=RunningTotal(step for step in certainly_back if step[0] < ends_at),
+    )
+
+
+def possible_refunds(receipt: Receipt, refunds: Iterable[Refund]) -> Iterator[tuple[float, int]]:
+    """Yield when tickets of the purchase can have been refunded, at the earliest, and how many."""
+    left = receipt.quantity
+    for refund in sorted(refunds, key=lambda refund: refund.started_at):
+        if refund.done is not False:
+            yield refund.started_at, min(left, refund.quantity)
+            left -= min(left, refund.quantity)
+
+
+def certain_refunds(refunds: Iterable[Refund]) -> Iterator[tuple[float, int]]:
+    """Yield when tickets of the purchase were refunded, at the latest, and how many."""
+    return ((refund.ended_at, refund.quantity) for refund in refunds if refund.done)
+
+
+def answer_text(attempt: Attempt) -> str:
+    """Return an answer in words."""
+    status = "no answer" if attempt.status is None else str(attempt.status)
+    if attempt.receipt is not None:
+        receipt = attempt.receipt
+        bought = f"{tickets_text(receipt.quantity)}, generation {receipt.generation}"
+        return f"{status}, purchase {receipt.purchase_id}, {bought}"
+    figure = "" if attempt.left is None else f" ({attempt.left} left)"
+    detail = f": {attempt.detail}" if attempt.detail else ""
+    return f"{status} {attempt.code or attempt.kind}{figure}{detail}"
+
+
+def tickets_text(quantity: int) -> str:
+    """Return a number of tickets in words."""
+    return "1 ticket" if quantity == 1 else f"{quantity} tickets"
