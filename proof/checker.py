@@ -460,13 +460,21 @@ def refunds_take_effect_once(facts: Facts) -> Iterator[Violation]:
 
 
 def holds_are_kept(facts: Facts) -> Iterator[Violation]:
-    """G5: a hold is not called expired or released before its time, or after its confirmation."""
+    """G5: a hold is not called expired or released before its time, or after its confirmation.
+
+    Without a payment it is not confirmed after its time.
+    """
     for purchase_id, hold in facts.holds.items():
         for change in hold.changes:
-            if change.done is not False:
-                continue
             kept_until = hold.kept_until(change.started_at)
-            if change.code == "hold_expired" and change.ended_at < min(kept_until, hold.closes_at):
+            is_sold = change.action is HoldAction.CONFIRM and change.done and not change.replayed
+            if is_sold and not change.payment_reference and change.started_at > hold.is_over_at:
+                rule, expected = "confirmed_too_late", "hold_expired: it was not paid for"
+            elif change.done is not False:
+                continue
+            elif change.code == "hold_expired" and change.ended_at < min(
+                kept_until, hold.closes_at
+            ):
                 rule = "hold_expired_too_early"
                 expected = f"the tickets held until {kept_until - facts.started_at:.3f} s at least"
             elif change.code == "hold_released" and not any(
@@ -487,7 +495,8 @@ def holds_are_kept(facts: Facts) -> Iterator[Violation]:
                 facts.purchase_line(facts.purchases[purchase_id]),
                 *(facts.change_line(each) for each in hold.changes),
             )
-            yield Violation("G5", rule, expected, f"{change.action}: {change.code}", lines)
+            answer = change.code or "done"
+            yield Violation("G5", rule, expected, f"{change.action}: {answer}", lines)
 
 
 def holds_end_once(facts: Facts) -> Iterator[Violation]:

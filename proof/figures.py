@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from proof.history import NOT_DEFINITE, Attempt, Kind, PurchaseRequest
+from proof.history import NOT_DEFINITE, RECEIPTS, Attempt, Kind, PurchaseRequest
 
 
 class Figures(Struct, frozen=True):
@@ -18,6 +18,7 @@ class Figures(Struct, frozen=True):
 
     requests: int
     successes: int
+    holds: int
     replays: int
     sold_out: int
     all_held: int
@@ -62,6 +63,7 @@ def figures_of(requests: Sequence[PurchaseRequest]) -> Figures:
     return Figures(
         requests=len(requests),
         successes=last_kinds.count(Kind.BOUGHT),
+        holds=sum(request.is_hold and request.last.kind in RECEIPTS for request in requests),
         replays=last_kinds.count(Kind.REPLAYED),
         sold_out=last_kinds.count(Kind.SOLD_OUT),
         all_held=last_kinds.count(Kind.ALL_HELD),

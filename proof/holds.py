@@ -61,13 +61,18 @@ class HoldBounds(Struct, frozen=True):
         if at < min(confirmed, default=inf):
             yield at, self.quantity
 
-    def certainly_back(self) -> Iterator[tuple[float, int]]:
-        """Yield when its tickets have come back, at the latest."""
+    @property
+    def is_over_at(self) -> float:
+        """Return when it has expired for every process, at the latest."""
         slot_seconds = ceil(self.hold_seconds / SLOTS_PER_HOLD)
         extended = [change.ended_at for change in self._of(HoldAction.EXTEND)]
-        lasts = self.hold_seconds + slot_seconds + 2 * self.skew_seconds
+        lasts = self.hold_seconds + slot_seconds + self.skew_seconds
+        return max([self.first_told_at, *extended]) + lasts
+
+    def certainly_back(self) -> Iterator[tuple[float, int]]:
+        """Yield when its tickets have come back, at the latest: `skew_seconds` after its end."""
         released = [change.ended_at for change in self._of(HoldAction.RELEASE, certain=True)]
-        at = min([max([self.first_told_at, *extended]) + lasts, *released])
+        at = min([self.is_over_at + self.skew_seconds, *released])
         if at < min((change.started_at for change in self._of(HoldAction.CONFIRM)), default=inf):
             yield at, self.quantity
 

@@ -239,11 +239,12 @@ def _failed_text(results: Sequence[Result]) -> str:
 
 
 def _results_text(figures: Figures) -> str:
+    holds = f" ({figures.holds} of them holds)" if figures.holds else ""
     return (
         "\nRESULTS:\n"
         f"  Total time: {figures.seconds:.2f}s\n"
         f"  Throughput: {figures.requests_per_second:.2f} requests/second\n\n"
-        f"  Successful purchases: {figures.successes}\n"
+        f"  Successful purchases: {figures.successes}{holds}\n"
         f"  Replayed receipts: {figures.replays}\n"
         f"  Sold out responses: {figures.sold_out}\n"
         f"  All held responses: {figures.all_held}\n"

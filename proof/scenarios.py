@@ -530,7 +530,14 @@ def _hold_checks(observation: Observation) -> list[Check]:
 def common_checks(observation: Observation, *, refuses: bool) -> list[Check]:
     """Return the checks that every test has. refuses: some buyers must be refused."""
     history, figures = observation.history, observation.figures
-    lookups, samples, refusals = len(history.lookups), len(history.samples), figures.refusals
+    confirmed = {change.purchase_id for change in history.changes if change.done}
+    forgotten = {
+        request.last.receipt.purchase_id
+        for request in history.requests
+        if request.is_hold and request.last.receipt is not None
+    } - confirmed
+    lookups = sum(lookup.purchase_id not in forgotten for lookup in history.lookups)
+    samples, refusals = len(history.samples), figures.refusals
     found = observation.free_of("record_is_missing", "record_differs", "record_not_readable")
     truly_refused = Check(
         f"Every refusal was true: too few tickets were free ({refusals} refusals)",

@@ -176,6 +176,15 @@ class TestKept:
         expected = [] if right else [("G5", "hold_expired_too_early")]
         assert broken(sale(changes=(refusal,))) == expected
 
+    @pytest.mark.parametrize("payment", ["pay", None])
+    def test_confirmed_too_late(self, payment: str | None) -> None:
+        """Only with a payment, or in time for the last clock."""
+        late = confirmed(64.1, 65, payment_reference=payment)
+        assert broken(sale(changes=(late,))) == ([] if payment else [("G5", "confirmed_too_late")])
+        assert broken(sale(changes=(confirmed(63.9, 65, payment_reference=payment),))) == []
+        again = structs.replace(late, replayed=True)
+        assert broken(sale(changes=(confirmed(40, 41), again))) == []
+
     def test_reset_ends_holds(self) -> None:
         refusal = confirmed(20, 21, done=False, code="hold_expired")
         second = Reset(2, 2, 10.0, 11.0, hold_seconds=60)
