@@ -466,15 +466,13 @@ def holds_are_kept(facts: Facts) -> Iterator[Violation]:
     """
     for purchase_id, hold in facts.holds.items():
         for change in hold.changes:
-            kept_until = hold.kept_until(change.started_at)
+            kept_until = min(hold.kept_until(change.started_at), hold.closes_at)
             is_sold = change.action is HoldAction.CONFIRM and change.done and not change.replayed
             if is_sold and not change.payment_reference and change.started_at > hold.is_over_at:
                 rule, expected = "confirmed_too_late", "hold_expired: it was not paid for"
             elif change.done is not False:
                 continue
-            elif change.code == "hold_expired" and change.ended_at < min(
-                kept_until, hold.closes_at
-            ):
+            elif change.code == "hold_expired" and change.ended_at < kept_until:
                 rule = "hold_expired_too_early"
                 expected = f"the tickets held until {kept_until - facts.started_at:.3f} s at least"
             elif change.code == "hold_released" and not any(

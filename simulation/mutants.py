@@ -367,14 +367,6 @@ MUTANTS: Final = (
         "if False:",
     ),
     Mutant(
-        "a confirmation does not check its slot",
-        "G1",
-        1,
-        "store/table.py",
-        "            clauses.append(_IN_ITS_SLOT)\n",
-        "",
-    ),
-    Mutant(
         "a confirmation that finds no slot takes free tickets unpaid",
         "G5",
         1,
