@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,16 @@ from tests.unit.test_functions import EXPECTED, load
 
 
 def one_of_each() -> list[Path]:
-    """Return an event for each route and status, because each takes a container of its own."""
-    chosen: dict[tuple[str, str, int], Path] = {}
+    """Return an event for each route, and one for each function that is refused.
+
+    Each takes a container of its own.
+    """
+    chosen: dict[tuple[str, ...], Path] = {}
     for name, (status, _) in EXPECTED.items():
-        event = load(name)
-        chosen.setdefault((event["httpMethod"], event["resource"], status), ROOT / "events" / name)
+        event, function = load(name), name.partition("/")[0]
+        is_refused = status >= HTTPStatus.BAD_REQUEST
+        kind = (function,) if is_refused else (event["httpMethod"], event["resource"])
+        chosen.setdefault(kind, ROOT / "events" / name)
     return sorted(chosen.values())
 
 
