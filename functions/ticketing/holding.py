@@ -1,5 +1,6 @@
 """Holds: confirm, extend and release tickets that are held, each once, and look a hold up."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,6 +14,7 @@ from ticketing.model import (
     HoldProblem,
     HoldRefused,
     Purchase,
+    Sale,
     TooFew,
 )
 from ticketing.moves import CONFIRM, CONFIRM_LATE, EXTEND, RELEASE, Move, Status
@@ -200,7 +202,7 @@ class _HoldFlow:
 
     def _confirm_late(self, hold: Purchase, late: Taking) -> ConfirmOutcome:
         """Take tickets out of stock for a hold whose slot is gone."""
-        late.seen = hold
+        late.seen = hold  # its revision may be another one than at the attempt before
         match late.attempt():
             case Purchase() as confirmed:
                 return Bought(confirmed, replayed=False)
@@ -212,16 +214,20 @@ class _HoldFlow:
                 return self._refuse_expired(hold)
 
     def _taking(self, hold: Purchase) -> Taking:
-        return Taking(
+        def make_record(_sale: Sale, taken: Mapping[int, int]) -> Purchase:
+            return replace(self._confirmed(late.seen or hold), taken=taken)
+
+        late = Taking(
             CONFIRM_LATE,
             hold.item_id,
             hold.quantity,
-            lambda _sale, taken: replace(self._confirmed(hold), taken=taken),
+            make_record,
             self.attempts,
             self.store,
             self.cache,
             self.runtime,
         )
+        return late
 
     def _confirmed(self, hold: Purchase) -> Purchase:
         """Return the record of the purchase that the hold becomes."""
