@@ -549,7 +549,8 @@ def payments_pay_once(facts: Facts) -> Iterator[Violation]:
         if one.done and any(each.done for each in same_payment):
             rule, shown = "payment_pays_for_two_holds", same_payment
         elif one.done and any(
-            each.done and (each.payment_reference or each.ended_at < one.started_at)
+            each.done
+            and (each.payment_reference or (not each.replayed and each.ended_at < one.started_at))
             for each in different
         ):
             rule, shown = "hold_is_paid_for_twice", different
@@ -599,9 +600,9 @@ class ExpectedRecords(Struct, frozen=True):
         certain = [tickets for refunds in sent for _, tickets in certain_refunds(refunds)]
         # A key, a confirmation or a refund without a definite answer may have taken effect or not.
         open_sales = [
-            max(request.quantity for request in requests)
+            max(request.quantity for request in requests if not request.is_hold)
             for requests in facts.open_keys
-            if not requests[0].is_hold
+            if not all(request.is_hold for request in requests)
         ] + [
             hold.quantity
             for hold in holds.values()

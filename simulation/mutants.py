@@ -375,21 +375,12 @@ MUTANTS: Final = (
         "return is_open",
     ),
     Mutant(
-        "a hold is released whatever became of it",
-        "G4",
+        "a change of a hold does not look at its revision",
+        "G3",
         1,
         "store/table.py",
         '"#status = :before AND revision = :seen"',
         '"attribute_exists(pk)"',
-    ),
-    Mutant(
-        "a released hold is confirmed",
-        "G3",
-        1,
-        "holding.py",
-        "            return self._refuse(HoldProblem.RELEASED, hold)\n"
-        "        if hold.status is Status.EXPIRED and",
-        "            pass\n        if hold.status is Status.EXPIRED and",
     ),
     Mutant(
         "a slot is reclaimed before it is over",
@@ -408,12 +399,12 @@ MUTANTS: Final = (
         "if slot <= now",
     ),
     Mutant(
-        "a slot is reclaimed although it has changed",
+        "a slot is reclaimed although tickets have left it",
         "G1",
         1,
         "store/table.py",
-        'clauses = [_SAME_GENERATION, "reclaimed_until = :before", *unchanged]',
-        'clauses = [_SAME_GENERATION, "reclaimed_until = :before"]',
+        'unchanged = [f"slots.#{name} = :{name}" for name in slots]',
+        'unchanged = [f"slots.#{name} <= :{name}" for name in slots]',
     ),
     Mutant(
         "expired holds do not count as free",
@@ -430,14 +421,6 @@ MUTANTS: Final = (
         "buying.py",
         "return replace(outcome, hold=hold)",
         "return replace(outcome, hold=replace(hold, expires_at=round(self._runtime.clock()) + 30))",
-    ),
-    Mutant(
-        "a reclaimed slot can be filled again",
-        "G1",
-        1,
-        "store/table.py",
-        "clauses += [_NOT_RECLAIMED, _FEW_SLOTS]",
-        "clauses += [_FEW_SLOTS]",
     ),
     Mutant(
         "a payment pays for several holds",
@@ -457,7 +440,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a refusal of a hold ignores an attempt in doubt",
-        "G5",
+        "G3",
         1,
         "holding.py",
         "if self.attempts.in_doubt and not self.attempts.write(",
@@ -488,12 +471,12 @@ MUTANTS: Final = (
         "return TooFew(self.sale, self.free, None)",
     ),
     Mutant(
-        "an extended hold stays in its slot",
-        "G5",
+        "an extended hold is in no slot",
+        "G1",
         1,
-        "holding.py",
-        "            expires_at=expires_at,\n            extended_at",
-        "            extended_at",
+        "moves.py",
+        "return self.credit is Counter.HELD",
+        "return self.credit is Counter.HELD and self.debit is not self.credit",
     ),
 )
 

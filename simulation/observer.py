@@ -381,7 +381,11 @@ class Observer:
         answers = list(answers)
         in_doubt = any(attempt.kind is Kind.UNKNOWN for _, attempt in answers)
         for request, attempt in answers:
-            if attempt.kind not in REFUSALS or request.quantity != purchase.quantity:
+            is_other = (request.quantity, request.is_hold) != (
+                purchase.quantity,
+                purchase.expires_at is not None,
+            )
+            if attempt.kind not in REFUSALS or is_other:
                 continue
             start = attempt.started_at - history.cache_seconds
             alive = {

@@ -60,6 +60,7 @@ NAMED: Final = 0.8
 COPIED: Final = 0.05
 COMES_BACK: Final = 0.1
 REUSED: Final = 0.05
+CHANGES_KIND: Final = 0.5
 COPIES: Final = 5
 COME_BACK_SECONDS: Final = 5.0
 # Share of the purchases that the organiser refunds, whole or in part, and how long after their
@@ -96,6 +97,7 @@ class Buyer(Struct, frozen=True):
 
     comes_back_seconds: how long after the last answer the request is sent once more; None: not.
     other_quantity: what is asked for with the same key at the end, by mistake; None: nothing.
+    changes_kind: then it holds instead of buying, or the other way round.
     refunds: how many refunds of the whole purchase the organiser sends at once, each with its key.
     is_hold: it holds the tickets first.
     """
@@ -110,6 +112,7 @@ class Buyer(Struct, frozen=True):
     other_quantity: int | None
     refunds: int = 0
     is_hold: bool = False
+    changes_kind: bool = False
 
     @classmethod
     def drawn(
@@ -134,6 +137,7 @@ class Buyer(Struct, frozen=True):
             comes_back_seconds=draw.uniform(0.0, COME_BACK_SECONDS) if comes_back else None,
             other_quantity=quantity % 10 + 1 if is_keyed and draw.random() < REUSED else None,
             is_hold=is_hold,
+            changes_kind=hold_seconds is not None and draw.random() < CHANGES_KIND,
         )
 
     @classmethod
@@ -249,7 +253,9 @@ class Callers:
             attempts += self._until_definite(buyer)
         self._note(buyer, copy, attempts)
         if buyer.other_quantity is not None and copy == 1:
-            other = structs.replace(buyer, quantity=buyer.other_quantity)
+            is_hold = buyer.is_hold != buyer.changes_kind
+            quantity = buyer.quantity if buyer.changes_kind else buyer.other_quantity
+            other = structs.replace(buyer, quantity=quantity, is_hold=is_hold)
             self._note(other, copy, self._until_definite(other))
         self._buying -= 1
 

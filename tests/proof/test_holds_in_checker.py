@@ -267,6 +267,13 @@ class TestPayments:
         assert broken(sale(changes=(one, refused))) == []
         assert broken(sale(changes=(refused,))) == [("G3", "payment_refused")]
 
+    def test_payment_of_attempt_in_doubt(self) -> None:
+        """It was made before the other confirmation, which is a replay of it."""
+        paid = confirmed(20, 41, payment_reference="pay", replayed=True)
+        other = confirmed(30, 31, replayed=True)
+        again = confirmed(45, 46, payment_reference="pay", replayed=True)
+        assert broken(sale(changes=(paid, other, again))) == []
+
     def test_payment_never_used(self) -> None:
         refused = confirmed(20, 21, done=False, code="payment_reused", payment_reference="pay")
         assert broken(sale(changes=(refused,))) == [("G3", "payment_refused")]
