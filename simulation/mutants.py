@@ -27,7 +27,7 @@ from simulation.sale import Setting, simulate
 ROOT: Final = Path(__file__).resolve().parent.parent
 FUNCTIONS: Final = ROOT / "functions"
 BUYERS: Final = 200
-SEEDS_MAX: Final = 500  # of a search
+SEEDS_MAX: Final = 2000  # of a search
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,9 +410,9 @@ MUTANTS: Final = (
         "expired holds do not count as free",
         "G2",
         1,
-        "model.py",
-        "return self.stock + sum(self.expired(now).values())",
-        "return self.stock",
+        "sale_cache.py",
+        "self.stock[shard.index] = shard.free(now)",
+        "self.stock[shard.index] = shard.stock",
     ),
     Mutant(
         "a hold's time begins again when it is sent again",

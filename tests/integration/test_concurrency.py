@@ -19,9 +19,11 @@ from tests.integration.conftest import Engine
 from tests.support import END_SECONDS_MAX, ITEM, World, create_table, eventually
 from ticketing.buying import PurchaseService
 from ticketing.errors import Busy
-from ticketing.model import Bought, SoldOut
+from ticketing.limits import HOLD_SECONDS_MIN
+from ticketing.model import Bought, Held, SoldOut
+from ticketing.retry import Runtime
 from ticketing.rules import totals
-from ticketing.wiring import build_services
+from ticketing.wiring import Services, build_services
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -267,3 +269,70 @@ def test_threads(world: World, engine: Engine, shared: bool) -> None:
     assert peak(answers) >= 8
     assert len(assert_each_key_bought_once(answers)) == 100
     world.assert_exact(sold=100)
+
+
+def patient[**Arguments, Result](
+    call: Callable[Arguments, Result], *args: Arguments.args, **named: Arguments.kwargs
+) -> Result:
+    """Return the result of a call that is sent again after "busy"."""
+    deadline = time.time() + END_SECONDS_MAX
+    while True:
+        try:
+            return call(*args, **named)
+        except Busy:
+            assert time.time() < deadline
+
+
+def hold_some(services: Services, number: int) -> list[str]:
+    """Hold tickets; confirm a third of them, release a third, and return the others."""
+    forgotten = []
+    for n in range(10):
+        key = f"{number:02}-{n:04}-{'t' * 12}"
+        order = services.purchases.order(ITEM, 1, None, key, is_hold=True)
+        outcome = patient(services.purchases.buy, order)
+        if not isinstance(outcome, Held):
+            assert isinstance(outcome, SoldOut)
+            continue
+        hold_id = outcome.hold.purchase_id
+        if n % 3 == 0:
+            assert isinstance(patient(services.holds.confirm, hold_id, hold_id), Bought)
+        elif n % 3 == 1:
+            assert isinstance(patient(services.holds.release, hold_id), Held)
+        else:
+            forgotten.append(hold_id)
+    return forgotten
+
+
+def pay_late(services: Services, holds: Sequence[str]) -> int:
+    """Pay for holds whose time is over, then buy what is left; return how many were confirmed."""
+    outcomes = [patient(services.holds.confirm, hold_id, hold_id) for hold_id in holds]
+    while True:
+        order = services.purchases.order(ITEM, 1, None, None)
+        if not isinstance(patient(services.purchases.buy, order), Bought):
+            return sum(isinstance(outcome, Bought) for outcome in outcomes)
+
+
+@pytest.mark.G1
+@pytest.mark.G2
+@pytest.mark.G3
+@pytest.mark.G4
+def test_threads_with_holds(world: World, engine: Engine) -> None:
+    """Some are confirmed, released, forgotten. Then late payments race with buyers."""
+    world.open_sale(stock=100, shards=4, hold_seconds=HOLD_SECONDS_MIN)
+    skipped = 0.0
+    start = threading.Barrier(16)
+
+    def process() -> Services:
+        runtime = Runtime(clock=lambda: time.time() + skipped)
+        services = build_services(world.client, world.table_name, runtime)
+        start.wait(END_SECONDS_MAX)
+        return services
+
+    with ThreadPoolExecutor(16) as pool:
+        forgotten = list(pool.map(lambda number: hold_some(process(), number), range(16)))
+        assert world.audit().problems == []
+        skipped = HOLD_SECONDS_MIN + 5
+        paid = sum(pool.map(lambda holds: pay_late(process(), holds[::2]), forgotten))
+    assert sum(map(len, forgotten)) > paid > 0
+    world.assert_exact(sold=100)
+    assert world.audit().problems == []
