@@ -680,6 +680,15 @@ def every_answer_is_in_the_contract(facts: Facts) -> Iterator[Violation]:
         yield Violation("G6", rule, expected, answer_text(attempt), (facts.line(request, attempt),))
 
 
+def no_change_of_a_hold_fails(facts: Facts) -> Iterator[Violation]:
+    """G6: no change of a hold is answered with 500."""
+    for change in facts.history.changes:
+        if change.code == "internal_error":
+            expected = "a definite answer, or 503: 500 is a bug in the service"
+            line = facts.change_line(change)
+            yield Violation("G6", "internal_error", expected, change.code, (line,))
+
+
 def every_request_is_answered(facts: Facts) -> Iterator[Violation]:
     """G6: every request has a definite answer before the client's patience ends."""
     for request in facts.history.requests:
@@ -717,6 +726,7 @@ RULES: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     true_figures_in_refusals,
     records_agree,
     every_answer_is_in_the_contract,
+    no_change_of_a_hold_fails,
     every_request_is_answered,
 )
 

@@ -156,9 +156,10 @@ class HoldAction(StrEnum):
 class HoldChange(Struct, frozen=True):
     """A change of a hold that was sent until it had a definite answer.
 
-    done: it took effect, now or before; None: the outcome is unknown. code: of a refusal; also
-    "hold_expired" of a release that found nothing to release. replayed: an earlier one took effect.
-    payment_reference, receipt: of a confirmation, the receipt as the answer showed it.
+    done: it took effect, now or before; None: the outcome is unknown. code: of a refusal, or
+    "internal_error"; also "hold_expired" of a release that found nothing to release. replayed: an
+    earlier request took effect. payment_reference, receipt: of a confirmation, the receipt as the
+    answer showed it.
     """
 
     purchase_id: str

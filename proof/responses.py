@@ -118,6 +118,8 @@ def changed(change: HoldChange, response: Response) -> HoldChange:
         return structs.replace(change, done=True, replayed=replayed)
     if response.status_code in (STATUS_CONFLICT, STATUS_GONE):
         return structs.replace(change, done=False, code=problem_of(response).get("code"))
+    if problem_of(response).get("code") == "internal_error":
+        return structs.replace(change, code="internal_error")
     return change
 
 

@@ -408,7 +408,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "expired holds do not count as free",
-        "G2",
+        "G6",
         1,
         "sale_cache.py",
         "self.stock[shard.index] = shard.free(now)",
@@ -471,12 +471,12 @@ MUTANTS: Final = (
         "return TooFew(self.sale, self.free, None)",
     ),
     Mutant(
-        "an extended hold is in no slot",
+        "held tickets are in no slot",
         "G1",
         1,
-        "moves.py",
-        "return self.credit is Counter.HELD",
-        "return self.credit is Counter.HELD and self.debit is not self.credit",
+        "store/table.py",
+        "if_not_exists(slots.#to, :zero) + :quantity",
+        "if_not_exists(slots.#to, :zero) + :zero",
     ),
 )
 

@@ -279,6 +279,14 @@ class TestPayments:
         assert broken(sale(changes=(refused,))) == [("G3", "payment_refused")]
 
 
+@pytest.mark.G6
+def test_internal_error() -> None:
+    """Whatever comes after it."""
+    for done in (True, None):
+        failed = extended(20, 21, done=done, code="internal_error")
+        assert broken(sale(changes=(failed,))) == [("G6", "internal_error")]
+
+
 @pytest.mark.G4
 @pytest.mark.parametrize(
     ("done", "records", "right"),
