@@ -65,7 +65,7 @@ MUTANTS: Final = (
     Mutant(
         "the shard's generation is not checked",
         "G4",
-        9,
+        7,
         "store/table.py",
         '["updated_at = :now"], [_SAME_GENERATION]',
         '["updated_at = :now"], ["generation <= :generation"]',
@@ -73,7 +73,7 @@ MUTANTS: Final = (
     Mutant(
         "a shard can be opened twice in one generation",
         "G4",
-        17,
+        2,
         "store/table.py",
         '"ConditionExpression": f"{_NOT_THERE} OR {_OLDER}"',
         '"ConditionExpression": f"{_NOT_THERE} OR generation <= :generation"',
@@ -89,7 +89,7 @@ MUTANTS: Final = (
     Mutant(
         "a reset leaves the last shard open to the old generation",
         "G1",
-        8,
+        111,
         "catalogue.py",
         "for index in range(new.shards_ever):",
         "for index in range(new.shards_ever - 1):",
@@ -97,7 +97,7 @@ MUTANTS: Final = (
     Mutant(
         "a reset that is sent again does not finish the first",
         "G1",
-        62,
+        416,
         "catalogue.py",
         "if stored.get(index, 0) < sale.generation:",
         "if index not in stored:",
@@ -105,7 +105,7 @@ MUTANTS: Final = (
     Mutant(
         "a sale forgets the shards of larger generations",
         "G4",
-        7,
+        2,
         "rules.py",
         "shards_ever=max(shard_count, old.shards_ever if old else 0)",
         "shards_ever=shard_count",
@@ -129,7 +129,7 @@ MUTANTS: Final = (
     Mutant(
         "a cached refusal has no end",
         "G2",
-        2,
+        3,
         "sale_cache.py",
         "left < quantity and is_younger(seen_at, now, CACHE_SECONDS)",
         "left < quantity",
@@ -169,7 +169,7 @@ MUTANTS: Final = (
     Mutant(
         "the key counts together with the quantity",
         "G3",
-        1,
+        2,
         "rules.py",
         "json.dumps([item_id, buyer_id, key])",
         "json.dumps([item_id, buyer_id, key, quantity])",
@@ -177,7 +177,7 @@ MUTANTS: Final = (
     Mutant(
         "the key of another request is not refused",
         "G3",
-        1,
+        2,
         "rules.py",
         "if found.fingerprint != order.fingerprint:",
         "if not found:",
@@ -201,7 +201,7 @@ MUTANTS: Final = (
     Mutant(
         "more tickets are taken than were asked for",
         "G4",
-        2,
+        7,
         "rules.py",
         "taken[index] = min(stock[index], quantity)",
         "taken[index] = stock[index]",
@@ -217,7 +217,7 @@ MUTANTS: Final = (
     Mutant(
         "a lost reply is reported as a failure",
         "G5",
-        8,
+        7,
         "store/faults.py",
         "ResponseParserError():\n            return OutcomeUnknown()",
         "ResponseParserError():\n            return Contended()",
@@ -233,7 +233,7 @@ MUTANTS: Final = (
     Mutant(
         "what is in doubt is forgotten",
         "G5",
-        4,
+        1,
         "retry.py",
         "            self.in_doubt.append(written)\n            raise\n",
         "            raise\n",
@@ -249,7 +249,7 @@ MUTANTS: Final = (
     Mutant(
         "a receipt of an earlier attempt is called a replay",
         "G5",
-        4,
+        1,
         "buying.py",
         "replayed=not is_own",
         "replayed=True",
@@ -281,7 +281,7 @@ MUTANTS: Final = (
     Mutant(
         "a plain read of all shards decides that too few are left",
         "G5",
-        30,
+        58,
         "taking.py",
         "shards = self.store.snapshot(cached.sale)",
         "shards = self.store.read_shards(cached.sale)",
@@ -289,7 +289,7 @@ MUTANTS: Final = (
     Mutant(
         "a refusal with an attempt in doubt is not put on record",
         "G5",
-        7,
+        39,
         "buying.py",
         "if self._can_still_buy():",
         "if False:",
@@ -321,7 +321,7 @@ MUTANTS: Final = (
     Mutant(
         "more is refunded than was bought",
         "G3",
-        3,
+        7,
         "refunding.py",
         "if quantity > purchase.kept_quantity:",
         "if quantity > purchase.quantity:",
@@ -329,7 +329,7 @@ MUTANTS: Final = (
     Mutant(
         "a refund in part gives all tickets back",
         "G4",
-        3,
+        7,
         "rules.py",
         "else _from_fullest(purchase.taken, quantity)",
         "else dict(purchase.taken)",
@@ -337,7 +337,7 @@ MUTANTS: Final = (
     Mutant(
         "the audit expects tickets back that were refunded after a reset",
         "G4",
-        3,
+        7,
         "audit.py",
         "most = kept if record.generation == self.generation else record.quantity",
         "most = kept",
@@ -353,7 +353,7 @@ MUTANTS: Final = (
     Mutant(
         "a receipt that was refunded before its answer is called a replay",
         "G5",
-        152,
+        17,
         "buying.py",
         "any(found.was_put_by(attempt) for attempt in self._attempts.in_doubt)",
         "found in self._attempts.in_doubt",
@@ -361,7 +361,7 @@ MUTANTS: Final = (
     Mutant(
         "a hold is confirmed after its time without a payment",
         "G5",
-        1,
+        10,
         "holding.py",
         "if hold.status is Status.EXPIRED and not self._may_be_late(hold):",
         "if False:",
@@ -369,7 +369,7 @@ MUTANTS: Final = (
     Mutant(
         "a confirmation that finds no slot takes free tickets unpaid",
         "G5",
-        1,
+        10,
         "holding.py",
         "return is_open and self.payment_reference is not None",
         "return is_open",
@@ -385,7 +385,7 @@ MUTANTS: Final = (
     Mutant(
         "a slot is reclaimed before it is over",
         "G5",
-        1,
+        8,
         "model.py",
         "if slot + CLOCK_SKEW_SECONDS <= now",
         "if slot - 10 <= now",
@@ -393,7 +393,7 @@ MUTANTS: Final = (
     Mutant(
         "a slot is over as soon as the first clock says so",
         "G5",
-        1,
+        44,
         "model.py",
         "if slot + CLOCK_SKEW_SECONDS <= now",
         "if slot <= now",
@@ -401,7 +401,7 @@ MUTANTS: Final = (
     Mutant(
         "a slot is reclaimed although tickets have left it",
         "G1",
-        1,
+        17,
         "store/table.py",
         'unchanged = [f"slots.#{name} = :{name}" for name in slots]',
         'unchanged = [f"slots.#{name} <= :{name}" for name in slots]',
@@ -409,7 +409,7 @@ MUTANTS: Final = (
     Mutant(
         "expired holds do not count as free",
         "G6",
-        1,
+        8,
         "sale_cache.py",
         "self.stock[shard.index] = shard.free(now)",
         "self.stock[shard.index] = shard.stock",
@@ -417,7 +417,7 @@ MUTANTS: Final = (
     Mutant(
         "a hold's time begins again when it is sent again",
         "G3",
-        1,
+        7,
         "buying.py",
         "return replace(outcome, hold=hold)",
         "return replace(outcome, hold=replace(hold, expires_at=round(self._runtime.clock()) + 30))",
@@ -425,7 +425,7 @@ MUTANTS: Final = (
     Mutant(
         "a payment pays for several holds",
         "G3",
-        1,
+        72,
         "store/table.py",
         'actions[_PAYMENT] = {"Put": self._put(item, _NOT_THERE)}',
         'actions[_PAYMENT] = {"Put": {"TableName": self._table, "Item": item}}',
@@ -433,7 +433,7 @@ MUTANTS: Final = (
     Mutant(
         "a second payment of a hold is accepted",
         "G3",
-        1,
+        7,
         "holding.py",
         "if self.payment_reference not in (None, hold.payment_reference):",
         "if False:",
@@ -441,7 +441,7 @@ MUTANTS: Final = (
     Mutant(
         "a refusal of a hold ignores an attempt in doubt",
         "G3",
-        1,
+        201,
         "holding.py",
         "if self.attempts.in_doubt and not self.attempts.write(",
         "if False and not self.attempts.write(",
@@ -449,7 +449,7 @@ MUTANTS: Final = (
     Mutant(
         "a process behind a reset calls newer holds expired",
         "G5",
-        1,
+        13,
         "holding.py",
         "            self.cache.forget(hold.item_id)\n            raise TryAgain\n",
         "            return replace(hold, status=Status.EXPIRED)\n",
@@ -457,7 +457,7 @@ MUTANTS: Final = (
     Mutant(
         "one key holds and buys",
         "G3",
-        1,
+        7,
         "model.py",
         '*(["hold"] * self.is_hold)',
         "",
@@ -465,7 +465,7 @@ MUTANTS: Final = (
     Mutant(
         "all tickets are held, and the answer is sold out",
         "G5",
-        1,
+        7,
         "sale_cache.py",
         "return TooFew(self.sale, self.free, self.next_release_at)",
         "return TooFew(self.sale, self.free, None)",
@@ -473,7 +473,7 @@ MUTANTS: Final = (
     Mutant(
         "held tickets are in no slot",
         "G1",
-        1,
+        7,
         "store/table.py",
         "if_not_exists(slots.#to, :zero) + :quantity",
         "if_not_exists(slots.#to, :zero) + :zero",
