@@ -241,7 +241,7 @@ MUTANTS: Final = (
     Mutant(
         "a refusal without a key forgets what is in doubt",
         "G5",
-        313,
+        587,
         "buying.py",
         "return bool(self._attempts.in_doubt)",
         "return self._order.keyed and bool(self._attempts.in_doubt)",
@@ -375,12 +375,12 @@ MUTANTS: Final = (
         "return is_open",
     ),
     Mutant(
-        "a change of a hold does not look at its revision",
+        "a hold is released whatever became of it",
         "G3",
         1,
         "store/table.py",
-        '"#status = :before AND revision = :seen"',
-        '"attribute_exists(pk)"',
+        '"#status = :before AND attribute_not_exists(revision)"',
+        '"#status = :before OR attribute_exists(pk)"',
     ),
     Mutant(
         "a slot is reclaimed before it is over",
