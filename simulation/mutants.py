@@ -377,7 +377,7 @@ MUTANTS: Final = (
     Mutant(
         "a hold is released whatever became of it",
         "G3",
-        1,
+        3,
         "store/table.py",
         '"#status = :before AND attribute_not_exists(revision)"',
         '"#status = :before OR attribute_exists(pk)"',
@@ -443,8 +443,8 @@ MUTANTS: Final = (
         "G3",
         201,
         "holding.py",
-        "if self.attempts.in_doubt and not self.attempts.write(",
-        "if False and not self.attempts.write(",
+        "if not self.attempts.write(stored, lambda: self.store.touch(stored)):",
+        "if False:",
     ),
     Mutant(
         "a process behind a reset calls newer holds expired",

@@ -253,12 +253,11 @@ class _HoldFlow:
     def _refuse_expired(self, hold: Purchase) -> HoldRefused:
         """Refuse a hold whose time is over.
 
-        An attempt in doubt may still change it: the record's next revision makes that fail.
+        An attempt of this request, or of an earlier one, may still be on its way. The record's next
+        revision makes it fail: a payment that is to be refunded must not buy anything.
         """
         stored = replace(hold, status=Status.HELD)
-        if self.attempts.in_doubt and not self.attempts.write(
-            stored, lambda: self.store.touch(stored)
-        ):
+        if not self.attempts.write(stored, lambda: self.store.touch(stored)):
             raise TryAgain
         return self._refuse(HoldProblem.EXPIRED, replace(hold, status=Status.EXPIRED))
 

@@ -132,6 +132,14 @@ def release(world: World) -> None:
     holds.release(hold.purchase_id)
 
 
+def confirm_late(world: World) -> None:
+    hold, holds = held(world), world.services().holds
+    world.clock.now += 2 * HOLD_SECONDS_DEFAULT
+    holds.find(hold.purchase_id)
+    meter(world).reset()
+    holds.confirm(hold.purchase_id, None)
+
+
 def reclaim(world: World) -> None:
     """A purchase that takes an expired hold's tickets back, in a process that knows of them."""
     service = world.purchase_service()
@@ -167,6 +175,7 @@ OUTCOMES: dict[str, tuple[Callable[[World], None], int, float, float]] = {
     "its confirmation": (confirm(None), 2, 4, 1),
     "its confirmation, with a payment": (confirm("pay-1"), 2, 6, 1),
     "its release": (release, 2, 4, 1),
+    "its confirmation, too late": (confirm_late, 2, 1, 1),
     "a purchase that reclaims expired holds": (reclaim, 2, 5, 0),
     "sold out, cached, no key": (sold_out(None), 0, 0, 0),
     "sold out, cached, with a key": (sold_out(KEY), 1, 0, 1),

@@ -595,6 +595,27 @@ class TestRefusalInDoubt:
         assert isinstance(buy(world), Bought)
         world.assert_exact(sold=1)
 
+    def test_request_that_was_given_up(self, world: World) -> None:
+        """The caller went away and sent again: the first request cannot take effect either."""
+        held = hold(world)
+        assert held.expires_at
+        late = []
+
+        def keep(call: Callable[..., object], **request: object) -> object:
+            late.append(request)
+            raise SystemExit  # the process ends
+
+        world.client.replace("transact_write_items", keep)
+        with pytest.raises(SystemExit):
+            confirm(world, held, "pay-1")
+        world.client.replace("transact_write_items", lambda call, **request: call(**request))
+        world.clock.now = held.expires_at
+        assert problem(confirm(world, held)) is HoldProblem.EXPIRED
+        with pytest.raises(ClientError, match="Canceled"):
+            world.client.transact_write_items(**late[0])
+        assert world.audit().problems == []
+        assert bought(confirm(world, held, "pay-2")).purchase.revision == 2
+
     def test_commit_before_refusal(self, world: World) -> None:
         """The first attempt has committed after all: that is the answer."""
         held = hold(world)
