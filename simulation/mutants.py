@@ -289,7 +289,7 @@ MUTANTS: Final = (
     Mutant(
         "a refusal with an attempt in doubt is not put on record",
         "G5",
-        39,
+        418,
         "buying.py",
         "if self._can_still_buy():",
         "if False:",
