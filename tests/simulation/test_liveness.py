@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from proof.history import Kind
 from simulation.dynamodb import KEY_READ_UNITS
-from simulation.sale import Setting, simulate
+from simulation.sale import LEAD_SECONDS, Setting, simulate
 from simulation.storm import Course, Second, Storm, course_of, main, report
 from simulation.workload import PATIENCE_SECONDS
 from ticketing.wiring import Services, build_services
@@ -52,10 +51,9 @@ def test_many_environments_sold_out() -> None:
     sale = simulate(setting)
     assert sale.violations == []
     assert sale.usage.throttles > 100
-    busy = sum(
-        attempt.kind is Kind.BUSY for buy in sale.history.requests for attempt in buy.attempts
-    )
-    assert busy < len(sale.history.requests) / 5
+    answered_at = [buy.last.ended_at for buy in sale.history.requests]
+    # 12 to 19 s with seeds 1 to 8, and with the plain read more than the patience of 120 s.
+    assert max(answered_at) - LEAD_SECONDS < PATIENCE_SECONDS / 2
 
 
 class _Deaf:
