@@ -6,7 +6,7 @@ import re
 import time
 import urllib.parse
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from typing import Any, Self
@@ -207,9 +207,7 @@ class Admin:
     def refund(self, receipts: Sequence[Receipt]) -> list[Refund]:
         """Refund purchases, each twice in parallel with one key."""
         keyed = [(receipt, str(uuid.uuid4())) for receipt in receipts]
-        copies = [each for each in keyed for _ in range(2)]
-        with ThreadPoolExecutor(CALLS_IN_FLIGHT) as pool:
-            sent = list(pool.map(lambda each: self._refund(*each), copies))
+        sent = _in_parallel(self._refund, keyed, copies=2)
         return [Refund.of(pair) for pair in zip(sent[::2], sent[1::2], strict=True)]
 
     def _refund(self, receipt: Receipt, key: str) -> Refund:
@@ -226,9 +224,7 @@ class Admin:
     def confirm(self, holds: Sequence[Receipt], copies: int) -> list[HoldChange]:
         """Confirm each hold with a payment of its own, in copies that are sent in parallel."""
         paid = [(hold, f"payment-{uuid.uuid4()}") for hold in holds]
-        sent = [each for each in paid for _ in range(copies)]
-        with ThreadPoolExecutor(CALLS_IN_FLIGHT) as pool:
-            return list(pool.map(lambda each: self._confirm(*each), sent))
+        return _in_parallel(self._confirm, paid, copies)
 
     def _confirm(self, hold: Receipt, payment_reference: str) -> HoldChange:
         change = HoldChange(
@@ -300,6 +296,15 @@ class Admin:
     def _demand_ok(self, response: httpx.Response, call: str, remedy: str) -> None:
         if response.status_code != STATUS_OK:
             raise NotUsable(f"{call} answers {response.status_code}: {excerpt(response)}", remedy)
+
+
+def _in_parallel[Result](
+    call: Callable[[Receipt, str], Result], calls: Iterable[tuple[Receipt, str]], copies: int
+) -> list[Result]:
+    """Return the results of these calls, each made in copies that follow each other at once."""
+    sent = [each for each in calls for _ in range(copies)]
+    with ThreadPoolExecutor(CALLS_IN_FLIGHT) as pool:
+        return list(pool.map(lambda each: call(*each), sent))
 
 
 def _shaped[Shape](response: httpx.Response, shape: type[Shape], call: str) -> Shape:

@@ -489,12 +489,8 @@ def holds_are_kept(facts: Facts) -> Iterator[Violation]:
                 rule, expected = "refused_although_confirmed", "the receipt of the purchase"
             else:
                 continue
-            lines = (
-                facts.purchase_line(facts.purchases[purchase_id]),
-                *(facts.change_line(each) for each in hold.changes),
-            )
-            answer = change.code or "done"
-            yield Violation("G5", rule, expected, f"{change.action}: {answer}", lines)
+            found = f"{change.action}: {change.code or 'done'}"
+            yield Violation("G5", rule, expected, found, facts.hold_lines(purchase_id))
 
 
 def holds_end_once(facts: Facts) -> Iterator[Violation]:
@@ -515,11 +511,8 @@ def holds_end_once(facts: Facts) -> Iterator[Violation]:
             rule, expected = "bought_without_confirmation", "no purchase"
         else:
             continue
-        lines = (
-            facts.purchase_line(facts.purchases[purchase_id]),
-            *(facts.change_line(each) for each in hold.changes),
-        )
-        yield Violation("G3", rule, expected, f"lookup: {lookup and lookup.status}", lines)
+        answer = f"lookup: {lookup and lookup.status}"
+        yield Violation("G3", rule, expected, answer, facts.hold_lines(purchase_id))
 
 
 def payments_pay_once(facts: Facts) -> Iterator[Violation]:

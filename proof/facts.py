@@ -141,26 +141,33 @@ class Facts(Struct, frozen=True):
 
     def line(self, request: PurchaseRequest, attempt: Attempt) -> str:
         """Return one attempt as a line of evidence, in seconds since the first request."""
-        start, end = attempt.started_at - self.started_at, attempt.ended_at - self.started_at
         copy = f", copy {request.copy}" if request.copy > 1 else ""
         asked = (
             f"key {request.key}{copy}, {request.buyer_id or 'no buyer id'}, "
             f"{tickets_text(request.quantity)}"
         )
-        return f"{start:.3f}-{end:.3f} s  {asked} → {answer_text(attempt)}"
+        return f"{self._time(attempt)}  {asked} → {answer_text(attempt)}"
 
     def refund_line(self, refund: Refund) -> str:
         """Return one refund as a line of evidence, in seconds since the first request."""
-        start, end = refund.started_at - self.started_at, refund.ended_at - self.started_at
         answer = {True: "refunded", False: "refused", None: "unknown"}[refund.done]
-        return f"{start:.3f}-{end:.3f} s  refund of {tickets_text(refund.quantity)} → {answer}"
+        return f"{self._time(refund)}  refund of {tickets_text(refund.quantity)} → {answer}"
 
     def change_line(self, change: HoldChange) -> str:
         """Return one change of a hold as a line of evidence, in seconds since the first request."""
-        start, end = change.started_at - self.started_at, change.ended_at - self.started_at
         answer = {True: "done", False: change.code or "refused", None: "unknown"}[change.done]
         payment = f" with payment {change.payment_reference}" if change.payment_reference else ""
-        return f"{start:.3f}-{end:.3f} s  {change.action} of hold{payment} → {answer}"
+        return f"{self._time(change)}  {change.action} of hold{payment} → {answer}"
+
+    def _time(self, call: Attempt | Refund | HoldChange) -> str:
+        """Return when it was sent and answered."""
+        start, end = call.started_at - self.started_at, call.ended_at - self.started_at
+        return f"{start:.3f}-{end:.3f} s"
+
+    def hold_lines(self, purchase_id: str) -> tuple[str, ...]:
+        """Return a hold and all changes of it as lines of evidence."""
+        changes = (self.change_line(change) for change in self.holds[purchase_id].changes)
+        return self.purchase_line(self.purchases[purchase_id]), *changes
 
     def purchase_line(self, purchase: PurchaseBounds) -> str:
         """Return the first answer with this purchase as a line of evidence."""

@@ -11,6 +11,11 @@ from proof.history import HoldAction, HoldChange
 SLOTS_PER_HOLD = 30
 
 
+def longest_hold_seconds(hold_seconds: float, skew_seconds: float) -> float:
+    """Return after what time a hold is over for every clock: it ends with a slot."""
+    return hold_seconds + ceil(hold_seconds / SLOTS_PER_HOLD) + skew_seconds
+
+
 class HoldBounds(Struct, frozen=True):
     """One hold, and all changes that were asked for.
 
@@ -64,9 +69,8 @@ class HoldBounds(Struct, frozen=True):
     @property
     def is_over_at(self) -> float:
         """Return when it has expired for every process, at the latest."""
-        slot_seconds = ceil(self.hold_seconds / SLOTS_PER_HOLD)
         extended = [change.ended_at for change in self._of(HoldAction.EXTEND)]
-        lasts = self.hold_seconds + slot_seconds + self.skew_seconds
+        lasts = longest_hold_seconds(self.hold_seconds, self.skew_seconds)
         return max([self.first_told_at, *extended]) + lasts
 
     def certainly_back(self) -> Iterator[tuple[float, int]]:

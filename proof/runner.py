@@ -5,7 +5,6 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from math import ceil
 from typing import Protocol, Self
 
 from msgspec import Struct
@@ -25,7 +24,7 @@ from proof.history import (
     Reset,
     Sample,
 )
-from proof.holds import SLOTS_PER_HOLD
+from proof.holds import longest_hold_seconds
 from proof.processes import BuyerProcesses
 from proof.scenarios import (
     Check,
@@ -167,6 +166,7 @@ def run(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Resul
         final=final,
         audit=audit,
         cache_seconds=plan.cache_seconds,
+        skew_seconds=SKEW_SECONDS,
     )
     violations = check(history)
     observation = Observation(
@@ -228,8 +228,8 @@ def _sell(
 
 def _open_when_expired(buyers: BuyerProcesses, plan: Plan, watcher: Watcher) -> None:
     """Let the last buyers in when all holds have expired, for every clock and every cache."""
-    slot_seconds = ceil(plan.hold_seconds / SLOTS_PER_HOLD)
-    seconds = plan.hold_seconds + slot_seconds + 2 * SKEW_SECONDS + plan.cache_seconds
+    lasts = longest_hold_seconds(plan.hold_seconds, SKEW_SECONDS)
+    seconds = lasts + SKEW_SECONDS + plan.cache_seconds
     watcher.note(f"Waiting {seconds:.0f} s for the other holds to expire...")
     timer = threading.Timer(seconds, buyers.open_gate, [2])
     timer.daemon = True  # an interrupted proof does not wait for it

@@ -28,8 +28,6 @@ ENDPOINT: Final = "https://dynamodb"
 LATE_SECONDS_MAX: Final = LATE_COMMIT_SECONDS - 1.0
 FREEZE_SECONDS: Final = (0.05, 12.0)
 OUTAGE_SECONDS: Final = (0.5, 6.0)
-# Two clocks are at most this far apart (assumed by the guarantees).
-CLOCK_SKEW_SECONDS: Final = 1.0
 # A seed draws the share of faults that it has at all, a rate for each of them, and a factor for all
 # rates. What many faults hide, a calm seed shows; what needs several of them, a stormy one.
 SHARES: Final = (0.15, 0.5, 0.8)

@@ -25,8 +25,8 @@ from proof.history import (
     Violation,
 )
 from simulation.expressions import Item
-from simulation.faults import CLOCK_SKEW_SECONDS
 from simulation.world import EPOCH_SECONDS
+from ticketing.limits import CLOCK_SKEW_SECONDS
 
 SHARD = "#stock#"
 PURCHASE = "purchase#"
@@ -162,7 +162,7 @@ class GenerationStock:
         stock, held = sum(self._stock), sum(sum(slots.values()) for slots in self._slots)
         if held:
             # Free from a second after the slot on: clocks are up to a second ahead.
-            over = [self._over(now + EPOCH_SECONDS - late) for late in (CLOCK_SKEW_SECONDS, 0.0)]
+            over = [self._over(now + EPOCH_SECONDS - late) for late in (CLOCK_SKEW_SECONDS, 0)]
         else:
             over = [0, 0]
         self._times.append(now)

@@ -13,14 +13,14 @@ from proof.history import AuditReport, History, Violation
 from proof.responses import STATUS_OK, body_of
 from simulation.client import Client
 from simulation.dynamodb import KEY_READ_UNITS, DynamoDB, Usage
-from simulation.faults import ALL_FAULTS, CLOCK_SKEW_SECONDS, Connection, Fault, Faults, Trouble
+from simulation.faults import ALL_FAULTS, Connection, Fault, Faults, Trouble
 from simulation.fleet import Environment, Fleet, Overdue
 from simulation.journal import Journal
 from simulation.observer import Observer
 from simulation.service import Call
 from simulation.workload import HOLD_SECONDS, ITEM, Buyer, Callers
 from simulation.world import EPOCH_SECONDS, EndlessError, World
-from ticketing.limits import CACHE_SECONDS
+from ticketing.limits import CACHE_SECONDS, CLOCK_SKEW_SECONDS
 from ticketing.retry import Runtime
 from ticketing.rules import make_order
 from ticketing.wiring import Services, build_services

@@ -1,7 +1,7 @@
 """The callers of one sale: they buy, wait, send again, come in five copies, refund and look."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
@@ -349,15 +349,10 @@ class Callers:
             done=None,
             payment_reference=payment_reference,
         )
-        patience_ends_at, attempts = self._world.now + PATIENCE_SECONDS, 0
-        while change.done is None and self._world.now < patience_ends_at:
-            attempts += 1
-            response = self.send(call, self._timeout_seconds())
-            if response is not None:
-                change = changed(change, response)
-            if change.done is None:
-                asked_for = None if response is None else retry_after_seconds(response)
-                self._world.sleep(pause_seconds(attempts, asked_for, self._holder))
+        for response in self._responses(call, self._holder):
+            change = changed(change, response)
+            if change.done is not None:
+                break
         change = structs.replace(change, ended_at=self._world.now)
         self.changes.append(change)
         return change
@@ -430,17 +425,23 @@ class Callers:
 
     def _refunded_until_definite(self, call: Call) -> tuple[bool | None, Receipt | None]:
         """Return whether a refund took effect (None: unknown), and the receipt of the answer."""
+        for response in self._responses(call, self._organiser):
+            if response.status_code == STATUS_OK:
+                return True, body_of(response, Receipt)
+            if response.status_code == STATUS_CONFLICT:
+                return False, None
+        return None, None
+
+    def _responses(self, call: Call, draw: random.Random) -> Iterator[ServiceResponse]:
+        """Send a request again and again, and yield its responses, while the patience lasts."""
         patience_ends_at, attempts = self._world.now + PATIENCE_SECONDS, 0
         while self._world.now < patience_ends_at:
             attempts += 1
             response = self.send(call, self._timeout_seconds())
-            if response is not None and response.status_code == STATUS_OK:
-                return True, body_of(response, Receipt)
-            if response is not None and response.status_code == STATUS_CONFLICT:
-                return False, None
+            if response is not None:
+                yield response
             asked_for = None if response is None else retry_after_seconds(response)
-            self._world.sleep(pause_seconds(attempts, asked_for, self._organiser))
-        return None, None
+            self._world.sleep(pause_seconds(attempts, asked_for, draw))
 
     def reset(self, stock: int, shards: int) -> None:
         """Reset the sale, and note it. Sends the request until it is done."""

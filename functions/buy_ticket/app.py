@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Final
 
 from ticketing.api.problems import key_reused, sold_out
-from ticketing.api.request import REPLAYED, Reply, Request
+from ticketing.api.request import Reply, Request, replay
 from ticketing.api.routes import BUY_TICKET, GET_PURCHASE, Route
 from ticketing.api.schemas import BuyTicket, Receipt
 from ticketing.api.serving import Handler
@@ -27,9 +27,7 @@ def buy_ticket(request: Request, services: Services) -> Reply:
                 metrics={"Sold": purchase.quantity},
             )
         case Bought(purchase):
-            return Reply(
-                Receipt.of(purchase), headers=REPLAYED, outcome="replayed", metrics={"Replays": 1}
-            )
+            return replay(Receipt.of(purchase))
         case KeyReused():
             return key_reused(request, "purchase")
         case SoldOut() as refusal:

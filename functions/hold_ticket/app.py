@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Final
 
 from ticketing.api.problems import Code, key_reused, problem, sold_out
-from ticketing.api.request import REPLAYED, Reply, Request
+from ticketing.api.request import Reply, Request, replay
 from ticketing.api.routes import (
     CONFIRM_HOLD,
     EXTEND_HOLD,
@@ -21,7 +21,6 @@ from ticketing.model import (
     Held,
     HoldOutcome,
     HoldProblem,
-    HoldRefused,
     KeyReused,
     SoldOut,
 )
@@ -36,8 +35,8 @@ def hold_tickets(request: Request, services: Services) -> Reply:
         case Held(hold, replayed=False):
             metrics = {"Held": hold.quantity}
             return Reply(Hold.of(hold), HTTPStatus.CREATED, outcome="held", metrics=metrics)
-        case Held() as outcome:
-            return _changed(outcome, "held")
+        case Held(hold):
+            return replay(Hold.of(hold))
         case KeyReused():
             return key_reused(request, "order")
         case SoldOut() as refusal:
@@ -57,10 +56,8 @@ def confirm_hold(request: Request, services: Services) -> Reply:
             receipt, metrics = Receipt.of(purchase), {"Sold": purchase.quantity}
             return Reply(receipt, HTTPStatus.CREATED, outcome="confirmed", metrics=metrics)
         case Bought(purchase):
-            replays = {"Replays": 1}
-            receipt = Receipt.of(purchase)
-            return Reply(receipt, headers=REPLAYED, outcome="replayed", metrics=replays)
-        case HoldRefused() as refusal:
+            return replay(Receipt.of(purchase))
+        case HoldProblem() as refusal:
             return _refused(request, refusal, reference)
 
 
@@ -78,27 +75,21 @@ def release_hold(request: Request, services: Services) -> Reply:
 
 def _outcome(request: Request, outcome: HoldOutcome, done: str) -> Reply:
     match outcome:
-        case Held():
-            return _changed(outcome, done)
-        case HoldRefused():
+        case Held(hold, replayed):
+            body = Hold.of(hold)
+            return replay(body) if replayed else Reply(body, outcome=done)
+        case HoldProblem():
             return _refused(request, outcome)
 
 
-def _changed(outcome: Held, done: str) -> Reply:
-    hold = Hold.of(outcome.hold)
-    if outcome.replayed:
-        return Reply(hold, headers=REPLAYED, outcome="replayed", metrics={"Replays": 1})
-    return Reply(hold, outcome=done)
-
-
-def _refused(request: Request, refusal: HoldRefused, reference: str | None = None) -> Reply:
+def _refused(request: Request, refusal: HoldProblem, reference: str | None = None) -> Reply:
     """Return the problem document. reference: of the payment that came with the request.
 
     It has paid for nothing, unless it has paid for another hold.
     """
-    code, detail = _REFUSALS[refusal.problem]
+    code, detail = _REFUSALS[refusal]
     metrics = {"HoldsRefused": 1}
-    if refusal.problem is HoldProblem.PAYMENT_REUSED:
+    if refusal is HoldProblem.PAYMENT_REUSED:
         return problem(request, code, detail, field="payment_reference", metrics=metrics)
     refund = "" if reference is None else f" Refund payment {reference}."
     return problem(request, code, f"{detail}{refund}", payment_reference=reference, metrics=metrics)

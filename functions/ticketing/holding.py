@@ -12,7 +12,6 @@ from ticketing.model import (
     Held,
     HoldOutcome,
     HoldProblem,
-    HoldRefused,
     Purchase,
     Sale,
     TooFew,
@@ -129,7 +128,7 @@ class _HoldFlow:
         if cancellation is None:
             return Bought(confirmed, replayed=False)
         if cancellation.payment_reused:
-            return HoldRefused(HoldProblem.PAYMENT_REUSED, hold)
+            return HoldProblem.PAYMENT_REUSED
         # Its slot is gone, in one of its shards at least.
         if self._may_be_late(hold):
             self.late = self._taking(hold)
@@ -140,9 +139,9 @@ class _HoldFlow:
         """Make one attempt to extend."""
         hold = self.read()
         if hold.is_purchase:
-            return HoldRefused(HoldProblem.CONFIRMED, hold)
+            return HoldProblem.CONFIRMED
         if hold.status is Status.RELEASED:
-            return HoldRefused(HoldProblem.RELEASED, hold)
+            return HoldProblem.RELEASED
         cached, _ = self.cache.current(self.store, hold.item_id)
         hold_seconds = cached.sale.hold_seconds
         if hold.status is Status.EXPIRED or hold_seconds is None:
@@ -171,7 +170,7 @@ class _HoldFlow:
         """Make one attempt to release."""
         hold = self.read()
         if hold.is_purchase:
-            return HoldRefused(HoldProblem.CONFIRMED, hold)
+            return HoldProblem.CONFIRMED
         if hold.status is Status.RELEASED:
             return Held(hold, replayed=not self._is_own(hold))
         if hold.status is Status.EXPIRED:
@@ -207,7 +206,7 @@ class _HoldFlow:
             case Purchase() as confirmed:
                 return Bought(confirmed, replayed=False)
             case Cancellation(payment_reused=True, record=None):
-                return HoldRefused(HoldProblem.PAYMENT_REUSED, hold)
+                return HoldProblem.PAYMENT_REUSED
             case Cancellation():
                 raise TryAgain  # the record has changed
             case TooFew():
@@ -250,7 +249,7 @@ class _HoldFlow:
                     self.store.reclaim(hold.item_id, shard, expired, timestamp(now))
                 raise TryAgain
 
-    def _refuse_expired(self, hold: Purchase) -> HoldRefused:
+    def _refuse_expired(self, hold: Purchase) -> HoldProblem:
         """Refuse a hold whose time is over.
 
         An attempt of this request, or of an earlier one, may still be on its way. The record's next
@@ -259,18 +258,18 @@ class _HoldFlow:
         stored = replace(hold, status=Status.HELD)
         if not self.attempts.write(stored, lambda: self.store.touch(stored)):
             raise TryAgain
-        return self._refuse(HoldProblem.EXPIRED, replace(hold, status=Status.EXPIRED))
+        return self._refuse(HoldProblem.EXPIRED, hold)
 
-    def _refuse(self, problem: HoldProblem, hold: Purchase) -> HoldRefused:
-        """Refuse, with another problem where the payment belongs to another hold.
+    def _refuse(self, problem: HoldProblem, hold: Purchase) -> HoldProblem:
+        """Return the problem, or another one where the payment belongs to another hold.
 
         A payment that has paid for nothing is to be refunded.
         """
         if self.payment_reference is not None:
             payment = self.store.read_payment(self.payment_reference)
             if payment is not None and payment.purchase_id != hold.purchase_id:
-                return HoldRefused(HoldProblem.PAYMENT_REUSED, hold)
-        return HoldRefused(problem, hold)
+                return HoldProblem.PAYMENT_REUSED
+        return problem
 
     def _may_be_late(self, hold: Purchase) -> bool:
         """Return whether the hold may be confirmed after its time: it was paid for.

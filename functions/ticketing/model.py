@@ -106,9 +106,8 @@ class Shard:
 
     def next_release_at(self, now: float) -> int | None:
         """Return when held tickets come back at the latest, the first of them; None: none held."""
-        expired = self.expired(now)
-        held = [slot for slot, tickets in self.slots.items() if tickets and slot not in expired]
-        return min(held) + CLOCK_SKEW_SECONDS if held else None
+        ends = [slot + CLOCK_SKEW_SECONDS for slot, tickets in self.slots.items() if tickets]
+        return min((end for end in ends if end > now), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +271,7 @@ type Outcome = Bought | Held | SoldOut | KeyReused
 
 
 class HoldProblem(StrEnum):
-    """Why a hold cannot be confirmed, extended or released."""
+    """Why a hold cannot be confirmed, extended or released. Nothing was changed, or will be."""
 
     EXPIRED = "expired"
     RELEASED = "released"
@@ -281,16 +280,8 @@ class HoldProblem(StrEnum):
     PAYMENT_REUSED = "payment_reused"  # the payment has paid for another hold
 
 
-@dataclass(frozen=True, slots=True)
-class HoldRefused:
-    """The hold cannot be changed as asked for. Nothing was changed, and nothing will be."""
-
-    problem: HoldProblem
-    hold: Purchase
-
-
-type ConfirmOutcome = Bought | HoldRefused
-type HoldOutcome = Held | HoldRefused
+type ConfirmOutcome = Bought | HoldProblem
+type HoldOutcome = Held | HoldProblem
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,20 +176,22 @@ def _problem(status: HTTPStatus, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     return response
 
 
-_RECEIPT_LINKS: Final = {
-    name: {
-        "operationId": route.name,
-        "parameters": {"purchase_id": "$response.body#/purchase_id"},
+def _links(parameter: str, routes: Mapping[str, Route]) -> dict[str, Any]:
+    """Return links from a response to the routes of what it names. routes: name → route."""
+    return {
+        name: {
+            "operationId": route.name,
+            "parameters": {parameter: f"$response.body#/{parameter}"},
+        }
+        for name, route in routes.items()
     }
-    for name, route in (("receipt", GET_PURCHASE), ("refund", REFUND_PURCHASE))
-}
-_HOLD_LINKS: Final = {
-    route.name: {
-        "operationId": route.name,
-        "parameters": {"hold_id": "$response.body#/hold_id"},
-    }
-    for route in (GET_HOLD, CONFIRM_HOLD, EXTEND_HOLD, RELEASE_HOLD)
-}
+
+
+_RECEIPT_LINKS: Final = _links("purchase_id", {"receipt": GET_PURCHASE, "refund": REFUND_PURCHASE})
+_HOLD_LINKS: Final = _links(
+    "hold_id",
+    {route.name: route for route in (GET_HOLD, CONFIRM_HOLD, EXTEND_HOLD, RELEASE_HOLD)},
+)
 _HEADERS: Final = {
     "Idempotent-Replayed": {
         "description": "An earlier request with this key took effect.",

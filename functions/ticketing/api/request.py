@@ -158,6 +158,11 @@ class Request:
         ]
 
 
+def replay(body: Struct) -> Reply:
+    """Return the reply to a buyer's request that took effect before."""
+    return Reply(body, headers=REPLAYED, outcome="replayed", metrics={"Replays": 1})
+
+
 def to_item_id(text: str) -> int:
     """Return the item id in a path or a query. Raises InvalidRequest."""
     if not re.fullmatch("[1-9][0-9]{0,18}", text) or int(text) > ITEM_ID_MAX:

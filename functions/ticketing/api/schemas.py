@@ -29,6 +29,7 @@ from ticketing.model import AuditResult, Purchase, SaleState
 from ticketing.rules import FIRST_ITEM_ID, timestamp
 
 # Visible ASCII; `$` alone would accept a final line feed.
+VISIBLE_ASCII_PATTERN: Final = "^[!-~]+(?!\n)$"
 KEY_PATTERN: Final = f"^[!-~]{{{KEY_LENGTH_MIN},{KEY_LENGTH_MAX}}}(?!\n)$"
 
 type ItemId = Annotated[
@@ -50,7 +51,7 @@ class BuyTicket(Struct, frozen=True, forbid_unknown_fields=True):
             Meta(
                 min_length=1,
                 max_length=BUYER_ID_LENGTH_MAX,
-                pattern="^[!-~]+(?!\n)$",
+                pattern=VISIBLE_ASCII_PATTERN,
                 description="The buyer: visible ASCII, for example an account id.",
                 examples=["buyer-42"],
             ),
@@ -72,7 +73,7 @@ class ConfirmHold(Struct, frozen=True, forbid_unknown_fields=True):
             Meta(
                 min_length=1,
                 max_length=PAYMENT_REFERENCE_LENGTH_MAX,
-                pattern="^[!-~]+(?!\n)$",
+                pattern=VISIBLE_ASCII_PATTERN,
                 description=(
                     "The payment provider's id of the payment: visible ASCII. It pays for one hold."
                 ),
