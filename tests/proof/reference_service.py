@@ -259,18 +259,24 @@ class Service:
 
 
 class Oversells(Service):
-    """Reads the stock, waits, then takes."""
+    """Decides by a replica that does not show the last purchase yet."""
+
+    taken_last = 0
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
-        if known := self.records.get(purchase_id):
-            return self.again(known, quantity)
-        stock = self.stock
-        if stock < quantity:
-            return self.refusal(stock)
-        time.sleep(0.02)
         with self.lock:
+            if known := self.records.get(purchase_id):
+                return self.again(known, quantity)
+            seen = self.stock + self.taken_last
+            if seen < quantity:
+                return self.refusal(seen)
             self.stock -= quantity
+            self.taken_last = quantity
             return self.sell(Record(purchase_id, item_id, quantity, buyer_id, self.generation))
+
+    def open_generation(self, stock: int) -> None:
+        super().open_generation(stock)
+        self.taken_last = 0
 
 
 class OversellsInSilence(Oversells):
@@ -301,19 +307,21 @@ class RefusesTooEarly(Service):
 
 
 class SellsTwicePerKey(Service):
-    """Looks for the record, waits, then sells: two copies of a request both find nothing."""
+    """Looks for the record where it does not show yet: the first two copies of a request both
+    find nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second: set[str] = set()
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
-        if known := self.records.get(purchase_id):
-            return self.again(known, quantity)
-        time.sleep(0.02)
         with self.lock:
-            if self.stock < quantity:
-                return self.refusal(self.stock)
-            self.stock -= quantity
-            if purchase_id in self.records:
-                purchase_id = str(uuid.uuid4())
-            return self.sell(Record(purchase_id, item_id, quantity, buyer_id, self.generation))
+            is_second = purchase_id in self.records and purchase_id not in self.second
+        if is_second:
+            self.second.add(purchase_id)
+            purchase_id = str(uuid.uuid4())
+        return super().buy(purchase_id, item_id, quantity, buyer_id)
 
 
 class ForgetsTheReceipt(Service):
@@ -350,16 +358,22 @@ class AuditLies(LosesRecords):
 
 
 class DoublesAtReset(Service):
-    """Sells from the old generation after the new one has started: its reset is not atomic."""
+    """Counts the first purchases after a reset with those before it: its reset is not atomic."""
 
-    def reset(self, stock: int, key: str | None) -> Answer:
-        with self.lock:
-            self.capacity = self.stock = stock
-        time.sleep(0.05)
-        with self.lock:
-            self.generation += 1
+    miscounted = 0
+
+    def open_generation(self, stock: int) -> None:
+        before = self.sold
+        super().open_generation(stock)
+        self.sold = before
+        self.miscounted = 3
+
+    def sell(self, record: Record) -> Answer:
+        answer = super().sell(record)
+        self.miscounted -= 1
+        if self.miscounted == 0:
             self.sold = 0
-        return self.inventory()
+        return answer
 
 
 class StrandsTickets(Service):
@@ -408,6 +422,7 @@ class Crowded(Service):
     def __init__(self) -> None:
         super().__init__()
         self.places = threading.Semaphore(4)
+        self.sales = itertools.count(1)
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
         if self.now_and_then() or not self.places.acquire(blocking=False):
@@ -417,7 +432,8 @@ class Crowded(Service):
             answer = super().buy(purchase_id, item_id, quantity, buyer_id)
         finally:
             self.places.release()
-        return (502, {"message": "Internal server error"}) if self.now_and_then() else answer
+        is_lost = next(self.sales) % 8 == 0
+        return (502, {"message": "Internal server error"}) if is_lost else answer
 
 
 class LosesResetReplies(Service):
@@ -461,16 +477,20 @@ class ShowsNothing(Service):
 
 
 class RefundsTwice(Service):
-    """Looks for the key, waits, then refunds: two copies of a refund both give tickets back."""
+    """Looks for the key where it does not show yet: the first two copies of a refund both give
+    tickets back.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second: set[str | None] = set()
 
     def refund(self, purchase_id: str, key: str | None) -> Answer:
-        known = key in self.refund_keys
-        time.sleep(0.02)
         with self.lock:
-            if known:
-                return 200, asdict(self.records[purchase_id])
-            self.refund_keys.add(key)
-            return self.give_back(self.records[purchase_id])
+            if key in self.refund_keys and key not in self.second:
+                self.second.add(key)
+                return self.give_back(self.records[purchase_id])
+        return super().refund(purchase_id, key)
 
 
 class StrandsRefunds(Service):
@@ -511,7 +531,9 @@ class BreaksHolds(Service):
     def hold(self, hold_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
         answer = super().hold(hold_id, item_id, quantity, buyer_id)
         if self.now_and_then() and answer[0] == 201:
-            self.holds[hold_id].ends_at = 0.0
+            with self.lock:
+                self.holds[hold_id].ends_at = 0.0
+                self.reclaim()
         return answer
 
 
