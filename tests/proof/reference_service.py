@@ -280,7 +280,7 @@ class Oversells(Service):
 
 
 class OversellsInSilence(Oversells):
-    """Writes the stock it had read minus what it sold: right counters, too many receipts."""
+    """Sells too many as well, and corrects its counters: only the receipts are too many."""
 
     def inventory(self) -> Answer:
         self.stock, self.sold = max(self.stock, 0), min(self.sold, self.capacity)
@@ -307,20 +307,17 @@ class RefusesTooEarly(Service):
 
 
 class SellsTwicePerKey(Service):
-    """Looks for the record where it does not show yet: the first two copies of a request both
-    find nothing.
-    """
+    """Looks for the record where it shows late: the second copy of a request finds none."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.second: set[str] = set()
+        self.repeated: set[str] = set()
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
         with self.lock:
-            is_second = purchase_id in self.records and purchase_id not in self.second
-        if is_second:
-            self.second.add(purchase_id)
-            purchase_id = str(uuid.uuid4())
+            if purchase_id in self.records and purchase_id not in self.repeated:
+                self.repeated.add(purchase_id)
+                purchase_id = str(uuid.uuid4())
         return super().buy(purchase_id, item_id, quantity, buyer_id)
 
 
@@ -357,7 +354,7 @@ class AuditLies(LosesRecords):
         return status, body | {"agrees": True, "problems": []}
 
 
-class DoublesAtReset(Service):
+class MiscountsAtReset(Service):
     """Counts the first purchases after a reset with those before it: its reset is not atomic."""
 
     miscounted = 0
@@ -422,7 +419,7 @@ class Crowded(Service):
     def __init__(self) -> None:
         super().__init__()
         self.places = threading.Semaphore(4)
-        self.sales = itertools.count(1)
+        self.answers = itertools.count(1)
 
     def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
         if self.now_and_then() or not self.places.acquire(blocking=False):
@@ -432,7 +429,7 @@ class Crowded(Service):
             answer = super().buy(purchase_id, item_id, quantity, buyer_id)
         finally:
             self.places.release()
-        is_lost = next(self.sales) % 8 == 0
+        is_lost = next(self.answers) % 8 == 0
         return (502, {"message": "Internal server error"}) if is_lost else answer
 
 
@@ -477,18 +474,16 @@ class ShowsNothing(Service):
 
 
 class RefundsTwice(Service):
-    """Looks for the key where it does not show yet: the first two copies of a refund both give
-    tickets back.
-    """
+    """Looks for the key where it shows late: the second copy of a refund finds none."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.second: set[str | None] = set()
+        self.repeated: set[str | None] = set()
 
     def refund(self, purchase_id: str, key: str | None) -> Answer:
         with self.lock:
-            if key in self.refund_keys and key not in self.second:
-                self.second.add(key)
+            if key in self.refund_keys and key not in self.repeated:
+                self.repeated.add(key)
                 return self.give_back(self.records[purchase_id])
         return super().refund(purchase_id, key)
 

@@ -126,7 +126,7 @@ def test_three_broken_services_as_command(
     ("service", "test", "guarantee", "rule"),
     [
         (services.OversellsInSilence, 3, "G1", "oversold"),
-        (services.DoublesAtReset, 5, "G1", "counters_do_not_add_up"),
+        (services.MiscountsAtReset, 5, "G1", "counters_do_not_add_up"),
         (services.RefusesTooEarly, 2, "G2", "undersold"),
         (services.StrandsTickets, 6, "G2", "undersold"),
         (services.ForgetsTheReceipt, 4, "G3", "refused_although_bought"),
