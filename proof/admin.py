@@ -180,9 +180,11 @@ class Admin:
         item_name: str | None = None,
         shards: int | None = None,
         hold_seconds: int | None = None,
+        per_buyer_limit: int | None = None,
     ) -> Reset:
         """Start a new generation with `stock` tickets."""
         body: dict[str, Any] = {"item_id": self.item_id, "stock": stock}
+        body |= {"per_buyer_limit": per_buyer_limit or 0}
         body |= {} if item_name is None else {"item_name": item_name}
         body |= {} if shards is None else {"shards": shards}
         body |= {} if hold_seconds is None else {"hold_seconds": hold_seconds}
@@ -202,6 +204,7 @@ class Admin:
             time.monotonic(),
             attempts,
             hold_seconds or inventory.hold_seconds or 0,
+            per_buyer_limit,
         )
 
     def refund(self, receipts: Sequence[Receipt]) -> list[Refund]:

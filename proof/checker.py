@@ -20,6 +20,7 @@ from proof.facts import (
     Facts,
     Generation,
     RunningTotal,
+    Taken,
     answer_text,
     answers_of,
     certain_refunds,
@@ -31,6 +32,7 @@ from proof.history import (
     NONE_LEFT,
     NOT_DEFINITE,
     REFUSALS,
+    SHORTAGES,
     Attempt,
     History,
     HoldAction,
@@ -57,27 +59,49 @@ def check(history: History) -> list[Violation]:
 def no_oversell(facts: Facts) -> Iterator[Violation]:
     """G1: the receipts of a generation never add up to more than its tickets."""
     for generation in facts.generations:
-        sold = 0
-        for position, (told_at, tickets) in enumerate(generation.certain.steps, start=1):
-            sold += tickets
-            back = generation.possibly_back.before(told_at)
-            if sold - back > generation.capacity:
-                total = generation.certain.until(inf) - back
-                lines = [
-                    facts.purchase_line(one)
-                    for one in generation.purchases
-                    if one.first_told_at <= told_at
-                ]
-                yield Violation(
-                    "G1",
-                    "oversold",
-                    f"at most {generation.capacity} tickets sold in generation {generation.number}",
-                    f"{total} tickets sold, each with a receipt; receipt number {position} is "
-                    f"one too many{f', although {back} can have come back' if back else ''}",
-                    _shortened(lines),
-                    total - generation.capacity,
-                )
-                break
+        taken = generation.taken
+        if above := taken.first_above(generation.capacity):
+            told_at, position = above
+            back = taken.possibly_back.before(told_at)
+            total = taken.certain.until(inf) - back
+            yield Violation(
+                "G1",
+                "oversold",
+                f"at most {generation.capacity} tickets sold in generation {generation.number}",
+                f"{total} tickets sold, each with a receipt; receipt number {position} is "
+                f"one too many{f', although {back} can have come back' if back else ''}",
+                _receipt_lines(facts, taken, told_at),
+                total - generation.capacity,
+            )
+
+
+def no_buyer_over_limit(facts: Facts) -> Iterator[Violation]:
+    """G1: the receipts of a buyer never add up to more than the limit; all name their buyer."""
+    for generation in facts.generations:
+        limit = generation.per_buyer_limit
+        if limit is None:
+            continue
+        for buyer_id, taken in generation.by_buyer.items():
+            above = taken.first_above(0 if buyer_id is None else limit)
+            if above is None:
+                continue
+            expected = f"at most {tickets_text(limit)} for each buyer"
+            if buyer_id is None:
+                expected = "a buyer_id in each request of a sale with a limit"
+            yield Violation(
+                "G1",
+                "buyer_over_limit",
+                f"{expected}, in generation {generation.number}",
+                f"receipt number {above[1]} of {buyer_id or 'buyers without one'} is one too many",
+                _receipt_lines(facts, taken, above[0]),
+            )
+
+
+def _receipt_lines(facts: Facts, taken: Taken, told_at: float) -> tuple[str, ...]:
+    """Return the receipts that had arrived by then."""
+    return _shortened(
+        [facts.purchase_line(one) for one in taken.purchases if one.first_told_at <= told_at]
+    )
 
 
 def counters_add_up(facts: Facts) -> Iterator[Violation]:
@@ -181,7 +205,7 @@ def no_undersell(facts: Facts) -> Iterator[Violation]:
     for request, attempt in answers_of(facts.history.requests):
         start, end = facts.window(request, attempt)
         generations = facts.generations_during(start, end)
-        if attempt.kind not in REFUSALS or not generations:
+        if attempt.kind not in SHORTAGES or not generations:
             continue
         free = min(generation.fewest_free(start, end) for generation in generations)
         if free >= request.quantity:
@@ -201,13 +225,45 @@ def no_undersell(facts: Facts) -> Iterator[Violation]:
             )
 
 
+def limits_are_true(facts: Facts) -> Iterator[Violation]:
+    """G2, G5: a buyer is refused for the limit only where it is, or may be, used up.
+
+    A missing buyer_id is refused only where the sale has a limit.
+    """
+    for request, attempt in answers_of(facts.history.requests):
+        start, end = facts.window(request, attempt)
+        generations = facts.generations_during(start, end)
+        if attempt.kind is Kind.BUYER_UNKNOWN and generations:
+            is_limited = any(each.per_buyer_limit is not None for each in generations)
+            if request.buyer_id is None and is_limited:
+                continue
+            rule, guarantee = "buyer_known_or_not_needed", "G5"
+            expected = "an order: it names its buyer, or the sale has no limit"
+        elif attempt.kind is Kind.LIMIT_REACHED and generations:
+            bounds = [each.left_of_limit(request.buyer_id, start, end) for each in generations]
+            least, most = min(low for low, _ in bounds), max(high for _, high in bounds)
+            left = attempt.left
+            if least >= request.quantity:
+                rule, guarantee = "refused_within_limit", "G2"
+                expected = f"an order of {request.quantity}: this buyer could get at least {least}"
+            elif left is None or not least <= left <= min(most, request.quantity - 1):
+                rule, guarantee = "untrue_figure_of_limit", "G5"
+                expected = f"a figure from {least} to {most}, and less than {request.quantity}"
+            else:
+                continue
+        else:
+            continue
+        line = facts.line(request, attempt)
+        yield Violation(guarantee, rule, expected, answer_text(attempt), (line,))
+
+
 def true_figures_in_refusals(facts: Facts) -> Iterator[Violation]:
     """G5: "sold out" means none left; "only k left" means that k were left at some instant."""
     for request, attempt in answers_of(facts.history.requests):
         start, end = facts.window(request, attempt)
         generations = facts.generations_during(start, end)
         # Next to a reset the answer may refer to either generation; the certain cases are enough.
-        if attempt.kind not in REFUSALS or len(generations) != 1:
+        if attempt.kind not in SHORTAGES or len(generations) != 1:
             continue
         fewest = generations[0].fewest_free(start, end)
         most = generations[0].most_free(start, end)
@@ -701,6 +757,7 @@ def every_request_is_answered(facts: Facts) -> Iterator[Violation]:
 
 RULES: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     no_oversell,
+    no_buyer_over_limit,
     one_key_buys_once,
     no_undersell,
     counters_add_up,
@@ -716,6 +773,7 @@ RULES: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     holds_are_kept,
     holds_end_once,
     payments_pay_once,
+    limits_are_true,
     true_figures_in_refusals,
     records_agree,
     every_answer_is_in_the_contract,

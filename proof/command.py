@@ -33,7 +33,7 @@ EXIT_PASSED, EXIT_FAILED, EXIT_NOT_USABLE, EXIT_INCONCLUSIVE = 0, 1, 2, 3
 IN_FLIGHT_LOOPBACK, IN_FLIGHT_ELSEWHERE = 50, 200
 
 DESCRIPTION = """\
-Proves that the ticket sale sells exactly its stock: eight tests with processes of buyers, and a
+Proves that the ticket sale sells exactly its stock: nine tests with processes of buyers, and a
 check of every answer.
 
 Each test resets the item that it sells, and no one else may buy it meanwhile. At the end the item
@@ -269,7 +269,11 @@ def _restore_item(
     elif before is not None:
         with contextlib.suppress(NotUsable):
             admin.reset(
-                before.initial_stock, before.item_name, before.shard_count, before.hold_seconds
+                before.initial_stock,
+                before.item_name,
+                before.shard_count,
+                before.hold_seconds,
+                before.per_buyer_limit,
             )
             screen.say(
                 f"\nItem {before.item_id} is on sale again with {before.initial_stock} tickets."
@@ -297,7 +301,7 @@ def _check_options(parsed: argparse.ArgumentParser, options: argparse.Namespace)
     if options.report and not options.report.absolute().parent.is_dir():
         parsed.error(f"--report {options.report}: there is no such folder")
     if options.only is not None and not _chosen(options):
-        parsed.error("--only names no test: there are 1 to 8")
+        parsed.error("--only names no test: there are 1 to 9")
     if not Target(options.url).is_loopback and options.i_know_this_resets_item != options.item:
         parsed.error(
             f"the proof resets item {options.item} of {options.url}, which ends its sale. "

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from math import inf
 
@@ -50,33 +50,75 @@ class RunningTotal:
         return self._sums[bisect_right(self._times, instant)]
 
 
-class Generation(Struct, frozen=True):
-    """One generation of the sale: the longest time it can have lasted, and bounds on its sales.
+class Taken(Struct, frozen=True):
+    """Bounds on the tickets that are sold or held, over time.
 
-    possible, certain: tickets sold. possibly_back, certainly_back: tickets given back.
+    purchases: those that took them, in the order of their first receipts. possible, certain:
+    tickets taken. possibly_back, certainly_back: tickets given back.
     """
 
-    number: int
-    capacity: int
-    opened_at: float
-    closed_at: float
     purchases: list[PurchaseBounds]
     possible: RunningTotal
     certain: RunningTotal
     possibly_back: RunningTotal
     certainly_back: RunningTotal
 
+    def most(self, start: float, end: float) -> int:
+        """Return how many can have been taken at most, at any instant from start to end."""
+        return self.possible.before(end) - self.certainly_back.until(start)
+
+    def fewest(self, start: float, end: float) -> int:
+        """Return how many were certainly taken, at every instant from start to end."""
+        return self.certain.until(start) - self.possibly_back.before(end)
+
+    def first_above(self, most: int) -> tuple[float, int] | None:
+        """Return when a receipt first showed that more are taken, and its number."""
+        taken = 0
+        for number, (told_at, tickets) in enumerate(self.certain.steps, start=1):
+            taken += tickets
+            if taken - self.possibly_back.before(told_at) > most:
+                return told_at, number
+        return None
+
+
+class Generation(Struct, frozen=True):
+    """One generation of the sale: the longest time it can have lasted, and bounds on its sales.
+
+    per_buyer_limit: None: any number. by_buyer: buyer_id → what the buyer can have.
+    """
+
+    number: int
+    capacity: int
+    per_buyer_limit: int | None
+    opened_at: float
+    closed_at: float
+    taken: Taken
+    by_buyer: dict[str | None, Taken]
+
+    @property
+    def purchases(self) -> list[PurchaseBounds]:
+        """Return its purchases, in the order of their first receipts."""
+        return self.taken.purchases
+
     def only_gets_fewer(self, until: float) -> bool:
         """Return whether free tickets have only become fewer: none can have come back."""
-        return self.possibly_back.before(until) == 0
+        return self.taken.possibly_back.before(until) == 0
 
     def fewest_free(self, start: float, end: float) -> int:
         """Return the tickets that were certainly free, at every instant from start to end."""
-        return self.capacity - self.possible.before(end) + self.certainly_back.until(start)
+        return self.capacity - self.taken.most(start, end)
 
     def most_free(self, start: float, end: float) -> int:
         """Return the tickets that can have been free, at any instant from start to end."""
-        return self.capacity - self.certain.until(start) + self.possibly_back.before(end)
+        return self.capacity - self.taken.fewest(start, end)
+
+    def left_of_limit(self, buyer_id: str | None, start: float, end: float) -> tuple[float, float]:
+        """Return how many more the buyer can have got, at least and at most, from start to end."""
+        if self.per_buyer_limit is None:
+            return inf, inf
+        taken = self.by_buyer.get(buyer_id)
+        most, fewest = (taken.most(start, end), taken.fewest(start, end)) if taken else (0, 0)
+        return max(0, self.per_buyer_limit - most), max(0, self.per_buyer_limit - fewest)
 
 
 class Facts(Struct, frozen=True):
@@ -256,6 +298,7 @@ def _generations(
 ) -> list[Generation]:
     opens = [
         (
+            requests[0].buyer_id,
             min(attempt.started_at for _, attempt in answers_of(requests)),
             max(request.quantity for request in requests),
         )
@@ -275,12 +318,51 @@ def _generation(
     reset: Reset,
     following: Reset | None,
     purchases: list[PurchaseBounds],
-    opens: Iterable[tuple[float, int]],
+    opens: Sequence[tuple[str | None, float, int]],
     *,
     refunds: Mapping[str, list[Refund]],
     holds: Mapping[str, HoldBounds],
 ) -> Generation:
-    """Return one generation. opens: when keys without an answer can have bought how much."""
+    """Return one generation. opens: when keys without an answer can have bought, and how much."""
+    # What comes back after the next reset does not come back to this generation.
+    ends_at = following.started_at if following else inf
+
+    def taken(
+        purchases: list[PurchaseBounds], opens: Iterable[tuple[str | None, float, int]]
+    ) -> Taken:
+        steps = [(sent_at, quantity) for _, sent_at, quantity in opens]
+        return _taken(purchases, steps, ends_at, refunds=refunds, holds=holds)
+
+    by_buyer: dict[str | None, tuple[list[PurchaseBounds], list[tuple[str | None, float, int]]]]
+    by_buyer = defaultdict(lambda: ([], []))
+    if reset.per_buyer_limit is not None:
+        for purchase in purchases:
+            by_buyer[purchase.receipt.buyer_id][0].append(purchase)
+        for each in opens:
+            by_buyer[each[0]][1].append(each)
+    return Generation(
+        number=reset.generation,
+        capacity=reset.capacity,
+        per_buyer_limit=reset.per_buyer_limit,
+        opened_at=reset.started_at,
+        closed_at=following.ended_at if following else inf,
+        taken=taken(purchases, opens),
+        by_buyer={buyer_id: taken(*each) for buyer_id, each in by_buyer.items()},
+    )
+
+
+def _taken(
+    purchases: list[PurchaseBounds],
+    opens: Iterable[tuple[float, int]],
+    ends_at: float,
+    *,
+    refunds: Mapping[str, list[Refund]],
+    holds: Mapping[str, HoldBounds],
+) -> Taken:
+    """Return the bounds on what these purchases took, and what those may have taken.
+
+    ends_at: from then on nothing comes back.
+    """
     possible, certain = list(opens), list[tuple[float, int]]()
     possibly_back, certainly_back = list[tuple[float, int]](), list[tuple[float, int]]()
     for one in purchases:
@@ -295,13 +377,7 @@ def _generation(
             certain += hold.certainly_taken_again()
             possibly_back += hold.possibly_back()
             certainly_back += hold.certainly_back()
-    # What comes back after the next reset does not come back to this generation.
-    ends_at = following.started_at if following else inf
-    return Generation(
-        number=reset.generation,
-        capacity=reset.capacity,
-        opened_at=reset.started_at,
-        closed_at=following.ended_at if following else inf,
+    return Taken(
         purchases=sorted(purchases, key=lambda purchase: purchase.first_told_at),
         possible=RunningTotal(possible),
         certain=RunningTotal(certain),

@@ -14,6 +14,8 @@ class Kind(StrEnum):
     SOLD_OUT = "sold_out"  # 409: none left
     NOT_ENOUGH_LEFT = "not_enough_left"  # 409: fewer left than asked for
     ALL_HELD = "all_held"  # 409: none left, and some are held
+    LIMIT_REACHED = "buyer_limit_reached"  # 409: the buyer would have more than the sale allows
+    BUYER_UNKNOWN = "buyer_unknown"  # 422: the sale has a limit, and the request names no buyer
     KEY_REUSED = "idempotency_key_reused"  # 422: the key belongs to another request
     BUSY = "busy"  # not now: 429, 503, or no connection
     UNKNOWN = "unknown"  # the outcome is unknown: time-out, broken connection, 500, 502, 504
@@ -21,7 +23,9 @@ class Kind(StrEnum):
 
 
 RECEIPTS = frozenset({Kind.BOUGHT, Kind.REPLAYED})
-REFUSALS = frozenset({Kind.SOLD_OUT, Kind.NOT_ENOUGH_LEFT, Kind.ALL_HELD})
+# Too few tickets are free; and all definite answers that say that nothing was bought.
+SHORTAGES = frozenset({Kind.SOLD_OUT, Kind.NOT_ENOUGH_LEFT, Kind.ALL_HELD})
+REFUSALS = SHORTAGES | {Kind.LIMIT_REACHED, Kind.BUYER_UNKNOWN}
 NONE_LEFT = frozenset({Kind.SOLD_OUT, Kind.ALL_HELD})
 NOT_DEFINITE = frozenset({Kind.BUSY, Kind.UNKNOWN})
 
@@ -134,7 +138,7 @@ class Reset(Struct, frozen=True):
     """A call that started a new generation, at some instant between `started_at` and `ended_at`.
 
     attempts: how often it was sent, with one key. Each attempt without an answer may have taken
-    effect. hold_seconds: how long its holds last.
+    effect. hold_seconds: how long its holds last. per_buyer_limit: None: any number.
     """
 
     generation: int
@@ -143,6 +147,7 @@ class Reset(Struct, frozen=True):
     ended_at: float
     attempts: int = 1
     hold_seconds: float = 600.0
+    per_buyer_limit: int | None = None
 
 
 class HoldAction(StrEnum):
@@ -210,6 +215,7 @@ class Inventory(Struct, frozen=True):
     generation: int
     shard_count: int = 1
     hold_seconds: int | None = None
+    per_buyer_limit: int | None = None
 
 
 class Sample(Struct, frozen=True):

@@ -87,6 +87,8 @@ class Screen:
             "4. Works across multiple processes\n"
             "5. Sells once per key, whatever is sent twice\n"
             "6. Loses and doubles nothing when it is reset in mid-sale\n"
+            "7. Gives refunded tickets and those of forgotten holds back, once\n"
+            "8. Keeps each buyer within the limit\n"
         )
 
     def note(self, text: str) -> None:
@@ -118,11 +120,11 @@ class Screen:
         """Count a request that has its last answer."""
         self._counts["answered"] += 1
         self._counts["receipts"] += request.last.kind in RECEIPTS
-        self._counts["sold out"] += request.last.kind in REFUSALS
+        self._counts["refused"] += request.last.kind in REFUSALS
         self._counts["busy"] += sum(attempt.kind is Kind.BUSY for attempt in request.attempts)
         answered = self._counts["answered"]
         if self._progress:
-            shown = ("receipts", "sold out", "busy")
+            shown = ("receipts", "refused", "busy")
             text = "  ".join(f"{name} {self._counts[name]}" for name in shown)
             if "stock" in self._counts:
                 text += f"  stock {self._counts['stock']}"
@@ -249,6 +251,7 @@ def _results_text(figures: Figures) -> str:
         f"  Sold out responses: {figures.sold_out}\n"
         f"  All held responses: {figures.all_held}\n"
         f"  Not enough left responses: {figures.not_enough_left}\n"
+        f"  Buyer limit responses: {figures.buyer_limit_reached}\n"
         f"  Server busy responses: {figures.busy_answers} (each retried with the same key)\n"
         f"  Unknown outcomes: {figures.unknown_outcomes} (each retried with the same key)\n"
         f"  Errors: {figures.errors}\n\n"

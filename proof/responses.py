@@ -21,6 +21,7 @@ KINDS_BY_CODE = {
     (409, "sold_out"): Kind.SOLD_OUT,
     (409, "not_enough_left"): Kind.NOT_ENOUGH_LEFT,
     (409, "all_held"): Kind.ALL_HELD,
+    (409, "buyer_limit_reached"): Kind.LIMIT_REACHED,
     (422, "idempotency_key_reused"): Kind.KEY_REUSED,
 }
 DETAIL_CHARACTERS_MAX = 200
@@ -90,6 +91,8 @@ def attempt_of(
         kind = Kind.UNKNOWN
     elif status in BUSY_STATUSES:
         kind = Kind.BUSY
+    elif (status, code, problem.get("field")) == (422, "invalid_request", "buyer_id"):
+        kind = Kind.BUYER_UNKNOWN
     else:
         kind = KINDS_BY_CODE.get((status, code or ""), Kind.UNEXPECTED)
     return Attempt(

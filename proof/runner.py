@@ -136,7 +136,7 @@ def run(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Resul
     Raises NotUsable if the service cannot be tested, and WorkerDied if a process of buyers died.
     """
     planned = scenario.planned(plan.item_id, random.Random(plan.seed))
-    opening = _reset(plan, admin, watcher, plan.hold_seconds if scenario.vanishing else None)
+    opening = _reset(scenario, plan, admin, watcher)
     time.sleep(plan.cache_seconds)
     buyers = BuyerProcesses(plan.target, planned, scenario.processes, plan.in_flight, plan.seed)
     with buyers, Sampler(admin, watcher) as sampler:
@@ -185,8 +185,14 @@ class _Sold(Struct):
     changes: list[HoldChange] = []
 
 
-def _reset(plan: Plan, admin: Admin, watcher: Watcher, hold_seconds: int | None = None) -> Reset:
-    reset = admin.reset(plan.size.tickets, plan.item_name, plan.shards, hold_seconds)
+def _reset(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Reset:
+    reset = admin.reset(
+        plan.size.tickets,
+        plan.item_name,
+        plan.shards,
+        plan.hold_seconds if scenario.vanishing else None,
+        scenario.per_buyer_limit,
+    )
     watcher.note(f"Inventory reset to {reset.capacity} units")
     return reset
 
@@ -203,7 +209,7 @@ def _sell(
         watcher.answered(request)
         if len(sold.sale) == scenario.reset_after:
             buyers.open_gate(1)
-            sold.resets.append(_reset(plan, admin, watcher))
+            sold.resets.append(_reset(scenario, plan, admin, watcher))
             time.sleep(plan.cache_seconds)
             buyers.open_gate(2)
         if not are_refunded and _is_time_to_refund(scenario, sold.sale, first_stage):

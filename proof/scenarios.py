@@ -1,7 +1,8 @@
-"""The tests: the original system's three, in its words, and five new ones."""
+"""The tests: the original system's three, in its words, and six new ones."""
 
 import random
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 
@@ -9,9 +10,12 @@ from msgspec import Struct, structs
 
 from proof.client import PlannedRequest
 from proof.figures import Figures
-from proof.history import REFUSALS, AuditReport, History, Inventory, PurchaseRequest, Violation
+from proof.history import SHORTAGES, AuditReport, History, Inventory, PurchaseRequest, Violation
 
 QUANTITY_MAX = 5
+# Of the test of limits: tickets for each buyer, and requests that each sends at once.
+PER_BUYER_LIMIT = 2
+REQUESTS_PER_BUYER = 5
 REUSE_PROBES_MAX = 10
 
 
@@ -92,9 +96,9 @@ class Scenario(Struct, frozen=True):
     stage 2 well after it. reset_after: the number of answers before the reset. refunds: how many
     purchases are refunded, as soon as there are so many; then stage 1 starts. vanishing: how many
     holds of stage 0 are forgotten; the others are confirmed, then stage 1 starts, and stage 2 when
-    the forgotten ones have expired. sends_keys_again:
-    send the keys that bought once more after the sale. refuses: more buyers than tickets, so some
-    must be refused.
+    the forgotten ones have expired. per_buyer_limit: of the sale; None: any number.
+    sends_keys_again: send the keys that bought once more after the sale. refuses: more buyers than
+    tickets, so some must be refused.
     """
 
     number: int
@@ -108,6 +112,7 @@ class Scenario(Struct, frozen=True):
     reset_after: int | None = None
     refunds: int = 0
     vanishing: int = 0
+    per_buyer_limit: int | None = None
     sends_keys_again: bool = False
     refuses: bool = True
 
@@ -123,6 +128,7 @@ def scenarios(size: Size) -> list[Scenario]:
         _quantities(size),
         _refunds(size),
         _holds(size),
+        _limits(size),
     ]
 
 
@@ -150,6 +156,7 @@ def _planned(
     *,
     is_hold: bool = False,
 ) -> PlannedRequest:
+    """Return a request of the buyer with this number."""
     # Fresh keys in every run, whatever the seed: an old key would get an old receipt.
     key, buyer_id = str(uuid.uuid4()), f"buyer-{number}"
     return PlannedRequest(key, item_id, quantity, buyer_id, copies, stage, is_hold)
@@ -342,6 +349,38 @@ def _holds(size: Size) -> Scenario:
     )
 
 
+def _limits(size: Size) -> Scenario:
+    # Tickets enough for each buyer to reach the limit. In stage 0 each sends more requests than
+    # that; some purchases are refunded, and in stage 1 each sends as many again as the limit.
+    buyers = max(1, size.tickets // PER_BUYER_LIMIT)
+    refunds = max(1, buyers // 2)
+    requests = buyers * (REQUESTS_PER_BUYER + PER_BUYER_LIMIT)
+
+    def planned(item_id: int, _draw: random.Random) -> list[PlannedRequest]:
+        return [
+            _planned(number, item_id, stage=stage)
+            for stage, times in enumerate((REQUESTS_PER_BUYER, PER_BUYER_LIMIT))
+            for number in range(1, buyers + 1)
+            for _ in range(times)
+        ]
+
+    return Scenario(
+        number=9,
+        name="Limits per Buyer",
+        title=f"LIMITS PER BUYER ({buyers} buyers of at most {PER_BUYER_LIMIT} of {size.tickets} "
+        f"tickets, {refunds} purchases refunded while they buy)",
+        launch_text=f"Launching {requests} concurrent purchase attempts, {REQUESTS_PER_BUYER} of "
+        "each buyer at once...",
+        processes=size.processes,
+        planned=planned,
+        checks=_limit_checks,
+        refuses=False,
+        success_text=" No buyer got past the limit, and none was kept below it!",
+        refunds=refunds,
+        per_buyer_limit=PER_BUYER_LIMIT,
+    )
+
+
 def _purchases(observation: Observation) -> int:
     """Return the number of requests that bought; a replay counts where the 201 was lost."""
     return observation.figures.successes + observation.figures.replays
@@ -349,7 +388,7 @@ def _purchases(observation: Observation) -> int:
 
 def _accounted(observation: Observation) -> Check:
     figures = observation.figures
-    definite = figures.successes + figures.replays + figures.refusals
+    definite = figures.successes + figures.replays + figures.refusals + figures.buyer_limit_reached
     return Check(f"All {figures.requests} requests accounted for", definite == figures.requests)
 
 
@@ -440,7 +479,7 @@ def _reset_checks(observation: Observation) -> list[Check]:
 def _quantity_checks(observation: Observation) -> list[Check]:
     tickets = observation.size.tickets
     sold = observation.tickets_of(observation.history.resets[0].generation)
-    refused = [request.quantity for request in observation.sale if request.last.kind in REFUSALS]
+    refused = [request.quantity for request in observation.sale if request.last.kind in SHORTAGES]
     smallest = min(refused, default=0)
     return [
         Check(
@@ -523,6 +562,47 @@ def _hold_checks(observation: Observation) -> list[Check]:
         _accounted(observation),
         Check("Final inventory is 0 (not negative!)", observation.stock == 0),
         Check(f"Database has exactly {tickets} purchase records", observation.records == tickets),
+        _no_overselling(observation),
+    ]
+
+
+def _limit_checks(observation: Observation) -> list[Check]:
+    refunds = [refund for refund in observation.history.refunds if refund.done]
+    buyers = {request.buyer_id for request in observation.sale}
+    receipts = {
+        request.last.receipt.purchase_id: request.buyer_id
+        for request in observation.sale
+        if request.last.receipt is not None
+    }
+    kept = Counter(receipts.values())
+    kept.subtract(receipts[refund.purchase_id] for refund in refunds)
+    right = sum(kept[buyer_id] == PER_BUYER_LIMIT for buyer_id in buyers)
+    tickets, reached = PER_BUYER_LIMIT * len(buyers), observation.figures.buyer_limit_reached
+    true = observation.free_of("buyer_over_limit", "refused_within_limit", "untrue_figure_of_limit")
+    return [
+        Check(
+            f"{right} of {len(buyers)} buyers have exactly {PER_BUYER_LIMIT} tickets",
+            right == len(buyers),
+        ),
+        Check(
+            f"Every refusal for the limit was true ({reached} of {observation.figures.requests} "
+            "requests)",
+            true,
+            looked_at=reached,
+        ),
+        Check(
+            f"{_purchases(observation) - tickets} of {len(refunds)} tickets that were refunded "
+            "could be bought again by their buyers",
+            _purchases(observation) == tickets + len(refunds),
+            looked_at=len(refunds),
+        ),
+        _accounted(observation),
+        Check(
+            f"Database has {observation.audit.tickets_in_records} tickets in "
+            f"{observation.records} purchase records",
+            observation.audit.tickets_in_records == tickets
+            and observation.records == _purchases(observation),
+        ),
         _no_overselling(observation),
     ]
 

@@ -57,6 +57,7 @@ class Fault(StrEnum):
     IMPATIENCE = "impatience"  # callers end the connection, and send again or not
     REFUND = "refund"  # the organiser refunds purchases
     HOLD = "hold"  # buyers hold tickets before they buy them, or go away
+    LIMIT = "limit"  # the sale has a limit for each buyer, and buyers send several requests
 
 
 ALL_FAULTS: Final = frozenset(Fault)

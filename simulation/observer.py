@@ -13,99 +13,23 @@ from heapq import heappop, heappush
 from itertools import pairwise
 from typing import NamedTuple
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from proof.history import (
     RECEIPTS,
     REFUSALS,
+    SHORTAGES,
     Attempt,
     History,
     Kind,
     PurchaseRequest,
     Violation,
 )
+from simulation.buyers import Limits
 from simulation.expressions import Item
+from simulation.records import BUYER, PURCHASE, SHARD, StoredPurchase, StoredShard
 from simulation.world import EPOCH_SECONDS
 from ticketing.limits import CLOCK_SKEW_SECONDS
-
-SHARD = "#stock#"
-PURCHASE = "purchase#"
-
-
-class StoredShard(Struct, frozen=True):
-    """A shard as it is stored."""
-
-    generation: int
-    capacity: int
-    stock: int
-    held: int
-    sold: int
-    slots: Mapping[int, int]
-
-    @classmethod
-    def of(cls, item: Item) -> "StoredShard":
-        """Return the shard of an item."""
-        slots = {int(slot): int(each["N"]) for slot, each in item["slots"]["M"].items()}
-        counters = {name: int(item[name]["N"]) for name in cls.__struct_fields__ if name != "slots"}
-        return cls(**counters, slots=slots)
-
-
-class StoredPurchase(Struct, frozen=True):
-    """The record of a purchase or a hold as it is stored, and when it was put.
-
-    refunded: tickets. expires_at: of a hold, also when it is a purchase; otherwise None.
-    """
-
-    purchase_id: str
-    generation: int
-    buyer_id: str | None
-    quantity: int
-    taken: Mapping[int, int]
-    put_at: float
-    status: str
-    refunded: int = 0
-    expires_at: int | None = None
-
-    @classmethod
-    def of(cls, key: str, item: Item, put_at: float) -> "StoredPurchase":
-        """Return the purchase of an item."""
-        refunds = item.get("refunds", {"M": {}})["M"]
-        return cls(
-            purchase_id=key.removeprefix(PURCHASE),
-            generation=int(item["generation"]["N"]),
-            buyer_id=item["buyer_id"]["S"] if "buyer_id" in item else None,
-            quantity=int(item["quantity"]["N"]),
-            taken={int(index): int(each["N"]) for index, each in item["taken"]["M"].items()},
-            put_at=put_at,
-            status=item["status"]["S"],
-            refunded=sum(int(tickets["N"]) for tickets in refunds.values()),
-            expires_at=int(item["expires_at"]["N"]) if "expires_at" in item else None,
-        )
-
-    @property
-    def is_sold(self) -> bool:
-        """Return whether its tickets are or were bought."""
-        return self.status in {"confirmed", "refunded"}
-
-    def may_become(self, after: "StoredPurchase") -> bool:
-        """Return whether a refund, or a change of a hold, may have made this record the other."""
-        same = (self.generation, self.buyer_id, self.quantity)
-        if same != (after.generation, after.buyer_id, after.quantity):
-            return False
-        if self.status == "held":
-            # Touched, extended, confirmed (late ones out of other shards) or released.
-            later = (after.expires_at or 0) >= (self.expires_at or 0)
-            return later and (
-                (after.status == "held" and after.taken == self.taken)
-                or after.status == "confirmed"
-                or (after.status == "released" and not after.taken)
-            )
-        return (
-            self.is_sold
-            and after.is_sold
-            and self.refunded < after.refunded <= self.quantity
-            and all(tickets <= self.taken.get(index, 0) for index, tickets in after.taken.items())
-        )
 
 
 class Free(NamedTuple):
@@ -201,6 +125,7 @@ class Observer:
         self.purchases: dict[str, StoredPurchase] = {}
         self._sale_key = f"item#{item_id}"
         self._sold: dict[tuple[int, int], int] = {}
+        self._limits = Limits()
 
     def write(self, key: str, before: Item | None, after: Item | None, now: float) -> None:
         """Note a change of an item."""
@@ -208,6 +133,8 @@ class Observer:
             self._note_sale(after, now)
         elif key.startswith(self._sale_key + SHARD):
             self._note_shard(key, after, now)
+        elif key.startswith(self._sale_key + "#") and BUYER in key and after is not None:
+            self._limits.note_record(key, after)
         elif key.startswith(PURCHASE):
             self._note_purchase(key, before, after, now)
 
@@ -219,6 +146,8 @@ class Observer:
             self._report("G1", "generations_do_not_rise", "each generation once", found, now)
         shard_count = int(item["shard_count"]["N"])
         self.generations.append(GenerationStock(number, capacity, shard_count, now))
+        limit = item.get("per_buyer_limit")
+        self._limits.by_generation[number] = int(limit["N"]) if limit else None
 
     def _note_shard(self, key: str, item: Item | None, now: float) -> None:
         if item is None:
@@ -246,6 +175,8 @@ class Observer:
             if purchase is None or not earlier.may_become(purchase):
                 expected = "a record that only refunds and the changes of a hold change"
                 self._report("G3", "record_is_replaced", expected, f"{key}: {after}", now)
+        if purchase is not None and (violation := self._limits.note_purchase(purchase, now)):
+            self._violations.append((now, violation))
         if purchase is not None and purchase.is_sold:
             first = self.purchases.get(purchase.purchase_id)
             put_at = first.put_at if first else now
@@ -268,6 +199,7 @@ class Observer:
             ),
             *self._refusals(history),
             *self._totals(),
+            *self._limits.differences(),
             *self._owners(history, keys),
         ):
             found.setdefault(violation.rule, violation)
@@ -280,10 +212,12 @@ class Observer:
             sent_at = first_sent_at.setdefault(request.key, attempt.started_at)
             first_sent_at[request.key] = min(sent_at, attempt.started_at)
         for request, attempt in _answers(history.requests):
-            if attempt.kind not in REFUSALS:
-                continue
             # A replayed refusal had its time in an earlier attempt with the key.
             started_at = first_sent_at[request.key] if attempt.replayed else attempt.started_at
+            if attempt.kind in REFUSALS - SHORTAGES:
+                yield from self._limit_refusals(request, attempt, started_at, history.cache_seconds)
+            if attempt.kind not in SHORTAGES:
+                continue
             start = started_at - history.cache_seconds
             free = [
                 count
@@ -310,6 +244,39 @@ class Observer:
                     f"{attempt.kind}, {attempt.left} left",
                     (line,),
                 )
+
+    def _limit_refusals(
+        self,
+        request: PurchaseRequest,
+        attempt: Attempt,
+        started_at: float,
+        cache_seconds: float,
+    ) -> Iterator[Violation]:
+        """G2, G5: a refusal for the buyer's limit is true at some instant, with its figure.
+
+        The limit is cached, and what the buyer has is not.
+        """
+        alive = [
+            generation.number
+            for generation in self.generations
+            if generation.free_between(started_at - cache_seconds, attempt.ended_at)
+        ]
+        if attempt.kind is Kind.LIMIT_REACHED and not any(
+            self._limits.is_true(attempt, request, number, started_at) for number in alive
+        ):
+            yield Violation(
+                "G2",
+                "refused_within_limit",
+                f"{request.quantity} tickets: {request.buyer_id} had never so many that it must "
+                "be refused with this figure",
+                f"{attempt.kind}, {attempt.left} left",
+                (self._line(request, attempt),),
+            )
+        limits = [self._limits.by_generation[number] for number in alive]
+        if attempt.kind is Kind.BUYER_UNKNOWN and (request.buyer_id or not any(limits)):
+            expected = "an order: it names its buyer, or the sale has no limit"
+            line = self._line(request, attempt)
+            yield Violation("G5", "buyer_known_or_not_needed", expected, attempt.kind, (line,))
 
     def _totals(self) -> Iterator[Violation]:
         """G4: in every shard and generation the records add up to what the shard says it sold."""

@@ -13,6 +13,7 @@ from proof.history import (
     NOT_DEFINITE,
     Attempt,
     History,
+    Hold,
     HoldAction,
     HoldChange,
     Inventory,
@@ -86,6 +87,10 @@ PAID_AGAIN: Final = 0.2
 # Share of the callers who arrive when the first holds expire.
 SECOND_RUSH: Final = 0.4
 QUANTITIES: Final = (1, 1, 1, 1, 2, 3, 5, 10)
+# Limits for each buyer, where the sale has them; 0: a generation without. So many callers are one
+# buyer, on average.
+LIMITS: Final = (0, 1, 2, 4, 12)
+CALLERS_PER_BUYER: Final = 4
 # Impatient callers: shares of the attempts after which they end the connection, or go away.
 ENDS_EARLY: Final = 0.2
 EARLY_SECONDS: Final = (0.02, 3.0)
@@ -172,7 +177,8 @@ class Callers:
     """Everyone who calls the service, and what they saw.
 
     faults: whether callers are impatient, so that some end the connection early and of these some
-    do not come back; whether the organiser refunds purchases; whether buyers hold tickets.
+    do not come back; whether the organiser refunds purchases; whether buyers hold tickets; whether
+    there are limits for each buyer.
     """
 
     def __init__(self, world: World, fleet: Fleet, faults: Faults) -> None:
@@ -188,22 +194,29 @@ class Callers:
         self._impatient = Fault.IMPATIENCE in faults
         self._refunded = REFUNDED if Fault.REFUND in faults else 0.0
         self._holds = Fault.HOLD in faults
+        self._limits = Fault.LIMIT in faults
         self._draw = world.random("callers")
         self._holder = world.random("holders")
         self._organiser = world.random("organiser")
+        self._limiter = world.random("limits")
 
     def start(self, buyers: int, rush_seconds: float, resets: int) -> None:
         """Let buyers arrive from now on; beside them a watcher, and an organiser who resets."""
         hold_seconds = HOLD_SECONDS if self._holds else None
-        self.arrive(
-            [
-                Buyer.drawn(number, rush_seconds, self._draw, hold_seconds)
-                for number in range(buyers)
-            ]
-        )
+        drawn = [
+            Buyer.drawn(number, rush_seconds, self._draw, hold_seconds) for number in range(buyers)
+        ]
+        self.arrive([self._named(buyer, buyers) for buyer in drawn] if self._limits else drawn)
         self._world.start(self._watch)
         if resets:
             self._world.start(self._reset_often, resets, rush_seconds)
+
+    def _named(self, buyer: Buyer, callers: int) -> Buyer:
+        """Return the plan of a caller who is one of fewer buyers."""
+        if buyer.buyer_id is None:
+            return buyer
+        number = self._limiter.randrange(max(1, callers // CALLERS_PER_BUYER))
+        return structs.replace(buyer, buyer_id=f"buyer-{number}")
 
     def arrive(self, buyers: Sequence[Buyer]) -> None:
         """Let these buyers arrive, each at its time from now on."""
@@ -218,8 +231,9 @@ class Callers:
     def buy_the_rest(self, free: int) -> None:
         """Buy all tickets that are free, after everyone else has ended, and keep them."""
         self._refunded = 0.0
+        most = min(QUANTITY_MAX, self.resets[-1].per_buyer_limit or QUANTITY_MAX)
         while free > 0:
-            number, quantity = len(self.buyers), min(free, QUANTITY_MAX)
+            number, quantity = len(self.buyers), min(free, most)
             self.arrive([Buyer.plain(number, arrives_at=0.0, quantity=quantity)])
             self._world.run()
             free -= quantity
@@ -283,7 +297,7 @@ class Callers:
             if attempt.kind not in NOT_DEFINITE or self._gives_up(attempts):
                 return attempts
             if buyer.key is None and attempt.kind is Kind.UNKNOWN:
-                found = self._found(response)
+                found = self._found(response, is_hold=buyer.is_hold)
                 attempts += found
                 if found or response is None or "purchase_id" not in problem_of(response):
                     return attempts
@@ -368,8 +382,8 @@ class Callers:
     def _patience_ends_at(self, attempts: Sequence[Attempt]) -> float:
         return attempts[0].started_at + PATIENCE_SECONDS
 
-    def _found(self, response: ServiceResponse | None) -> list[Attempt]:
-        """Look a purchase up whose attempt is in doubt, as the answer recommends without a key.
+    def _found(self, response: ServiceResponse | None, *, is_hold: bool) -> list[Attempt]:
+        """Look up what is in doubt, as the answer recommends without a key.
 
         Return the receipt as an attempt; nothing where the purchase was not made, or where its id
         is not known.
@@ -380,7 +394,7 @@ class Callers:
         self._world.sleep(retry_after_seconds(response) or 0.0)
         while True:
             started_at = self._world.now
-            lookup = self.look_up(purchase_id)
+            lookup = self.look_up(purchase_id, is_hold=is_hold)
             if lookup.receipt is not None:
                 kind, receipt = Kind.REPLAYED, lookup.receipt
                 return [Attempt(started_at, self._world.now, kind, STATUS_OK, receipt=receipt)]
@@ -445,7 +459,14 @@ class Callers:
 
     def reset(self, stock: int, shards: int) -> None:
         """Reset the sale, and note it. Sends the request until it is done."""
-        body = {"item_id": ITEM, "stock": stock, "shards": shards, "hold_seconds": HOLD_SECONDS}
+        limit = self._limiter.choice(LIMITS) if self._limits else 0
+        body = {
+            "item_id": ITEM,
+            "stock": stock,
+            "shards": shards,
+            "hold_seconds": HOLD_SECONDS,
+            "per_buyer_limit": limit,
+        }
         call = Call("POST /reset", body, key=f"reset-number-{len(self.resets):04}")
         started_at, attempts = self._world.now, 0
         while True:
@@ -454,9 +475,17 @@ class Callers:
             if response is not None and response.status_code == STATUS_OK:
                 break
             self._world.sleep(pause_seconds(attempts, None, self._draw))
-        generation = body_of(response, Inventory).generation
-        now = self._world.now
-        self.resets.append(Reset(generation, stock, started_at, now, attempts, HOLD_SECONDS))
+        self.resets.append(
+            Reset(
+                generation=body_of(response, Inventory).generation,
+                capacity=stock,
+                started_at=started_at,
+                ended_at=self._world.now,
+                attempts=attempts,
+                hold_seconds=HOLD_SECONDS,
+                per_buyer_limit=limit or None,
+            )
+        )
 
     def _reset_often(self, resets: int, rush_seconds: float) -> None:
         for _ in range(resets):
@@ -482,13 +511,16 @@ class Callers:
 
     # --- calls ---
 
-    def look_up(self, purchase_id: str) -> Lookup:
-        """Return what `GET /purchases/{purchase_id}` says."""
+    def look_up(self, purchase_id: str, *, is_hold: bool = False) -> Lookup:
+        """Return what `GET /purchases/{purchase_id}` says, or `GET /holds/{hold_id}`."""
         call = Call("GET /purchases/{purchase_id}", path_parameters={"purchase_id": purchase_id})
+        if is_hold:
+            call = Call("GET /holds/{hold_id}", path_parameters={"hold_id": purchase_id})
         response = self.send(call)
         if response is None or response.status_code != STATUS_OK:
             return Lookup(purchase_id, None if response is None else response.status_code)
-        return Lookup(purchase_id, STATUS_OK, body_of(response, Receipt))
+        found = body_of(response, Hold).receipt if is_hold else body_of(response, Receipt)
+        return Lookup(purchase_id, STATUS_OK, found)
 
     def send(
         self, call: Call, timeout_seconds: float = TIMEOUT_SECONDS, label: str = ""

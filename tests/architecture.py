@@ -12,11 +12,13 @@ from proof.report import GUARANTEES
 from simulation.mutants import table
 from ticketing.moves import MOVES
 from ticketing.store.items import (
+    BUYER,
     PAYMENT,
     PURCHASE,
     SALE,
     SHARD,
     Codec,
+    buyer_key,
     payment_key,
     purchase_key,
     sale_key,
@@ -32,10 +34,12 @@ def records() -> str:
     """Return a table of the records, with their keys and attributes."""
     item: Any = "<item_id>"
     index: Any = "<nn>"
+    generation: Any = "<generation>"
     kinds: list[tuple[str, Any, Codec[Any]]] = [
         ("sale", sale_key(item), SALE),
         ("stock shard", shard_key(item, index), SHARD),
         ("purchase", purchase_key("<purchase_id>"), PURCHASE),
+        ("buyer", buyer_key(item, generation, "<buyer_id>"), BUYER),
         ("payment", payment_key("<payment_reference>"), PAYMENT),
     ]
     rows = ["| record | `pk` | attributes |", "|---|---|---|"]

@@ -187,10 +187,20 @@ class World:
                 return found
 
     def open_sale(
-        self, stock: int, shards: int | None = None, hold_seconds: int | None = None
+        self,
+        stock: int,
+        shards: int | None = None,
+        hold_seconds: int | None = None,
+        limit: int | None = None,
     ) -> None:
+        """Start the item's next generation. limit: for each buyer."""
         self.catalogue.reset(
-            ITEM, stock=stock, item_name=None, shard_count=shards, hold_seconds=hold_seconds
+            ITEM,
+            stock=stock,
+            item_name=None,
+            shard_count=shards,
+            hold_seconds=hold_seconds,
+            per_buyer_limit=limit,
         )
         self.client.calls.clear()
 

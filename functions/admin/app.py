@@ -22,6 +22,7 @@ def reset(request: Request, services: Services) -> Reply:
         item_name=wanted.item_name,
         shard_count=wanted.shards,
         hold_seconds=wanted.hold_seconds,
+        per_buyer_limit=wanted.per_buyer_limit,
         key=request.idempotency_key(),
         expected_generation=wanted.expected_generation,
         statistics=request.statistics,

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
-from ticketing.api.problems import key_reused, sold_out
+from ticketing.api.problems import key_reused, limit_reached, sold_out
 from ticketing.api.request import Reply, Request, replay
 from ticketing.api.routes import BUY_TICKET, GET_PURCHASE, Route
 from ticketing.api.schemas import BuyTicket, Receipt
 from ticketing.api.serving import Handler
-from ticketing.model import Bought, Held, KeyReused, SoldOut
+from ticketing.model import Bought, Held, KeyReused, LimitReached, SoldOut
 from ticketing.wiring import Services
 
 
@@ -32,6 +32,8 @@ def buy_ticket(request: Request, services: Services) -> Reply:
             return key_reused(request, "purchase")
         case SoldOut() as refusal:
             return sold_out(request, refusal)
+        case LimitReached() as refusal:
+            return limit_reached(request, refusal)
         case Held():
             raise AssertionError("a purchase is not a hold")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
-from ticketing.api.problems import Code, key_reused, problem, sold_out
+from ticketing.api.problems import Code, key_reused, limit_reached, problem, sold_out
 from ticketing.api.request import Reply, Request, replay
 from ticketing.api.routes import (
     CONFIRM_HOLD,
@@ -22,6 +22,7 @@ from ticketing.model import (
     HoldOutcome,
     HoldProblem,
     KeyReused,
+    LimitReached,
     SoldOut,
 )
 from ticketing.wiring import Services
@@ -41,6 +42,8 @@ def hold_tickets(request: Request, services: Services) -> Reply:
             return key_reused(request, "order")
         case SoldOut() as refusal:
             return sold_out(request, refusal)
+        case LimitReached() as refusal:
+            return limit_reached(request, refusal)
         case Bought():
             raise AssertionError("a hold is not a purchase")
 

@@ -1,15 +1,14 @@
 """The purchase flow: from an order to a receipt or a hold, a refusal or "busy"."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from ticketing.errors import DeadlineExceeded, HoldsNotOffered, NotFound, StoreError
+from ticketing.errors import BuyerUnknown, DeadlineExceeded, HoldsNotOffered, NotFound, StoreError
 from ticketing.limits import LATE_COMMIT_SECONDS, PURCHASE_BUDGET_SECONDS
-from ticketing.model import Held, Order, Outcome, Purchase, Sale, SoldOut, TooFew
+from ticketing.model import Held, Order, Outcome, Purchase, Sale, TooFew
 from ticketing.moves import BUY, HOLD, Status
 from ticketing.retry import Attempts, InDoubt, Runtime, Statistics
-from ticketing.rules import as_of, expiry_slot, make_order, settle, timestamp
+from ticketing.rules import as_of, expiry_slot, make_order, refused, settle, timestamp
 from ticketing.sale_cache import SaleCache
 from ticketing.store.table import Cancellation, Store, Table
 from ticketing.taking import Taking
@@ -56,8 +55,8 @@ class PurchaseService:
     def buy(self, order: Order, statistics: Statistics | None = None) -> Outcome:
         """Carry out the order, exactly once for its purchase id: buy the tickets, or hold them.
 
-        Raises NotFound for an unknown item, HoldsNotOffered, and Busy when the time budget is
-        spent.
+        Raises NotFound for an unknown item, HoldsNotOffered, BuyerUnknown, and Busy when the time
+        budget is spent.
         """
         attempts = Attempts[Purchase](
             self._runtime,
@@ -87,7 +86,7 @@ class PurchaseService:
                 "Send the purchase again with its Idempotency-Key."
             )
         if purchase.is_refused:
-            raise NotFound("The order with this id was refused: too few tickets were left.")
+            raise NotFound("The order with this id was refused: it got no tickets.")
         if not purchase.is_purchase:
             raise NotFound("This is a hold that is not confirmed. GET /holds/{hold_id} shows it.")
         return purchase
@@ -130,7 +129,7 @@ class _PurchaseFlow:
     def refuse_from_cache(self) -> Outcome | None:
         """Refuse at once where a snapshot of the last second had too few tickets. No write."""
         cached = self._cache.get(self._order.item_id)
-        if cached is None:
+        if cached is None or self._lacks_buyer(cached.sale):
             return None
         too_few = cached.too_few_for(self._order.quantity, self._runtime.clock())
         if too_few is None:
@@ -142,7 +141,14 @@ class _PurchaseFlow:
 
     def attempt(self) -> Outcome:
         """Make one attempt, and settle the order where its outcome is definite."""
-        match self._taking.attempt():
+        try:
+            outcome = self._taking.attempt()
+        except BuyerUnknown:
+            found = self._look_up()
+            if found is None:
+                raise
+            return self._settle(found)
+        match outcome:
             case Purchase() as record:
                 return settle(self._order, record, replayed=False)
             case Cancellation(record=Purchase() as found):
@@ -153,25 +159,27 @@ class _PurchaseFlow:
                 raise AssertionError("an order without a payment is refused for its record only")
 
     def _refuse(self, too_few: TooFew) -> Outcome:
-        """Return "sold out", unless an earlier request or an attempt in doubt has bought.
+        """Refuse the order, unless an earlier request or an attempt in doubt has bought.
 
         The record is read after the snapshot, so a concurrent duplicate that took the last ticket
         is found.
         """
-        left, next_release_at = too_few.left, too_few.next_release_at
+        refusal = replace(
+            self._empty_record(too_few.sale, Status.REFUSED),
+            left=too_few.left,
+            next_release_at=too_few.next_release_at,
+            limit=too_few.limit,
+        )
         if self._can_still_buy():
-            refusal = replace(
-                self._empty_record(too_few.sale, Status.REFUSED),
-                left=left,
-                next_release_at=next_release_at,
-            )
             found = self._attempts.write(refusal, lambda: self._store.put_refusal(refusal))
-            if found is None:
-                return SoldOut(left, next_release_at, final=self._order.keyed)
-            return self._settle(found)
+            return self._settle(found) if found else refused(refusal, final=self._order.keyed)
+        found = self._look_up()
+        return self._settle(found) if found else refused(refusal, final=False)
+
+    def _look_up(self) -> Purchase | None:
+        """Return the record that an earlier request with this key has put; None without one."""
         order = self._order
-        found = self._store.read_purchase(order.purchase_id) if order.keyed else None
-        return self._settle(found) if found else SoldOut(left, next_release_at)
+        return self._store.read_purchase(order.purchase_id) if order.keyed else None
 
     def _can_still_buy(self) -> bool:
         """Return whether an attempt of this request may commit after its refusal.
@@ -181,14 +189,23 @@ class _PurchaseFlow:
         """
         return bool(self._attempts.in_doubt)
 
-    def _record(self, sale: Sale, taken: Mapping[int, int]) -> Purchase:
-        """Return the record of this order with its tickets. Raises HoldsNotOffered."""
+    def _lacks_buyer(self, sale: Sale) -> bool:
+        """Return whether the sale has a limit for each buyer, and the order names none."""
+        return sale.per_buyer_limit is not None and self._order.buyer_id is None
+
+    def _record(self, sale: Sale) -> Purchase:
+        """Return the record of this order, without tickets.
+
+        Raises BuyerUnknown and HoldsNotOffered.
+        """
+        if self._lacks_buyer(sale):
+            raise BuyerUnknown(sale.per_buyer_limit or 0)
         if not self._order.is_hold:
-            return replace(self._empty_record(sale, BUY.after), taken=taken)
+            return self._empty_record(sale, BUY.after)
         if sale.hold_seconds is None:
             raise HoldsNotOffered
         expires_at = expiry_slot(sale.hold_seconds, self._runtime.clock())
-        return replace(self._empty_record(sale, HOLD.after), taken=taken, expires_at=expires_at)
+        return replace(self._empty_record(sale, HOLD.after), expires_at=expires_at)
 
     def _empty_record(self, sale: Sale, status: Status) -> Purchase:
         order = self._order
@@ -202,6 +219,7 @@ class _PurchaseFlow:
             taken={},
             fingerprint=order.fingerprint,
             created_at=timestamp(self._runtime.clock()),
+            is_counted=sale.per_buyer_limit is not None,
         )
 
     def _settle(self, found: Purchase) -> Outcome:

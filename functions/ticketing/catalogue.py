@@ -1,6 +1,6 @@
 """The catalogue: reading a sale, and resetting it while buyers are buying."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -62,6 +62,7 @@ class Catalogue:
         item_name: str | None,
         shard_count: int | None,
         hold_seconds: int | None = None,
+        per_buyer_limit: int | None = None,
         key: str | None = None,
         expected_generation: int | None = None,
         statistics: Statistics | None = None,
@@ -83,9 +84,9 @@ class Catalogue:
             item_name,
             shard_count,
             hold_seconds,
+            per_buyer_limit,
             key=digest(own_key),
-            # A key of an earlier version has a digest without the last value.
-            request=digest(stock, item_name, shard_count, *filter(None, [hold_seconds])),
+            request=_digest((stock, item_name, shard_count), (hold_seconds, per_buyer_limit)),
             expected_generation=expected_generation,
         )
         is_safe_to_repeat = key is not None or expected_generation is not None
@@ -151,6 +152,17 @@ class _ResetFlow:
                 self.store.open_shard(sale, index)
         replayed = sale not in self.attempts.in_doubt
         return ResetResult(_read_shards_of(self.store, sale, self.runtime.clock), replayed)
+
+
+def _digest(first: Sequence[object], later: Sequence[object]) -> str:
+    """Return a digest of the values asked for.
+
+    later: values that earlier versions did not know. A key that they have stored keeps its digest.
+    """
+    asked = [*later]
+    while asked and asked[-1] is None:
+        asked.pop()
+    return digest(*first, *asked)
 
 
 def _read_inventory(store: Store, item_id: int, clock: Callable[[], float]) -> SaleState:

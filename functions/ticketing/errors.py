@@ -2,6 +2,7 @@
 
     TicketingError
     ├── InvalidRequest       malformed or out of bounds: names the field and the remedy
+    │   └── BuyerUnknown         the sale has a limit for each buyer, and the order names none
     ├── NotFound             no such item, purchase or route
     ├── Refused              definite: no attempt of this request can still take effect
     │   ├── GenerationChanged    the sale has another generation than expected
@@ -46,6 +47,15 @@ class InvalidRequest(TicketingError):
         self.detail = detail
         self.field = field
         self.status = status
+
+
+class BuyerUnknown(InvalidRequest):
+    """The sale has a limit for each buyer, and the order names no buyer."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"This sale has a limit of {limit} for each buyer. Send a buyer_id.", field="buyer_id"
+        )
 
 
 class NotFound(TicketingError):

@@ -1,6 +1,5 @@
 """Holds: confirm, extend and release tickets that are held, each once, and look a hold up."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,9 +20,12 @@ from ticketing.retry import Attempts, InDoubt, Runtime, Statistics, TryAgain
 from ticketing.rules import as_of, expiry_slot, timestamp
 from ticketing.sale_cache import SaleCache
 from ticketing.store.table import Cancellation, Store, Table
-from ticketing.taking import Taking
+from ticketing.taking import Taking, count
 
 _IF_IN_DOUBT: Final = "The hold may have been changed. Send the same request again to find out."
+# What stands for a transaction that is not sent: the hold stopped counting for its buyer, who has
+# too many other tickets since.
+_OVER_LIMIT: Final = Cancellation(None, {}, contended=False, contended_shards=frozenset())
 
 
 class HoldService:
@@ -129,7 +131,7 @@ class _HoldFlow:
             return Bought(confirmed, replayed=False)
         if cancellation.payment_reused:
             return HoldProblem.PAYMENT_REUSED
-        # Its slot is gone, in one of its shards at least.
+        # Its slot is gone, in one of its shards at least, or it no longer counts for its buyer.
         if self._may_be_late(hold):
             self.late = self._taking(hold)
             raise TryAgain
@@ -184,13 +186,18 @@ class _HoldFlow:
     def _move(self, move: Move, after: Purchase, hold: Purchase) -> Cancellation | None:
         """Send the transaction that makes the hold's record `after`.
 
-        Returns None when it is done; the cancellation where a shard or the payment refused it.
-        Raises TryAgain where the record has changed, and Contended.
+        Returns None when it is done; the cancellation where a shard, the payment or the buyer's
+        limit refused it. Raises TryAgain where the record has changed, and Contended.
         """
+        cached, _ = self.cache.current(self.store, hold.item_id)
+        now = self.runtime.clock()
+        buyer = count(self.store, cached.sale, move, before=hold, after=after, now=now)
+        if isinstance(buyer, TooFew):
+            return _OVER_LIMIT
         self.attempts.statistics.shards = sorted(hold.taken)
-        now = timestamp(self.runtime.clock())
         cancellation = self.attempts.write(
-            after, lambda: self.store.move(move, after, hold.taken, now, hold)
+            after,
+            lambda: self.store.move(move, after, hold.taken, timestamp(now), hold, buyer=buyer),
         )
         if cancellation is not None:
             if cancellation.record is not None:
@@ -213,8 +220,8 @@ class _HoldFlow:
                 return self._refuse_expired(hold)
 
     def _taking(self, hold: Purchase) -> Taking:
-        def make_record(_sale: Sale, taken: Mapping[int, int]) -> Purchase:
-            return replace(self._confirmed(late.seen or hold), taken=taken)
+        def make_record(_sale: Sale) -> Purchase:
+            return self._confirmed(late.seen or hold)
 
         late = Taking(
             CONFIRM_LATE,

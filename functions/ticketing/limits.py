@@ -78,6 +78,11 @@ SLOTS_MAX: Final = 40
 # Assumed: the clocks of two processes are at most this far apart.
 CLOCK_SKEW_SECONDS: Final = 1
 
+# --- Buyers. Chosen. ---
+
+# Tickets that a buyer may hold and have bought, at the most that a sale can say.
+PER_BUYER_LIMIT_MAX: Final = 1000
+
 # --- Requests and responses. Chosen. ---
 
 BODY_BYTES_MAX: Final = 4096  # the largest useful body has about 600 bytes

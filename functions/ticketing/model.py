@@ -33,6 +33,7 @@ class Sale:
     shards_ever: the highest shard count of all generations; a reset closes that many shards to
     older generations. reset_keys: of the last resets, the newest at the end. hold_seconds: how long
     a hold lasts; None where the sale has none, because an earlier version opened it.
+    per_buyer_limit: how many tickets a buyer may hold and have bought together; None: any number.
     """
 
     item_id: int
@@ -44,6 +45,7 @@ class Sale:
     created_at: str
     reset_keys: tuple[ResetKey, ...] = ()
     hold_seconds: int | None = None
+    per_buyer_limit: int | None = None
 
     def reset_key(self, key: str) -> ResetKey | None:
         """Return the reset with this key digest; None where it is not in the record."""
@@ -54,6 +56,11 @@ class Sale:
         if index >= self.shard_count:
             return 0
         return self.capacity // self.shard_count + (index < self.capacity % self.shard_count)
+
+
+def is_over(slot: int, now: float) -> bool:
+    """Return whether an expiry slot is over by the clock of every process. now: by ours."""
+    return slot + CLOCK_SKEW_SECONDS <= now
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +101,7 @@ class Shard:
 
     def expired(self, now: float) -> dict[int, int]:
         """Return the slots that are over by every clock → their tickets, which are free."""
-        return {
-            slot: tickets
-            for slot, tickets in self.slots.items()
-            if slot + CLOCK_SKEW_SECONDS <= now
-        }
+        return {slot: tickets for slot, tickets in self.slots.items() if is_over(slot, now)}
 
     def free(self, now: float) -> int:
         """Return how many tickets can be taken: those of expired holds are among them."""
@@ -108,6 +111,35 @@ class Shard:
         """Return when held tickets come back at the latest, the first of them; None: none held."""
         ends = [slot + CLOCK_SKEW_SECONDS for slot, tickets in self.slots.items() if tickets]
         return min((end for end in ends if end > now), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class BuyerTickets:
+    """What a buyer has of one generation of a sale that has a limit.
+
+    sold: tickets bought and not refunded. slots: expiry slot → tickets held until then; as those of
+    a `Shard`, together with the tickets of all holds of this buyer that expire then. revision:
+    counts the changes of the record; 0: there is none yet.
+    """
+
+    item_id: int
+    generation: int
+    buyer_id: str
+    sold: int = 0
+    slots: Mapping[int, int] = field(default_factory=dict)
+    revision: int = 0
+
+    def tickets(self, now: float) -> int:
+        """Return how many tickets count: bought ones, and those of holds that are not over."""
+        return self.sold + sum(self.live(now).values())
+
+    def live(self, now: float) -> dict[int, int]:
+        """Return the slots with tickets that are not over by every clock → their tickets."""
+        return {
+            slot: tickets
+            for slot, tickets in self.slots.items()
+            if tickets and not is_over(slot, now)
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +170,11 @@ class Purchase:
 
     taken: shard index → its tickets that this purchase has. refunds: digest of a refund's
     idempotency key → tickets refunded. What is refunded after a reset stays in `taken`, because its
-    shard no longer has the generation. revision: counts the changes of the record.
+    shard no longer has the generation. revision: counts the changes of the record. is_counted: its
+    tickets count for the buyer, because the sale has a limit.
 
-    Of a refused order, which took none, otherwise None: left: the free tickets that there were.
-    next_release_at: see `TooFew`.
+    Of a refused order, which took none, otherwise None: left: the tickets that could be taken.
+    next_release_at, limit: see `TooFew`.
 
     Of a hold, otherwise None: expires_at: its expiry slot, also after it was confirmed.
     extended_at, confirmed_at: timestamps. payment_reference: of the payment that it was confirmed
@@ -159,8 +192,10 @@ class Purchase:
     created_at: str
     refunds: Mapping[str, int] = field(default_factory=dict)
     revision: int = 0
+    is_counted: bool = False
     left: int | None = None
     next_release_at: int | None = None
+    limit: int | None = None
     expires_at: int | None = None
     extended_at: str | None = None
     confirmed_at: str | None = None
@@ -235,16 +270,18 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class TooFew:
-    """Fewer tickets are free than asked for.
+    """Fewer tickets can be taken than asked for.
 
-    sale: that was asked. left: how many are free. next_release_at: when the first tickets come back
-    that are held now, in seconds since the epoch, if their holds are not confirmed or extended;
-    None where none are held.
+    sale: that was asked. left: how many can be taken. next_release_at: when the first tickets come
+    back that are held now, in seconds since the epoch, if their holds are not confirmed or
+    extended; None where none are held. limit: the buyer's, where that is why; None where too few
+    tickets are free.
     """
 
     sale: Sale
     left: int
-    next_release_at: int | None
+    next_release_at: int | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,11 +300,25 @@ class SoldOut:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitReached:
+    """The buyer had too many tickets to get those asked for, at some instant of this request.
+
+    limit: of the sale for each buyer. left: how many of it were left. final, replayed: see
+    `SoldOut`.
+    """
+
+    limit: int
+    left: int
+    final: bool = False
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class KeyReused:
     """The idempotency key belongs to another request."""
 
 
-type Outcome = Bought | Held | SoldOut | KeyReused
+type Outcome = Bought | Held | SoldOut | LimitReached | KeyReused
 
 
 class HoldProblem(StrEnum):
@@ -308,8 +359,9 @@ class ResetOrder:
     """A request to start an item's next generation.
 
     stock, item_name, hold_seconds: None keeps the sale's value. shard_count: None takes the default
-    for the stock. key, request: digests of the idempotency key and of the values asked for.
-    expected_generation: the one that the sale must have (0: no sale yet); None: any.
+    for the stock. per_buyer_limit: None keeps the sale's value, and 0 lifts it. key, request:
+    digests of the idempotency key and of the values asked for. expected_generation: the one that
+    the sale must have (0: no sale yet); None: any.
     """
 
     item_id: int
@@ -317,6 +369,7 @@ class ResetOrder:
     item_name: str | None
     shard_count: int | None
     hold_seconds: int | None
+    per_buyer_limit: int | None
     key: str
     request: str
     expected_generation: int | None

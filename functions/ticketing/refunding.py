@@ -8,7 +8,7 @@ from ticketing.limits import REFUND_BUDGET_SECONDS
 from ticketing.model import KeyReused, Purchase, Refunded, RefundOutcome, RefundTooLarge
 from ticketing.moves import REFUND, REFUND_IN_PART
 from ticketing.retry import Attempts, InDoubt, Runtime, Statistics, TryAgain
-from ticketing.rules import digest, given_back, refund, timestamp
+from ticketing.rules import counted, digest, given_back, refund, timestamp
 from ticketing.store.table import Cancellation, Store, Table
 
 _IF_IN_DOUBT: Final = InDoubt(
@@ -77,17 +77,25 @@ class _RefundFlow:
         if quantity > purchase.kept_quantity:
             return RefundTooLarge(purchase.kept_quantity)
         after = refund(purchase, self.key, quantity, is_closed=self.is_closed)
-        self._move(purchase, after)
+        self._move(purchase, after, quantity)
         return Refunded(after, quantity, replayed=False)
 
-    def _move(self, before: Purchase, after: Purchase) -> None:
+    def _move(self, before: Purchase, after: Purchase, quantity: int) -> None:
         """Send the transaction. Raises TryAgain or Contended where it was cancelled."""
         move = REFUND if after.status is REFUND.after else REFUND_IN_PART
         tickets = given_back(before, after)
         self.attempts.statistics.shards = sorted(tickets)
-        now = timestamp(self.runtime.clock())
+        now = self.runtime.clock()
+        buyer = None if self.is_closed else self.store.read_buyer(before)
+        if buyer is not None:
+            if buyer.sold < quantity:
+                raise UnreadableRecord(
+                    f"Purchase {before.purchase_id}: its buyer has only {buyer.sold} tickets."
+                )
+            buyer = counted(buyer, move, quantity, before=before, after=after, now=now)
         cancellation = self.attempts.write(
-            after, lambda: self.store.move(move, after, tickets, now, before)
+            after,
+            lambda: self.store.move(move, after, tickets, timestamp(now), before, buyer=buyer),
         )
         if cancellation is None:
             return

@@ -21,8 +21,10 @@ from ticketing.limits import (
 )
 from ticketing.model import (
     Bought,
+    BuyerTickets,
     Held,
     KeyReused,
+    LimitReached,
     Order,
     Outcome,
     Purchase,
@@ -32,7 +34,7 @@ from ticketing.model import (
     Shard,
     SoldOut,
 )
-from ticketing.moves import Status
+from ticketing.moves import Counter, Move, Status
 
 # The original system's item, which the first reset of item 1 puts on sale.
 FIRST_ITEM_ID: Final = 1
@@ -81,9 +83,19 @@ def settle(order: Order, found: Purchase, *, replayed: bool) -> Outcome:
     if found.fingerprint != order.fingerprint:
         return KeyReused()
     if found.is_refused:
-        left = found.left or 0
-        return SoldOut(left, found.next_release_at, final=order.keyed, replayed=replayed)
+        return refused(found, final=order.keyed, replayed=replayed)
     return Held(found, replayed) if order.is_hold else Bought(found, replayed)
+
+
+def refused(record: Purchase, *, final: bool, replayed: bool = False) -> SoldOut | LimitReached:
+    """Return the outcome for an order whose record, stored or not, has the status `refused`.
+
+    final, replayed: see `SoldOut`.
+    """
+    left = record.left or 0
+    if record.limit is not None:
+        return LimitReached(record.limit, left, final, replayed)
+    return SoldOut(left, record.next_release_at, final, replayed)
 
 
 def allocate(stock: Mapping[int, int], quantity: int, random: Random) -> dict[int, int] | None:
@@ -100,6 +112,45 @@ def allocate(stock: Mapping[int, int], quantity: int, random: Random) -> dict[in
         return None
     by_chance = sorted(stock, key=lambda _: random.random())
     return _from_fullest({index: stock[index] for index in by_chance}, quantity)
+
+
+def counted(
+    buyer: BuyerTickets,
+    move: Move,
+    quantity: int,
+    *,
+    before: Purchase | None,
+    after: Purchase,
+    now: float,
+) -> BuyerTickets:
+    """Return what a buyer has after a move of one of their purchases.
+
+    quantity: tickets that move. before, after: the purchase's record; before: None where there is
+    none. Holds that are over by every clock no longer count. One that stopped counting, and is
+    confirmed or extended all the same, counts again.
+    """
+    slots = buyer.live(now)
+    if before is not None and move.before is Status.HELD and before.expires_at is not None:
+        held = slots.get(before.expires_at, 0)
+        if held >= quantity:
+            slots[before.expires_at] = held - quantity
+    if move.to_slot and after.expires_at is not None:
+        slots[after.expires_at] = slots.get(after.expires_at, 0) + quantity
+    sold = (move.credit is Counter.SOLD) - (move.debit is Counter.SOLD)
+    return replace(
+        buyer,
+        sold=buyer.sold + sold * quantity,
+        slots={slot: tickets for slot, tickets in slots.items() if tickets},
+        revision=buyer.revision + 1,
+    )
+
+
+def is_within(limit: int, before: BuyerTickets, after: BuyerTickets, now: float) -> bool:
+    """Return whether a buyer may have what a move leaves them with.
+
+    A limit that was lowered takes nothing away: a move is refused only where it adds tickets.
+    """
+    return after.tickets(now) <= max(limit, before.tickets(now))
 
 
 def refund(purchase: Purchase, key: str, quantity: int, *, is_closed: bool) -> Purchase:
@@ -176,6 +227,9 @@ def next_sale(old: Sale | None, order: ResetOrder, now: str) -> Sale:
     capacity = order.stock if order.stock is not None else old.capacity if old else FIRST_STOCK
     shard_count = order.shard_count or default_shard_count(capacity)
     generation = old.generation + 1 if old else 1
+    limit = order.per_buyer_limit
+    if limit is None and old is not None:
+        limit = old.per_buyer_limit
     keys = (*(old.reset_keys if old else ()), ResetKey(order.key, generation, order.request))
     return Sale(
         item_id=order.item_id,
@@ -187,6 +241,7 @@ def next_sale(old: Sale | None, order: ResetOrder, now: str) -> Sale:
         created_at=now,
         reset_keys=keys[-RESET_KEYS_MAX:],
         hold_seconds=order.hold_seconds or (old and old.hold_seconds) or HOLD_SECONDS_DEFAULT,
+        per_buyer_limit=limit or None,
     )
 
 

@@ -1,31 +1,56 @@
 """Taking free tickets out of a sale's stock: for a purchase, a hold or a late confirmation."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ticketing.errors import Contended, StaleGeneration
 from ticketing.limits import SHORT_SHARDS_MAX
-from ticketing.model import Purchase, Sale, TooFew
+from ticketing.model import BuyerTickets, Purchase, Sale, TooFew
 from ticketing.moves import Move
 from ticketing.retry import Attempts, Runtime, TryAgain
-from ticketing.rules import allocate, timestamp
+from ticketing.rules import allocate, counted, is_within, timestamp
 from ticketing.sale_cache import CachedSale, SaleCache
 from ticketing.store.table import Cancellation, Store
+
+
+def count(
+    store: Store,
+    sale: Sale,
+    move: Move,
+    *,
+    before: Purchase | None,
+    after: Purchase,
+    now: float,
+) -> BuyerTickets | TooFew | None:
+    """Return what the buyer has after a move of a purchase; None where it does not count.
+
+    `TooFew` where that is more than the limit. One read, before any shard is touched, so buyers of
+    too much are in no one's way. before, after, now: see `rules.counted`.
+    """
+    buyer = store.read_buyer(after)
+    if buyer is None:
+        return None
+    limit = sale.per_buyer_limit
+    then = counted(buyer, move, after.quantity, before=before, after=after, now=now)
+    if limit is None or is_within(limit, buyer, then, now):
+        return then
+    return TooFew(sale, max(0, limit - buyer.tickets(now)), limit=limit)
 
 
 @dataclass(slots=True)
 class Taking:
     """Takes tickets of an item, with one of the moves out of stock. It keeps what it has learnt.
 
-    make_record: returns the record for a sale and shard → tickets taken. seen: the record before;
-    None where there is none. store: bound to the deadline of the attempts. short_shards: shards
-    found short since all of them were read. conflicted: shards with a conflict in the last attempt.
+    make_record: returns the record for a sale, before its tickets are chosen. seen: the record
+    before; None where there is none. store: bound to the deadline of the attempts. short_shards:
+    shards found short since all of them were read. conflicted: shards with a conflict in the last
+    attempt.
     """
 
     move: Move
     item_id: int
     quantity: int
-    make_record: Callable[[Sale, Mapping[int, int]], Purchase]
+    make_record: Callable[[Sale], Purchase]
     attempts: Attempts[Purchase]
     store: Store
     cache: SaleCache
@@ -38,9 +63,15 @@ class Taking:
         """Make one attempt: choose shards, send one transaction, and use its answer.
 
         Returns the record when it is done; the cancellation where the record is not as the move
-        demands, or the payment is used; and what a snapshot showed, where it had too few tickets.
+        demands, or the payment is used; and what a snapshot showed, where it had too few tickets,
+        or what the buyer had, where the limit leaves too few.
         """
         cached, throttle = self.cache.current(self.store, self.item_id)
+        record = self.make_record(cached.sale)
+        now = self.runtime.clock()
+        buyer = count(self.store, cached.sale, self.move, before=self.seen, after=record, now=now)
+        if isinstance(buyer, TooFew):
+            return buyer
         try:
             taken = self._choose(cached)
             if taken is None:
@@ -51,18 +82,20 @@ class Taking:
                         raise throttle  # a newer generation may have tickets
                     return cached.too_few
             self._reclaim(cached, taken)
-            return self._take(cached, taken)
+            return self._take(cached, replace(record, taken=taken), buyer)
         except StaleGeneration:
             self.cache.forget(self.item_id)
             raise TryAgain from None
 
-    def _take(self, cached: CachedSale, taken: dict[int, int]) -> Purchase | Cancellation:
-        """Send the transaction. taken: shard → tickets to take from it."""
+    def _take(
+        self, cached: CachedSale, record: Purchase, buyer: BuyerTickets | None
+    ) -> Purchase | Cancellation:
+        """Send the transaction. buyer: what the buyer has after it."""
+        taken = record.taken
         self.attempts.statistics.shards = sorted(taken)
-        record = self.make_record(cached.sale, taken)
         now = timestamp(self.runtime.clock())
         cancellation = self.attempts.write(
-            record, lambda: self.store.move(self.move, record, taken, now, self.seen)
+            record, lambda: self.store.move(self.move, record, taken, now, self.seen, buyer=buyer)
         )
         if cancellation is None:
             for index, tickets in taken.items():

@@ -20,7 +20,7 @@ from tests.support import END_SECONDS_MAX, ITEM, World, create_table, eventually
 from ticketing.buying import PurchaseService
 from ticketing.errors import Busy
 from ticketing.limits import HOLD_SECONDS_MIN
-from ticketing.model import Bought, Held, SoldOut
+from ticketing.model import Bought, Held, LimitReached, Outcome, SoldOut
 from ticketing.retry import Runtime
 from ticketing.rules import totals
 from ticketing.wiring import Services, build_services
@@ -269,6 +269,27 @@ def test_threads(world: World, engine: Engine, shared: bool) -> None:
     assert peak(answers) >= 8
     assert len(assert_each_key_bought_once(answers)) == 100
     world.assert_exact(sold=100)
+
+
+@pytest.mark.G1
+@pytest.mark.G4
+def test_parallel_purchases_of_buyer(world: World, engine: Engine) -> None:
+    """20 at once by one buyer with 20 keys, on 8 shards, with a limit of 2: exactly 2 are made."""
+    world.open_sale(stock=40, shards=8, limit=2)
+    start = threading.Barrier(20)
+
+    def run(number: int) -> Outcome:
+        service = build_services(world.client, world.table_name).purchases
+        order = service.order(ITEM, 1, "buyer-42", f"{number:02}-{'t' * 16}", is_hold=number < 10)
+        start.wait(END_SECONDS_MAX)
+        return patient(service.buy, order)
+
+    with ThreadPoolExecutor(20) as pool:
+        outcomes = Counter(type(outcome) for outcome in pool.map(run, range(20)))
+    assert outcomes[Bought] + outcomes[Held] == 2
+    assert outcomes[LimitReached] == 18
+    world.assert_exact(sold=outcomes[Bought])
+    assert world.audit().problems == []
 
 
 def patient[**Arguments, Result](

@@ -16,7 +16,7 @@ from simulation.dynamodb import DynamoDB
 from tests.support import ITEM, World, create_table
 from ticketing.errors import StaleGeneration
 from ticketing.limits import SHARDS_MAX
-from ticketing.model import Bought, KeyReused, Purchase, Sale, Shard, SoldOut
+from ticketing.model import Bought, BuyerTickets, KeyReused, Purchase, Sale, Shard, SoldOut
 from ticketing.moves import (
     BUY,
     CONFIRM,
@@ -78,8 +78,8 @@ def purchase(number: int = 1, **taken: int) -> Purchase:
     )
 
 
-def sell(world: World, record: Purchase) -> Cancellation | None:
-    return world.store.move(BUY, record, record.taken, record.created_at)
+def sell(world: World, record: Purchase, buyer: BuyerTickets | None = None) -> Cancellation | None:
+    return world.store.move(BUY, record, record.taken, record.created_at, buyer=buyer)
 
 
 def open_all(world: World, sale: Sale = SALE) -> None:
@@ -340,6 +340,29 @@ def test_hold_and_confirm(world: World) -> None:
 
 
 @pytest.mark.G1
+@pytest.mark.G4
+def test_buyer_with_limit(world: World) -> None:
+    """What a buyer has is put with the move, if it is the next revision; otherwise nothing is."""
+    open_all(world)
+    first, second = (replace(purchase(number, s0=1), is_counted=True) for number in (2, 4))
+    second = replace(second, buyer_id=first.buyer_id)
+    none = world.store.read_buyer(first)
+    assert none == BuyerTickets(ITEM, 1, "buyer-2")
+    one = replace(none, sold=1, slots={SLOT: 2}, revision=1)
+    assert sell(world, first, one) is None
+    assert world.store.read_buyer(second) == one
+    refused = sell(world, second, one)
+    assert refused
+    assert (refused.contended, refused.record, refused.shards) == (True, None, {})
+    assert counters(world)[0] == (2, 1)
+    assert world.store.read_purchase(second.purchase_id) is None
+    two = replace(one, sold=2, slots={}, revision=2)
+    assert sell(world, second, two) is None
+    assert world.store.read_buyer(second) == two
+    assert world.store.read_buyer(replace(second, is_counted=False)) is None
+    assert world.store.read_purchase(second.purchase_id) == second
+
+
 @pytest.mark.G4
 def test_release_and_extend(world: World) -> None:
     open_all(world)

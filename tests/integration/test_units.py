@@ -15,7 +15,7 @@ import simulation.world
 from simulation.dynamodb import WRITE_UNIT_BYTES, DynamoDB, item_bytes
 from tests.support import ITEM, ROOT, World, create_table
 from ticketing.limits import HOLD_SECONDS_DEFAULT, SLOTS_PER_HOLD, STOCK_MAX
-from ticketing.model import Held, Purchase
+from ticketing.model import Held, LimitReached, Purchase
 from ticketing.store.items import shard_key
 
 KEY = "0123456789abcdef"
@@ -75,9 +75,37 @@ def metered(request: pytest.FixtureRequest, table_name: str) -> World:
 
 def purchase(world: World) -> None:
     service = world.purchase_service()
-    service.buy(service.order(ITEM, 1, None, None))
+    service.buy(service.order(ITEM, 1, "another", None))
     meter(world).reset()
     service.buy(service.order(ITEM, 1, "buyer-42", KEY))
+
+
+def purchase_with_limit(world: World) -> None:
+    world.open_sale(stock=50, shards=SHARDS, limit=2)
+    purchase(world)
+
+
+def hold_with_limit(world: World) -> None:
+    world.open_sale(stock=50, shards=SHARDS, limit=2)
+    service = world.purchase_service()
+    service.buy(service.order(ITEM, 1, "another", None))
+    meter(world).reset()
+    service.buy(service.order(ITEM, 1, "buyer-42", KEY, is_hold=True))
+
+
+def confirm_with_limit(world: World) -> None:
+    world.open_sale(stock=50, shards=SHARDS, limit=2)
+    confirm(None)(world)
+
+
+def limit_reached(world: World) -> None:
+    world.open_sale(stock=50, shards=SHARDS, limit=1)
+    purchase(world)
+    meter(world).reset()
+    service = world.purchase_service()
+    service.buy(service.order(ITEM, 2, "another", None))
+    meter(world).reset()
+    assert service.buy(service.order(ITEM, 1, "buyer-42", None)) == LimitReached(1, 0)
 
 
 def sold_out(key: str | None) -> Callable[[World], None]:
@@ -178,6 +206,10 @@ OUTCOMES: dict[str, tuple[Callable[[World], None], int, float, float]] = {
     "its release": (release, 2, 4, 1),
     "its confirmation, too late": (confirm_late, 2, 1, 1),
     "a purchase that reclaims expired holds": (reclaim, 2, 5, 0),
+    "a purchase, with a limit per buyer": (purchase_with_limit, 2, 6, 1),
+    "a hold, with a limit per buyer": (hold_with_limit, 2, 6, 1),
+    "its confirmation, with a limit per buyer": (confirm_with_limit, 3, 6, 2),
+    "refused for the limit, no key": (limit_reached, 1, 0, 1),
     "sold out, cached, no key": (sold_out(None), 0, 0, 0),
     "sold out, cached, with a key": (sold_out(KEY), 1, 0, 1),
     "sold out, not cached": (read_all_shards, 2, 0, 1 + 2 * SHARDS),

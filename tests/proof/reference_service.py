@@ -85,6 +85,7 @@ class Service:
         self.refund_keys: set[str | None] = set()
         self.holds: dict[str, Hold] = {}
         self.hold_seconds = 600.0
+        self.limit = 0
         self._calls = itertools.count(1)
 
     def now_and_then(self) -> bool:
@@ -97,10 +98,21 @@ class Service:
             if known := self.records.get(purchase_id):
                 return self.again(known, quantity)
             self.reclaim()
+            if self.limit and self.tickets_of(buyer_id) + quantity > self.limit:
+                left = max(0, self.limit - self.tickets_of(buyer_id))
+                return problem(409, "buyer_limit_reached", left=left)
             if self.stock < quantity:
                 return self.refusal(self.stock)
             self.stock -= quantity
             return self.sell(Record(purchase_id, item_id, quantity, buyer_id, self.generation))
+
+    def tickets_of(self, buyer_id: str | None) -> int:
+        """Return the tickets that a buyer has, which count for the limit."""
+        return sum(
+            record.quantity - record.refunded_quantity
+            for record in self.records.values()
+            if record.buyer_id == buyer_id and record.generation == self.generation
+        )
 
     def hold(self, hold_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
         """POST /holds."""
@@ -542,6 +554,24 @@ class RefusesWhileHeld(Service):
         return super().buy(purchase_id, item_id, quantity, buyer_id)
 
 
+class PassesLimits(Service):
+    """Decides by a replica that does not show a buyer's last purchase yet."""
+
+    def tickets_of(self, buyer_id: str | None) -> int:
+        return max(0, super().tickets_of(buyer_id) - 1)
+
+
+class LimitsForgetRefunds(Service):
+    """Gives the tickets of a refund back to the stock, and not to the buyer's limit."""
+
+    def tickets_of(self, buyer_id: str | None) -> int:
+        return sum(
+            record.quantity
+            for record in self.records.values()
+            if record.buyer_id == buyer_id and record.generation == self.generation
+        )
+
+
 class WithoutAdmin(Service):
     """Deployed without POST /reset."""
 
@@ -579,6 +609,7 @@ def answer_to_organiser(
             return service.refund(purchase_id, headers["Idempotency-Key"])
         case ["POST", "reset"]:
             service.hold_seconds = body.get("hold_seconds", service.hold_seconds)
+            service.limit = body["per_buyer_limit"]
             return service.reset(body["stock"], headers["Idempotency-Key"])
         case ["GET", "audit", _]:
             return service.audit()

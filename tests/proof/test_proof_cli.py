@@ -81,7 +81,7 @@ def test_correct_service(report: Path) -> None:
     assert "TEST 2 PASSED! No race conditions detected!" in output
     assert "The inventory system is CORRECT:" in output
     assert document["verdict"] == "passed"
-    assert [test["number"] for test in document["tests"]] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [test["number"] for test in document["tests"]] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert all(test["figures"]["peak_in_flight"] > 1 for test in document["tests"])
     assert document["tests"][2]["figures"]["processes"] == 2
     assert document["tests"][3]["figures"]["replays"] == 20
@@ -137,6 +137,8 @@ def test_three_broken_services_as_command(
         (services.StrandsRefunds, 7, "G2", "undersold"),
         (services.HidesRefunds, 7, "G5", "untrue_refund"),
         (services.StrandsHolds, 8, "G2", "undersold"),
+        (services.PassesLimits, 9, "G1", "buyer_over_limit"),
+        (services.LimitsForgetRefunds, 9, "G2", "refused_within_limit"),
         (services.RefusesWhileHeld, 8, "G2", "undersold"),
         (services.ConfirmsExpired, 8, "G1", "oversold"),
         (services.BreaksHolds, 8, "G1", "oversold"),
@@ -263,7 +265,7 @@ def test_no_admin_routes(prove_here: ProveHere) -> None:
             "--i-know-this-resets-item 1",
         ),
         (["--url", "tickets"], "no URL"),
-        (["--only", "9"], "1 to 8"),
+        (["--only", "10"], "1 to 9"),
         (["--buyers", "10"], "at least --tickets"),
         (["--in-flight", "1"], "at least 2"),
     ],

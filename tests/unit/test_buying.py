@@ -23,7 +23,7 @@ from ticketing.limits import (
     PURCHASE_BUDGET_SECONDS,
     SHORT_SHARDS_MAX,
 )
-from ticketing.model import Bought, Held, KeyReused, Order, SoldOut
+from ticketing.model import Bought, KeyReused, Order, Outcome, SoldOut
 from ticketing.retry import Runtime, Statistics
 from ticketing.wiring import build_services
 
@@ -36,9 +36,7 @@ def order(
     return service.order(ITEM, quantity, buyer, key)
 
 
-def buy(
-    service: PurchaseService, *, key: str | None = None, quantity: int = 1
-) -> Bought | Held | SoldOut | KeyReused:
+def buy(service: PurchaseService, *, key: str | None = None, quantity: int = 1) -> Outcome:
     return service.buy(order(service, key=key, quantity=quantity))
 
 

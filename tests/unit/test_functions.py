@@ -284,6 +284,38 @@ def test_refusals_tell_left(functions: Functions) -> None:
     assert (none["code"], none["left"]) == ("sold_out", 0)
 
 
+def test_limit_per_buyer(functions: Functions) -> None:
+    """It is set by a reset, shown by the inventory, and told in the refusals."""
+    reset = load("admin/reset.json") | {"body": '{"stock": 9, "per_buyer_limit": 2}'}
+    shown = json.loads(functions.call("admin", reset)["body"])
+    assert shown["per_buyer_limit"] == 2
+    buyer = {"buyer_id": "buyer-42"}
+    functions.buy(buyer)
+    few = json.loads(functions.buy(buyer | {"quantity": 2})["body"])
+    assert (few["code"], few["left"], few["field"]) == ("buyer_limit_reached", 1, "quantity")
+    holding = load("hold_ticket/hold_empty_body.json")
+    functions.call("hold_ticket", holding | {"body": json.dumps(buyer)})
+    functions.lines()
+    none = functions.buy(buyer)
+    problem = json.loads(none["body"])
+    assert (none["statusCode"], problem["left"], problem["field"]) == (409, 0, "buyer_id")
+    request, metric = functions.lines()
+    assert (request["outcome"], metric["LimitReached"]) == ("buyer_limit_reached", [1.0])
+    for function, event in (("buy_ticket", buying()), ("hold_ticket", holding)):
+        missing = functions.call(function, event)
+        problem = json.loads(missing["body"])
+        assert (missing["statusCode"], problem["field"]) == (422, "buyer_id")
+        assert problem["detail"] == "This sale has a limit of 2 for each buyer. Send a buyer_id."
+
+
+@pytest.mark.parametrize("limit", [-1, 1001, "2", 1.5])
+def test_bad_limit(limit: Any, functions: Functions) -> None:
+    event = load("admin/reset.json") | {"body": json.dumps({"per_buyer_limit": limit})}
+    result = functions.call("admin", event)
+    assert (result["statusCode"], json.loads(result["body"])["field"]) == (422, "per_buyer_limit")
+    assert functions.world.client.calls == []
+
+
 @pytest.mark.G3
 def test_refund(functions: Functions) -> None:
     """Once per key; its metric counts tickets."""

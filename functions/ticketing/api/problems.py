@@ -17,7 +17,7 @@ from ticketing.errors import (
     Reason,
     Refused,
 )
-from ticketing.model import SoldOut
+from ticketing.model import LimitReached, SoldOut
 from ticketing.rules import timestamp
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -31,6 +31,7 @@ class Code(StrEnum):
     SOLD_OUT = "sold_out", HTTPStatus.CONFLICT
     NOT_ENOUGH_LEFT = "not_enough_left", HTTPStatus.CONFLICT
     ALL_HELD = "all_held", HTTPStatus.CONFLICT
+    BUYER_LIMIT_REACHED = "buyer_limit_reached", HTTPStatus.CONFLICT
     HOLDS_NOT_OFFERED = "holds_not_offered", HTTPStatus.CONFLICT
     HOLD_EXPIRED = "hold_expired", HTTPStatus.GONE
     HOLD_RELEASED = "hold_released", HTTPStatus.GONE
@@ -154,17 +155,34 @@ def sold_out(request: Request, refusal: SoldOut) -> Reply:
         code, detail = Code.ALL_HELD, "All tickets are held or sold. Held ones may come back."
     else:
         code, detail = Code.SOLD_OUT, "All tickets are sold."
-    final = " A new order needs a fresh Idempotency-Key." if refusal.final else ""
     return problem(
         request,
         code,
-        f"{detail}{final}",
+        f"{detail}{_final(refusal)}",
         field="quantity" if refusal.left else None,
         left=refusal.left,
         next_release_at=None if next_release_at is None else timestamp(next_release_at),
         headers=REPLAYED if refusal.replayed else None,
         metrics={"SoldOut": 1},
     )
+
+
+def limit_reached(request: Request, refusal: LimitReached) -> Reply:
+    """Return the problem document for an order of more tickets than the buyer may have."""
+    return problem(
+        request,
+        Code.BUYER_LIMIT_REACHED,
+        f"A buyer may have {refusal.limit} tickets of this sale, and this buyer can get "
+        f"{refusal.left} more.{_final(refusal)}",
+        field="quantity" if refusal.left else "buyer_id",
+        left=refusal.left,
+        headers=REPLAYED if refusal.replayed else None,
+        metrics={"LimitReached": 1},
+    )
+
+
+def _final(refusal: SoldOut | LimitReached) -> str:
+    return " A new order needs a fresh Idempotency-Key." if refusal.final else ""
 
 
 def key_reused(request: Request, owner: str) -> Reply:

@@ -130,6 +130,7 @@ _ORDER_CODES: Final = (
     Code.SOLD_OUT,
     Code.NOT_ENOUGH_LEFT,
     Code.ALL_HELD,
+    Code.BUYER_LIMIT_REACHED,
     Code.IDEMPOTENCY_KEY_REUSED,
     Code.NOT_FOUND,
 )

@@ -21,6 +21,7 @@ from ticketing.limits import (
     KEY_LENGTH_MAX,
     KEY_LENGTH_MIN,
     PAYMENT_REFERENCE_LENGTH_MAX,
+    PER_BUYER_LIMIT_MAX,
     QUANTITY_MAX,
     SHARDS_MAX,
     STOCK_MAX,
@@ -87,7 +88,7 @@ class ConfirmHold(Struct, frozen=True, forbid_unknown_fields=True):
 class ResetSale(Struct, frozen=True, forbid_unknown_fields=True):
     """How the sale starts again.
 
-    Stock, name and seconds keep their values where they are left out.
+    Stock, name, seconds and limit keep their values where they are left out.
     """
 
     item_id: ItemId = FIRST_ITEM_ID
@@ -134,6 +135,21 @@ class ResetSale(Struct, frozen=True, forbid_unknown_fields=True):
                     f"Left out: as before, or {HOLD_SECONDS_DEFAULT} for a new item."
                 ),
                 examples=[HOLD_SECONDS_DEFAULT],
+            ),
+        ]
+        | None
+    ) = None
+    per_buyer_limit: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=PER_BUYER_LIMIT_MAX,
+                description=(
+                    "How many tickets a buyer may hold and have bought together; each order then "
+                    "needs a buyer_id. 0: any number. Left out: as before."
+                ),
+                examples=[4],
             ),
         ]
         | None
@@ -266,6 +282,14 @@ class Inventory(Struct, frozen=True):
     hold_seconds: Annotated[
         int | None, Meta(description="How long a hold lasts; null: the sale has no holds.")
     ]
+    per_buyer_limit: Annotated[
+        int | None,
+        Meta(
+            description=(
+                "How many tickets a buyer may hold and have bought together; null: any number."
+            )
+        ),
+    ]
 
     @classmethod
     def of(cls, inventory: SaleState) -> "Inventory":
@@ -280,6 +304,7 @@ class Inventory(Struct, frozen=True):
             generation=inventory.sale.generation,
             shard_count=inventory.sale.shard_count,
             hold_seconds=inventory.sale.hold_seconds,
+            per_buyer_limit=inventory.sale.per_buyer_limit,
         )
 
 
@@ -356,7 +381,15 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     type: str = field(default="about:blank")
     field: str | None = None
     left: (
-        Annotated[int, Meta(description="Tickets left to buy or to refund, where too few.")] | None
+        Annotated[
+            int,
+            Meta(
+                description=(
+                    "Where too few: tickets left to buy, to refund, or of the buyer's limit."
+                )
+            ),
+        ]
+        | None
     ) = None
     next_release_at: (
         Annotated[

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ticketing.errors import UnreadableRecord
-from ticketing.model import Payment, Purchase, ResetKey, Sale, Shard
+from ticketing.model import BuyerTickets, Payment, Purchase, ResetKey, Sale, Shard
 from ticketing.moves import Status
 
 # An item of DynamoDB's low-level API: attribute → {"S": …} or {"N": …}.
@@ -23,6 +23,11 @@ def sale_key(item_id: int) -> Item:
 def shard_key(item_id: int, index: int) -> Item:
     """Return the key of a stock shard."""
     return {"pk": {"S": f"item#{item_id}#stock#{index:02}"}}
+
+
+def buyer_key(item_id: int, generation: int, buyer_id: str) -> Item:
+    """Return the key of what a buyer has of one generation of a sale."""
+    return {"pk": {"S": f"item#{item_id}#{generation}#buyer#{buyer_id}"}}
 
 
 def purchase_key(purchase_id: str) -> Item:
@@ -62,6 +67,7 @@ class AttributeType:
 
 TEXT: Final = AttributeType("S", str, str, "is not a text")
 INTEGER: Final = AttributeType("N", str, int, "is not a whole number")
+YES: Final = AttributeType("BOOL", bool, bool, "is not true or false")
 STATUS: Final = AttributeType("S", str, Status, "is not a known status")
 
 
@@ -176,8 +182,9 @@ SALE: Final = Codec(
         "created_at": TEXT,
         "reset_keys": RESET_KEYS,
         "hold_seconds": INTEGER,
+        "per_buyer_limit": INTEGER,
     },
-    optional={"reset_keys": (), "hold_seconds": None},
+    optional={"reset_keys": (), "hold_seconds": None, "per_buyer_limit": None},
 )
 SHARD: Final = Codec(
     Shard,
@@ -209,8 +216,10 @@ PURCHASE: Final = Codec(
         "created_at": TEXT,
         "refunds": TICKETS_BY_NAME,
         "revision": INTEGER,
+        "is_counted": YES,
         "left": INTEGER,
         "next_release_at": INTEGER,
+        "limit": INTEGER,
         "expires_at": INTEGER,
         "extended_at": TEXT,
         "confirmed_at": TEXT,
@@ -220,12 +229,25 @@ PURCHASE: Final = Codec(
         "buyer_id": None,
         "refunds": {},
         "revision": 0,
+        "is_counted": False,
         "left": None,
         "next_release_at": None,
+        "limit": None,
         "expires_at": None,
         "extended_at": None,
         "confirmed_at": None,
         "payment_reference": None,
+    },
+)
+BUYER: Final = Codec(
+    BuyerTickets,
+    key_field=("buyer_id", lambda pk: pk.partition("#buyer#")[2]),
+    attributes={
+        "item_id": INTEGER,
+        "generation": INTEGER,
+        "sold": INTEGER,
+        "slots": TICKETS_BY_SLOT,
+        "revision": INTEGER,
     },
 )
 PAYMENT: Final = Codec(

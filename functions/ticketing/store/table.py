@@ -14,12 +14,13 @@ from botocore.exceptions import ClientError
 
 from ticketing.errors import Contended, StaleGeneration, UnreadableRecord
 from ticketing.limits import SLOTS_MAX
-from ticketing.model import Payment, Purchase, Sale, Shard
+from ticketing.model import BuyerTickets, Payment, Purchase, Sale, Shard
 from ticketing.moves import RECLAIM, Move, Status
 from ticketing.retry import Deadline
 from ticketing.rules import current_shards
 from ticketing.store.faults import CALL_ERRORS, ActionResult, reasons_of, results_of, translated
 from ticketing.store.items import (
+    BUYER,
     NO_SLOTS,
     PAYMENT,
     PURCHASE,
@@ -28,6 +29,7 @@ from ticketing.store.items import (
     SHARD,
     Codec,
     Item,
+    buyer_key,
     number,
     payment_key,
     purchase_key,
@@ -57,10 +59,13 @@ _OLDER: Final = "generation < :generation"
 # A refund that is made twice, or of tickets that another refund has given back since.
 _UNCHANGED: Final = "#status = :before AND revision = :seen"
 _NEVER_CHANGED: Final = "#status = :before AND attribute_not_exists(revision)"
+# Purchases of one buyer that pass the limit together.
+_SAME_REVISION: Final = "revision = :seen"
 
 # The names of a transaction's actions.
 _RECORD: Final = "record"
 _PAYMENT: Final = "payment"
+_BUYER: Final = "buyer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +74,9 @@ class Cancellation:
 
     record: the purchase's record, where it is not as the move demands; None otherwise, and where it
     is missing. shards: the shards whose condition failed, as they were found; None for a shard that
-    was never opened. contended: a conflict or a throttle stopped at least one action.
-    contended_shards: the shards of these actions. payment_reused: the payment belongs to another
-    purchase.
+    was never opened. contended: a conflict or a throttle stopped at least one action, or what the
+    buyer has was changed since it was read. contended_shards: the shards of the actions that a
+    conflict or a throttle stopped. payment_reused: the payment belongs to another purchase.
     """
 
     record: Purchase | None
@@ -129,6 +134,14 @@ class Store:
         item = self._get(payment_key(reference))
         return PAYMENT.to_record(item) if item else None
 
+    def read_buyer(self, purchase: Purchase) -> BuyerTickets | None:
+        """Return what the buyer of a purchase has of its sale; None where it does not count."""
+        if not purchase.is_counted or purchase.buyer_id is None:
+            return None
+        item_id, generation, buyer_id = purchase.item_id, purchase.generation, purchase.buyer_id
+        item = self._get(buyer_key(item_id, generation, buyer_id))
+        return BUYER.to_record(item) if item else BuyerTickets(item_id, generation, buyer_id)
+
     def read_shards(self, sale: Sale) -> list[Shard]:
         """Return the sale's shards, each as it is now, but not of one instant.
 
@@ -174,18 +187,21 @@ class Store:
         tickets: Mapping[int, int],
         now: str,
         seen: Purchase | None = None,
+        *,
+        buyer: BuyerTickets | None = None,
     ) -> Cancellation | None:
         """Move tickets of the record's generation and put the record, in one transaction.
 
         A payment that the record gets with the move is put as well.
 
         record: as it will be. tickets: shard index → how many tickets to move. now: a timestamp.
-        seen: the record before, which must not have changed; None where there is none.
+        seen: the record before, which must not have changed; None where there is none. buyer: what
+        the buyer has after the move, which must be the next revision; None where it does not count.
 
         Returns None when it is done, otherwise why it was cancelled.
         """
         shards = {index: f"shard {index}" for index in tickets}
-        actions = {
+        actions: dict[str, Any] = {
             shards[index]: self._shard_update(move, record, index, count, now=now, seen=seen)
             for index, count in tickets.items()
         }
@@ -194,27 +210,10 @@ class Store:
             payment = Payment(record.payment_reference, record.purchase_id, now)
             item = PAYMENT.to_item(payment_key(payment.reference), payment)
             actions[_PAYMENT] = {"Put": self._put(item, _NOT_THERE)}
+        if buyer is not None:
+            actions[_BUYER] = {"Put": self._buyer_put(buyer)}
         results = self._transact(actions)
-        if results is None:
-            return None
-        of_record = results[_RECORD]
-        refused = {
-            index: results[name].item
-            for index, name in shards.items()
-            if results[name].condition_failed
-        }
-        is_other = of_record.condition_failed and of_record.item
-        return Cancellation(
-            record=PURCHASE.to_record(of_record.item) if is_other else None,
-            shards={
-                index: SHARD.to_record(item) if item else None for index, item in refused.items()
-            },
-            contended=any(result.contended for result in results.values()),
-            contended_shards=frozenset(
-                index for index, name in shards.items() if results[name].contended
-            ),
-            payment_reused=_PAYMENT in results and _is_of_another(results[_PAYMENT], record),
-        )
+        return None if results is None else _cancellation(results, shards, record)
 
     def touch(self, record: Purchase) -> bool:
         """Give an unchanged record its next revision, so that no earlier attempt can change it.
@@ -399,6 +398,13 @@ class Store:
             "ExpressionAttributeValues": values,
         }
 
+    def _buyer_put(self, buyer: BuyerTickets) -> Any:
+        """Return the put of what a buyer has, if it is the next revision."""
+        seen = buyer.revision - 1
+        item = BUYER.to_item(buyer_key(buyer.item_id, buyer.generation, buyer.buyer_id), buyer)
+        put = self._put(item, _SAME_REVISION if seen else _NOT_THERE)
+        return put | ({"ExpressionAttributeValues": {":seen": number(seen)}} if seen else {})
+
     def _shard_update(
         self,
         move: Move,
@@ -448,6 +454,29 @@ class Store:
             "ConditionExpression": condition,
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
+
+
+def _cancellation(
+    results: Mapping[str, ActionResult], shards: Mapping[int, str], record: Purchase
+) -> Cancellation:
+    """Return why a move was cancelled. shards: index → name of its action."""
+    of_record = results[_RECORD]
+    refused = {
+        index: results[name].item
+        for index, name in shards.items()
+        if results[name].condition_failed
+    }
+    is_other = of_record.condition_failed and of_record.item
+    is_buyer_changed = _BUYER in results and results[_BUYER].condition_failed
+    return Cancellation(
+        record=PURCHASE.to_record(of_record.item) if is_other else None,
+        shards={index: SHARD.to_record(item) if item else None for index, item in refused.items()},
+        contended=is_buyer_changed or any(result.contended for result in results.values()),
+        contended_shards=frozenset(
+            index for index, name in shards.items() if results[name].contended
+        ),
+        payment_reused=_PAYMENT in results and _is_of_another(results[_PAYMENT], record),
+    )
 
 
 def _is_of_another(payment: ActionResult, record: Purchase) -> bool:
