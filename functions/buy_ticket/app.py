@@ -15,9 +15,8 @@ from ticketing.wiring import Services
 
 def buy_ticket(request: Request, services: Services) -> Reply:
     body = request.body(BuyTicket)
-    order = services.purchases.order(
-        body.item_id, body.quantity, body.buyer_id, request.idempotency_key()
-    )
+    buyer_id, key = request.buyer_id(body.buyer_id), request.idempotency_key()
+    order = services.purchases.order(body.item_id, body.quantity, buyer_id, key)
     match services.purchases.buy(order, request.statistics):
         case Bought(purchase, replayed=False):
             return Reply(

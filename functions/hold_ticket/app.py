@@ -30,8 +30,8 @@ from ticketing.wiring import Services
 
 def hold_tickets(request: Request, services: Services) -> Reply:
     body = request.body(HoldTickets)
-    key = request.idempotency_key()
-    order = services.purchases.order(body.item_id, body.quantity, body.buyer_id, key, is_hold=True)
+    buyer_id, key = request.buyer_id(body.buyer_id), request.idempotency_key()
+    order = services.purchases.order(body.item_id, body.quantity, buyer_id, key, is_hold=True)
     match services.purchases.buy(order, request.statistics):
         case Held(hold, replayed=False):
             metrics = {"Held": hold.quantity}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 import yaml
 from botocore.exceptions import ClientError
@@ -163,6 +164,70 @@ class TestRoles:
         finally:
             guarded.deploy()
         assert call("POST", f"{guarded.url}/reset", {"item_id": 2}, signed=True)[0] == 200
+
+
+def id_token(cognito: Any, pool: str, app: str, name: str) -> str:
+    """Create a member, sign in, and return the token."""
+    cognito.admin_create_user(UserPoolId=pool, Username=name)
+    password = {"Username": name, "Password": "Correct-Horse-7"}
+    cognito.admin_set_user_password(UserPoolId=pool, Permanent=True, **password)
+    answer = cognito.initiate_auth(
+        ClientId=app,
+        AuthFlow="USER_PASSWORD_AUTH",
+        AuthParameters={each.upper(): value for each, value in password.items()},
+    )
+    token: str = answer["AuthenticationResult"]["IdToken"]
+    return token
+
+
+@pytest.fixture(scope="class")
+def tokens(guarded: Stack) -> Iterator[dict[str, str]]:
+    """Let members of a pool buy only; return the ID tokens of two of them."""
+    cognito = guarded.client("cognito-idp")
+    pool = cognito.create_user_pool(PoolName="buyers")["UserPool"]
+    app = cognito.create_user_pool_client(
+        UserPoolId=pool["Id"], ClientName="shop", ExplicitAuthFlows=["USER_PASSWORD_AUTH"]
+    )["UserPoolClient"]["ClientId"]
+    guarded.deploy(UserPoolArn=pool["Arn"])
+    limited = {"stock": 20, "per_buyer_limit": 2}
+    answer = call("POST", f"{guarded.url}/reset", limited, signed=True)
+    assert answer[0] == 200, answer
+    yield {name: id_token(cognito, pool["Id"], app, name) for name in ("ann", "bob")}
+    guarded.deploy()
+
+
+class TestSignIn:
+    """A user pool, real tokens of it, and the gateway's authorizer, which verifies them."""
+
+    @staticmethod
+    def order(stack: Stack, path: str, token: str, **body: Any) -> tuple[int, dict[str, Any]]:
+        response = httpx.post(f"{stack.url}{path}", json=body, headers={"Authorization": token})
+        return response.status_code, response.json()
+
+    def test_no_valid_token(self, guarded: Stack, tokens: dict[str, str]) -> None:
+        head, body, signature = tokens["ann"].split(".")
+        forged = f"{head}.{body}.{signature[::-1]}"
+        for path in ("/buy_ticket", "/holds"):
+            assert call("POST", guarded.url + path)[0] == 401
+            assert self.order(guarded, path, forged)[0] == 401
+        assert call("GET", f"{guarded.url}/inventory")[0] == 200
+        assert call("GET", f"{guarded.url}/audit/1", signed=True)[0] == 200
+
+    def test_buyer_is_who_signed_in(self, guarded: Stack, tokens: dict[str, str]) -> None:
+        """The limit counts for a member, whatever the body says."""
+        status, receipt = self.order(guarded, "/buy_ticket", tokens["ann"])
+        assert status == 201, receipt
+        ann = receipt["buyer_id"]
+        assert (status, len(ann)) == (201, 36)
+        status, held = self.order(guarded, "/holds", tokens["ann"], buyer_id=ann)
+        assert (status, held["buyer_id"]) == (201, ann)
+        status, problem = self.order(guarded, "/buy_ticket", tokens["ann"])
+        assert (status, problem["code"]) == (409, "buyer_limit_reached")
+        status, problem = self.order(guarded, "/buy_ticket", tokens["ann"], buyer_id="bob")
+        assert (status, problem["field"]) == (422, "buyer_id")
+        status, receipt = self.order(guarded, "/buy_ticket", tokens["bob"])
+        assert status == 201
+        assert receipt["buyer_id"] not in {ann, "bob"}
 
 
 class TestStack:

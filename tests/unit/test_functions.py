@@ -308,6 +308,29 @@ def test_limit_per_buyer(functions: Functions) -> None:
         assert problem["detail"] == "This sale has a limit of 2 for each buyer. Send a buyer_id."
 
 
+@pytest.mark.G3
+@pytest.mark.parametrize("name", ["buy_ticket/with_key.json", "hold_ticket/hold.json"])
+def test_buyer_has_signed_in(functions: Functions, name: str) -> None:
+    """The token names the buyer. A key of another buyer is another key."""
+    functions.world.open_sale(stock=9)
+    event = load(name)
+
+    def order(sub: str, **body: str) -> tuple[int, dict[str, Any]]:
+        context = event["requestContext"] | {"authorizer": {"claims": {"sub": sub}}}
+        signed_in = event | {"body": json.dumps(body), "requestContext": context}
+        result = functions.call(name.partition("/")[0], signed_in)
+        return result["statusCode"], json.loads(result["body"])
+
+    status, first = order("ann")
+    assert (status, first["buyer_id"]) == (201, "ann")
+    assert order("ann", buyer_id="ann") == (200, first)
+    status, other = order("bob")
+    assert (status, other["buyer_id"]) == (201, "bob")
+    status, problem = order("ann", buyer_id="bob")
+    assert (status, problem["field"]) == (422, "buyer_id")
+    assert "signed in" in problem["detail"]
+
+
 @pytest.mark.parametrize("limit", [-1, 1001, "2", 1.5])
 def test_bad_limit(limit: Any, functions: Functions) -> None:
     event = load("admin/reset.json") | {"body": json.dumps({"per_buyer_limit": limit})}

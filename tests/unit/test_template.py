@@ -122,6 +122,28 @@ def test_signed_routes() -> None:
     assert len(signed) == 3
 
 
+def test_buyers_sign_in() -> None:
+    """Where a user pool is named, on the routes that name a buyer; otherwise nothing changes."""
+    nothing = {"Ref": "AWS::NoValue"}
+    assert template()["Parameters"]["UserPoolArn"]["Default"] == ""
+    security = {
+        route: operation["security"]
+        for route, operation in methods().items()
+        if "security" in operation and "AWS_IAM" not in str(operation["security"])
+    }
+    on_condition = {"Fn::If": ["BuyersSignIn", [{"Buyers": []}], nothing]}
+    assert security == {str(route): on_condition for route in ROUTES if route.names_buyer}
+    (api,) = of_type("AWS::ApiGateway::RestApi").values()
+    assert api["Properties"]["Body"]["info"]["title"] == {"Ref": "AWS::StackName"}
+    schemes = api["Properties"]["Body"]["components"]["securitySchemes"]
+    assert schemes.keys() == {"AWS_IAM", "Buyers"}
+    assert schemes["AWS_IAM"]["x-amazon-apigateway-authtype"] == "awsSigv4"
+    condition, scheme, otherwise = schemes["Buyers"]["Fn::If"]
+    assert (condition, otherwise) == ("BuyersSignIn", nothing)
+    authorizer = scheme["x-amazon-apigateway-authorizer"]
+    assert authorizer == {"type": "cognito_user_pools", "providerARNs": [{"Ref": "UserPoolArn"}]}
+
+
 def test_reset_needs_parameter() -> None:
     assert methods()["POST /reset"]["condition"] == "ResetAllowed"
     assert template()["Parameters"]["AllowReset"]["Default"] == "false"
@@ -258,7 +280,7 @@ GATEWAY_RESPONSES = {
     "REQUEST_TOO_LARGE": (413, "invalid_request"),
     "RESOURCE_NOT_FOUND": (404, "not_found"),
     "THROTTLED": (429, "busy"),
-    "UNAUTHORIZED": (401, "forbidden"),
+    "UNAUTHORIZED": (401, "unauthorized"),
     "UNSUPPORTED_MEDIA_TYPE": (415, "invalid_request"),
     "WAF_FILTERED": (403, "forbidden"),
 }

@@ -90,7 +90,13 @@ def document() -> str:
                         "in": "header",
                         "description": "AWS Signature Version 4, service execute-api.",
                         "x-amazon-apigateway-authtype": "awsSigv4",
-                    }
+                    },
+                    "buyer": {
+                        "type": "apiKey",
+                        "name": "Authorization",
+                        "in": "header",
+                        "description": "The buyer's ID token, where buyers have to sign in.",
+                    },
                 },
             },
         }
@@ -135,6 +141,8 @@ def _operation(route: Route, schemas: Mapping[Any, Any]) -> dict[str, Any]:
         operation["requestBody"] = {"required": False, "content": content}
     if route.is_signed:
         operation["security"] = [{"sigv4": []}]
+    if route.names_buyer:
+        operation["security"] = [{}, {"buyer": []}]  # by what the service was deployed with
     return operation
 
 
@@ -170,7 +178,7 @@ def _problem(status: HTTPStatus, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     }
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         response["headers"] = {"Retry-After": _HEADERS["Retry-After"]}
-    if status is HTTPStatus.FORBIDDEN:
+    if status in {HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED}:
         # API Gateway's own response. The local stack cannot shape it: there it has AWS's shape.
         response["content"][JSON] = {"schema": {"type": "object", "required": ["message"]}}
     return response

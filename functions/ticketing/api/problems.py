@@ -43,7 +43,8 @@ class Code(StrEnum):
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", HTTPStatus.UNPROCESSABLE_ENTITY
     INVALID_REQUEST = "invalid_request", HTTPStatus.UNPROCESSABLE_ENTITY  # 400 where unreadable
     NOT_FOUND = "not_found", HTTPStatus.NOT_FOUND
-    FORBIDDEN = "forbidden", HTTPStatus.FORBIDDEN  # API Gateway's own: a signature is missing
+    UNAUTHORIZED = "unauthorized", HTTPStatus.UNAUTHORIZED  # API Gateway's: no valid ID token
+    FORBIDDEN = "forbidden", HTTPStatus.FORBIDDEN  # API Gateway's: a signature is missing
     BUSY = "busy", HTTPStatus.SERVICE_UNAVAILABLE  # 429 from API Gateway
     INTERNAL_ERROR = "internal_error", HTTPStatus.INTERNAL_SERVER_ERROR
 

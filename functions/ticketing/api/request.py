@@ -110,6 +110,21 @@ class Request:
             )
         return key
 
+    def buyer_id(self, named: str | None) -> str | None:
+        """Return the buyer: who has signed in where API Gateway demands it, otherwise as named.
+
+        named: by the body. Raises InvalidRequest where it names another one.
+        """
+        authorizer = self.event["requestContext"].get("authorizer") or {}
+        if "claims" not in authorizer:
+            return named
+        signed_in: str = authorizer["claims"]["sub"]
+        if named not in {None, signed_in}:
+            raise InvalidRequest(
+                "This is not the id of the buyer who has signed in. Leave it out.", field="buyer_id"
+            )
+        return signed_in
+
     def uuid(self, name: str) -> str:
         """Return the route's parameter, an id as the table has it. Raises InvalidRequest."""
         try:

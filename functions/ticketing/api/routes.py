@@ -61,7 +61,11 @@ class Success:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """One route. body: of the request, which may be empty. codes: see `all_codes`."""
+    """One route.
+
+    body: of the request, which may be empty. codes: see `all_codes`. names_buyer: API Gateway may
+    demand that the buyer has signed in, and says then who it is.
+    """
 
     method: str
     path: str
@@ -72,6 +76,7 @@ class Route:
     codes: tuple[Code, ...] = ()
     body: type[Struct] | None = None
     parameters: tuple[Parameter, ...] = ()
+    names_buyer: bool = False
 
     def __str__(self) -> str:
         """Return method and path: "GET /inventory"."""
@@ -93,9 +98,11 @@ class Route:
 
         A query parameter that it does not have is an invalid request on every route.
         """
-        signed = {Code.FORBIDDEN} if self.is_signed else set()
+        gateway = {Code.FORBIDDEN} if self.is_signed else set()
+        if self.names_buyer:
+            gateway.add(Code.UNAUTHORIZED)
         return frozenset(
-            {*self.codes, Code.INVALID_REQUEST, Code.BUSY, Code.INTERNAL_ERROR, *signed}
+            {*self.codes, Code.INVALID_REQUEST, Code.BUSY, Code.INTERNAL_ERROR, *gateway}
         )
 
     @property
@@ -148,6 +155,7 @@ BUY_TICKET: Final = Route(
     _ORDER_CODES,
     body=BuyTicket,
     parameters=(_IDEMPOTENCY_KEY,),
+    names_buyer=True,
 )
 GET_INVENTORY: Final = Route(
     "GET",
@@ -220,6 +228,7 @@ HOLD_TICKETS: Final = Route(
     (*_ORDER_CODES, Code.HOLDS_NOT_OFFERED),
     body=HoldTickets,
     parameters=(_IDEMPOTENCY_KEY,),
+    names_buyer=True,
 )
 GET_HOLD: Final = Route(
     "GET",

@@ -53,7 +53,10 @@ class BuyTicket(Struct, frozen=True, forbid_unknown_fields=True):
                 min_length=1,
                 max_length=BUYER_ID_LENGTH_MAX,
                 pattern=VISIBLE_ASCII_PATTERN,
-                description="The buyer: visible ASCII, for example an account id.",
+                description=(
+                    "The buyer: visible ASCII, for example an account id. Left out where buyers "
+                    "sign in: then it is the `sub` of the token."
+                ),
                 examples=["buyer-42"],
             ),
         ]
