@@ -115,7 +115,7 @@ class Request:
 
         named: by the body. Raises InvalidRequest where it names another one.
         """
-        authorizer = self.event["requestContext"].get("authorizer") or {}
+        authorizer = (self.event.get("requestContext") or {}).get("authorizer") or {}
         if "claims" not in authorizer:
             return named
         signed_in: str = authorizer["claims"]["sub"]
