@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from ticketing.errors import Contended, StaleGeneration
+from ticketing.errors import Contended, InvalidRequest, Refused, StaleGeneration
 from ticketing.limits import SHORT_SHARDS_MAX
 from ticketing.model import BuyerTickets, Purchase, Sale, TooFew
 from ticketing.moves import Move
@@ -67,6 +67,17 @@ class Taking:
         or what the buyer had, where the limit leaves too few.
         """
         cached, throttle = self.cache.current(self.store, self.item_id)
+        try:
+            outcome = self._attempt(cached)
+        except (InvalidRequest, Refused):
+            if throttle:
+                raise throttle from None
+            raise
+        if throttle and isinstance(outcome, TooFew):
+            raise throttle  # a newer generation may have tickets, or no limit
+        return outcome
+
+    def _attempt(self, cached: CachedSale) -> Purchase | Cancellation | TooFew:
         record = self.make_record(cached.sale)
         now = self.runtime.clock()
         buyer = count(self.store, cached.sale, self.move, before=self.seen, after=record, now=now)
@@ -78,8 +89,6 @@ class Taking:
                 self._read_all_shards(cached)
                 taken = allocate(cached.stock, self.quantity, self.runtime.random)
                 if taken is None:
-                    if throttle:
-                        raise throttle  # a newer generation may have tickets
                     return cached.too_few
             self._reclaim(cached, taken)
             return self._take(cached, replace(record, taken=taken), buyer)

@@ -2,9 +2,14 @@
 
 import pytest
 
-from tests.support import ITEM, World, lost_reply, raises
+from tests.support import ITEM, World, lost_reply, raises, service_error
 from ticketing.errors import Busy, BuyerUnknown
-from ticketing.limits import CLOCK_SKEW_SECONDS, HOLD_SECONDS_MIN, LATE_COMMIT_SECONDS
+from ticketing.limits import (
+    CACHE_SECONDS,
+    CLOCK_SKEW_SECONDS,
+    HOLD_SECONDS_MIN,
+    LATE_COMMIT_SECONDS,
+)
 from ticketing.model import (
     Bought,
     BuyerTickets,
@@ -298,6 +303,19 @@ class TestBuyerUnknown:
         with pytest.raises(Busy) as caught:
             service.buy(service.order(ITEM, 1, None, None))
         assert caught.value.retry_after_seconds == LATE_COMMIT_SECONDS
+
+
+@pytest.mark.G2
+@pytest.mark.parametrize("buyer", [BUYER, None])
+def test_settings_cannot_be_read(world: World, buyer: str | None) -> None:
+    """A limit that is older than a second refuses no one: it may have been lifted."""
+    service = world.purchase_service()
+    service.buy(service.order(ITEM, LIMIT, BUYER, None))
+    world.clock.now += CACHE_SECONDS + 1
+    world.open_sale(stock=20, limit=0)
+    world.client.before("get_item", raises(service_error("ThrottlingException")))
+    assert isinstance(service.buy(service.order(ITEM, 1, buyer, None)), Bought)
+    assert world.client.calls[0] == "get_item"
 
 
 class TestRules:
