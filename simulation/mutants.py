@@ -217,7 +217,7 @@ MUTANTS: Final = (
     Mutant(
         "a lost reply is reported as a failure",
         "G5",
-        7,
+        8,
         "store/faults.py",
         "ResponseParserError():\n            return OutcomeUnknown()",
         "ResponseParserError():\n            return Contended()",
@@ -425,7 +425,7 @@ MUTANTS: Final = (
     Mutant(
         "a payment pays for several holds",
         "G3",
-        42,
+        165,
         "store/table.py",
         'actions[_PAYMENT] = {"Put": self._put(item, _NOT_THERE)}',
         'actions[_PAYMENT] = {"Put": {"TableName": self._table, "Item": item}}',
@@ -441,7 +441,7 @@ MUTANTS: Final = (
     Mutant(
         "a refusal of a hold ignores an attempt in doubt",
         "G3",
-        977,
+        1036,
         "holding.py",
         "if not self.attempts.write(stored, lambda: self.store.touch(stored)):",
         "if False:",
@@ -505,7 +505,7 @@ MUTANTS: Final = (
     Mutant(
         "a late confirmation may pass the limit",
         "G1",
-        42,
+        364,
         "taking.py",
         "if limit is None or is_within(limit, buyer, then, now):",
         "if limit is None or before or is_within(limit, buyer, then, now):",
@@ -541,6 +541,14 @@ MUTANTS: Final = (
         "refunding.py",
         "None if self.is_closed else self.store.read_buyer(before)",
         "self.store.read_buyer(before)",
+    ),
+    Mutant(
+        "a duplicate of a refund is taken for a broken record",
+        "G6",
+        7,
+        "refunding.py",
+        "if self.contradictions < CONTRADICTIONS_MAX:",
+        "if False:",
     ),
     Mutant(
         "tickets of earlier generations count for the limit",

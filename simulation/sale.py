@@ -127,21 +127,21 @@ def simulate(
         callers.start(setting.buyers, setting.rush_seconds, setting.resets)
     else:
         callers.arrive(buyers)
-    endless = list[Violation]()
     try:
         world.run()
         history = _completed(world, callers)
     except EndlessError as error:
         history = callers.history()
-        endless.append(Violation("G6", "never_ends", "a sale that comes to its end", str(error)))
+        expected = "a sale that comes to its end"
+        callers.failures.append(Violation("G6", "never_ends", expected, str(error)))
     return SimulatedSale(
         setting=setting,
         history=history,
         violations=[
-            *endless,
             *check(history),
             *observer.judge(history, _keys(callers.buyers)),
             *_overdue(fleet.overdue),
+            *callers.failures,
         ],
         usage=model.usage,
         faults=trouble.counts,

@@ -24,9 +24,11 @@ from proof.history import (
     Refund,
     Reset,
     Sample,
+    Violation,
 )
 from proof.responses import (
     STATUS_CONFLICT,
+    STATUS_INTERNAL_ERROR,
     STATUS_NOT_FOUND,
     STATUS_OK,
     attempt_of,
@@ -187,6 +189,7 @@ class Callers:
         self.refunds: list[Refund] = []
         self.changes: list[HoldChange] = []
         self.samples: list[Sample] = []
+        self.failures: list[Violation] = []  # that only a caller sees
         self.buyers: list[Buyer] = []
         self._buying = 0
         self._world = world
@@ -532,4 +535,8 @@ class Callers:
             seconds_max=call.seconds_max,
             label=label or call.route,
         )
-        return gateway_response(answer) if isinstance(answer, NoAnswer) else answer
+        response = gateway_response(answer) if isinstance(answer, NoAnswer) else answer
+        if response is not None and response.status_code == STATUS_INTERNAL_ERROR:
+            line = f"answered at {self._world.now:.3f} s: {call.route}"
+            self.failures.append(Violation("G6", "internal_error", "no bug", "500", (line,)))
+        return response

@@ -37,6 +37,9 @@ AUDIT_RESERVE_SECONDS: Final = 5.0
 # --- Attempts ---
 
 ATTEMPTS_MAX: Final = 100  # chosen: a second bound, because a clock may be frozen
+# So often a refund looks for its tickets again before it calls its records contradictory. One look
+# may meet a duplicate that is in progress.
+CONTRADICTIONS_MAX: Final = 5
 BACKOFF_BASE_SECONDS: Final = 0.01  # chosen: a transaction is in progress for about 6 ms
 BACKOFF_CAP_SECONDS: Final = 0.5  # chosen
 # Chosen. Retry-After is drawn from 1 to this, so that refused buyers do not come back together.

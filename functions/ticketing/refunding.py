@@ -4,8 +4,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from ticketing.errors import Contended, NotFound, UnreadableRecord
-from ticketing.limits import REFUND_BUDGET_SECONDS
-from ticketing.model import KeyReused, Purchase, Refunded, RefundOutcome, RefundTooLarge
+from ticketing.limits import CONTRADICTIONS_MAX, REFUND_BUDGET_SECONDS
+from ticketing.model import (
+    KeyReused,
+    Purchase,
+    Refunded,
+    RefundOutcome,
+    RefundTooLarge,
+)
 from ticketing.moves import REFUND, REFUND_IN_PART
 from ticketing.retry import Attempts, InDoubt, Runtime, Statistics, TryAgain
 from ticketing.rules import counted, digest, given_back, refund, timestamp
@@ -51,6 +57,7 @@ class _RefundFlow:
     """One refund in progress. store: bound to the deadline of the attempts.
 
     key: digest of the idempotency key. is_closed: a reset has closed the purchase's generation.
+    contradictions: how often its tickets were not where they should be.
     """
 
     purchase_id: str
@@ -60,6 +67,7 @@ class _RefundFlow:
     store: Store
     runtime: Runtime
     is_closed: bool = False
+    contradictions: int = 0
 
     def attempt(self) -> RefundOutcome:
         """Make one attempt: read the record, and move its tickets if it has not changed since."""
@@ -89,9 +97,7 @@ class _RefundFlow:
         buyer = None if self.is_closed else self.store.read_buyer(before)
         if buyer is not None:
             if buyer.sold < quantity:
-                raise UnreadableRecord(
-                    f"Purchase {before.purchase_id}: its buyer has only {buyer.sold} tickets."
-                )
+                raise self._contradiction(before, f"its buyer has only {buyer.sold} tickets")
             buyer = counted(buyer, move, quantity, before=before, after=after, now=now)
         cancellation = self.attempts.write(
             after,
@@ -104,10 +110,19 @@ class _RefundFlow:
         raise Contended if cancellation.contended else TryAgain
 
     def _note_closed(self, purchase: Purchase, cancellation: Cancellation) -> None:
-        """Note that a reset has closed the generation. Raises UnreadableRecord otherwise."""
+        """Note that a reset has closed the generation. Raises what `_contradiction` returns."""
         for index, shard in cancellation.shards.items():
             if shard is None or shard.generation <= purchase.generation:
-                raise UnreadableRecord(
-                    f"Purchase {purchase.purchase_id}: shard {index} has not sold its tickets."
-                )
+                raise self._contradiction(purchase, f"shard {index} has not sold its tickets")
             self.is_closed = True
+
+    def _contradiction(self, purchase: Purchase, found: str) -> Exception:
+        """Return the error for tickets of the purchase that are not where they should be.
+
+        A duplicate that is in progress may have moved them already: another attempt will see its
+        record. Otherwise the records contradict each other.
+        """
+        self.contradictions += 1
+        if self.contradictions < CONTRADICTIONS_MAX:
+            return Contended()
+        return UnreadableRecord(f"Purchase {purchase.purchase_id}: {found}.")

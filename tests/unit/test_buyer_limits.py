@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support import ITEM, World, lost_reply, raises, service_error
-from ticketing.errors import Busy, BuyerUnknown
+from ticketing.errors import Busy, BuyerUnknown, UnreadableRecord
 from ticketing.limits import (
     CACHE_SECONDS,
     CLOCK_SKEW_SECONDS,
@@ -24,6 +24,7 @@ from ticketing.model import (
 )
 from ticketing.moves import BUY, CONFIRM, EXTEND, HOLD, Status
 from ticketing.rules import counted, is_within
+from ticketing.store.items import buyer_key
 
 KEY = "0123456789abcdef"
 BUYER = "buyer-42"
@@ -147,6 +148,25 @@ class TestGivenBackOnce:
             refund(world, purchase, quantity=1)
         buy(world)
         assert order(world) == LimitReached(LIMIT, left=0)
+
+    @pytest.mark.G3
+    def test_duplicate_of_refund(self, world: World) -> None:
+        """It commits between our reads of the purchase and of the buyer, who has nothing then."""
+        purchase = buy(world)
+        world.client.before("get_item", lambda: None, lambda: refund(world, purchase))
+        outcome = world.services().refunds.refund(purchase.purchase_id, None, KEY)
+        assert isinstance(outcome, Refunded)
+        assert outcome.replayed
+        assert stored(world).sold == 0
+        world.assert_exact(sold=0)
+
+    def test_buyer_without_tickets(self, world: World) -> None:
+        """A record that this software has not written."""
+        purchase = buy(world)
+        key = buyer_key(ITEM, purchase.generation, BUYER)
+        world.client.delete_item(TableName=world.table_name, Key=key)
+        with pytest.raises(UnreadableRecord, match="its buyer has only 0 tickets"):
+            refund(world, purchase)
 
     def test_refund_after_reset(self, world: World) -> None:
         """It gives nothing back: the next generation counts its own tickets."""
