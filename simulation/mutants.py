@@ -3,31 +3,39 @@
 python -m simulation.mutants
 
 A mutant is the functions with one line changed. It is built in a folder of its own and simulated in
-a process of its own, with the seed that is stated beside it. That was the first from 1 on with a
+a new process, with the seed that is stated beside it. That was the first from 1 on with a
 violation when it was last searched (`--find`): change it where the simulation has changed. The
 functions as they are break no guarantee with these seeds.
 """
 
 import argparse
-import os
-import re
+import multiprocessing
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from simulation import run as run_command
-from simulation.sale import Setting, simulate
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FUNCTIONS: Final = ROOT / "functions"
 BUYERS: Final = 200
 SEEDS_MAX: Final = 2000  # of a search
+# What all mutants have in common, and what takes longest to import.
+PACKAGES: Final = [
+    "aws_lambda_powertools",
+    "boto3",
+    "greenlet",
+    "httpx",
+    "moto.dynamodb.comparisons",
+    "moto.dynamodb.parsing.expressions",
+    "msgspec",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -586,7 +594,10 @@ class Catch:
 
 
 def run(mutant: Mutant, seeds: Sequence[int]) -> Catch | None:
-    """Simulate a mutant with these seeds until one breaks a guarantee; None: none does."""
+    """Simulate a mutant with these seeds until one breaks a guarantee; None: none does.
+
+    Only in a new process: the functions cannot be imported twice.
+    """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "functions"
         shutil.copytree(FUNCTIONS, copy)
@@ -595,26 +606,14 @@ def run(mutant: Mutant, seeds: Sequence[int]) -> Catch | None:
         if text.count(mutant.right) != 1:
             raise ValueError(f"{mutant.mistake}: its text is not in {mutant.file} once")
         file.write_text(text.replace(mutant.right, mutant.wrong))
-        ended = subprocess.run(
-            [sys.executable, "-m", "simulation.mutants", "--simulate", *map(str, seeds)],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(copy)},
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-    found = re.fullmatch(r"(\d+): (.+)\n", ended.stdout)
-    return Catch(int(found[1]), found[2].split(", ")) if found else None
+        sys.path.insert(0, str(copy))
+        from simulation.sale import Setting, simulate  # noqa: PLC0415 - of the mutant
 
-
-def _simulate(seeds: Sequence[int]) -> None:
-    """Print the first seed that breaks a guarantee, and the rules."""
-    for seed in seeds:
-        violations = simulate(Setting.drawn(seed, BUYERS)).violations
-        if violations:
-            rules = sorted({f"{each.guarantee} {each.rule}" for each in violations})
-            print(f"{seed}: {', '.join(rules)}")
-            return
+        for seed in seeds:
+            violations = simulate(Setting.drawn(seed, BUYERS)).violations
+            if violations:
+                return Catch(seed, sorted({f"{each.guarantee} {each.rule}" for each in violations}))
+    return None
 
 
 def table() -> str:
@@ -633,11 +632,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--find", action="store_true", help=f"search seeds 1 to {SEEDS_MAX}, not the stated one"
     )
-    parser.add_argument("--simulate", nargs="+", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.simulate:
-        _simulate(options.simulate)
-        return 0
     mutants = [mutant for mutant in MUTANTS if options.only in mutant.mistake]
     return check(mutants, find=options.find)
 
@@ -648,12 +643,16 @@ def check(mutants: Sequence[Mutant], *, find: bool = False) -> int:
     find: search for the first seed, instead of taking the stated one.
     """
 
-    def caught(mutant: Mutant) -> Catch | None:
-        return run(mutant, range(1, SEEDS_MAX + 1) if find else [mutant.seed])
-
     survivors = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for mutant, catch in zip(mutants, pool.map(caught, mutants), strict=True):
+    # All processes are copies of one that has imported the packages, and none has the functions.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PACKAGES)
+    # Blocked signals are inherited: only this process gets Ctrl-C.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with context.Pool(maxtasksperchild=1) as pool:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        caught = pool.imap(partial(_run, find=find), mutants)
+        for mutant, catch in zip(mutants, caught, strict=True):
             rules = catch.rules if catch else ()
             is_caught = any(rule.startswith(mutant.guarantee) for rule in rules)
             survivors += not is_caught
@@ -662,6 +661,10 @@ def check(mutants: Sequence[Mutant], *, find: bool = False) -> int:
             print(f"{mutant.mistake:<62} {result}{wrong}", flush=True)
     print(f"{len(mutants) - survivors} of {len(mutants)} mutants are caught as stated")
     return 1 if survivors else 0
+
+
+def _run(mutant: Mutant, *, find: bool) -> Catch | None:
+    return run(mutant, range(1, SEEDS_MAX + 1) if find else [mutant.seed])
 
 
 if __name__ == "__main__":
