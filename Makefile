@@ -19,8 +19,8 @@ LOCAL_READY := .venvs/local/.ready
 ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop status logs prove simulate mutants storm test check docs picture \
-	structure lint format hooks typecheck lock build deploy sam-local sam-invoke \
+.PHONY: help setup start stop status logs prove simulate bench mutants storm test check docs \
+	picture structure lint format hooks typecheck lock build deploy sam-local sam-invoke \
 	dynamodb-local clean
 
 help: ## list these commands
@@ -53,6 +53,9 @@ simulate: $(DEVELOPMENT_READY) ## simulate sales with all faults [SEED=n SEEDS=n
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation $(if $(SEED),--seed $(SEED)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(BUYERS),--buyers $(BUYERS)) \
 		$(if $(FAULTS),--faults $(FAULTS)) $(ARGS)
+
+bench: $(ALL_READY) ## measure what a sale costs [ARGS="--only cpu"]
+	@PYTHONPATH=functions $(DEVELOPMENT)/python -m benchmarks $(ARGS)
 
 mutants: $(DEVELOPMENT_READY) ## simulate mistakes, each of which must be caught [ARGS=--find]
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation.mutants $(ARGS)

@@ -67,7 +67,7 @@ MUTANTS: Final = (
         "G1",
         1,
         "store/table.py",
-        " + [_ENOUGH_LEFT] * (tickets > 1)",
+        "if one else [_SOMETHING_LEFT, _ENOUGH_LEFT]",
         "",
     ),
     Mutant(
@@ -299,8 +299,8 @@ MUTANTS: Final = (
         "G5",
         28,
         "buying.py",
-        "if self._can_still_buy():",
-        "if False:",
+        "if not self._can_still_buy():",
+        "if True:",
     ),
     Mutant(
         "a refusal on record is not the answer for its key",
@@ -427,8 +427,8 @@ MUTANTS: Final = (
         "G3",
         7,
         "buying.py",
-        "return replace(outcome, hold=hold)",
-        "return replace(outcome, hold=replace(hold, expires_at=round(self._runtime.clock()) + 30))",
+        "Held(hold, outcome",
+        "Held(replace(hold, expires_at=round(self._runtime.clock()) + 30), outcome",
     ),
     Mutant(
         "a payment pays for several holds",

@@ -1,6 +1,6 @@
 """The purchase flow: from an order to a receipt or a hold, a refusal or "busy"."""
 
-from dataclasses import replace
+from copy import replace
 from typing import Final
 
 from ticketing.errors import BuyerUnknown, DeadlineExceeded, HoldsNotOffered, NotFound, StoreError
@@ -58,7 +58,7 @@ class PurchaseService:
         Raises NotFound for an unknown item, HoldsNotOffered, BuyerUnknown, and Busy when the time
         budget is spent.
         """
-        attempts = Attempts[Purchase](
+        attempts: Attempts[Purchase] = Attempts(
             self._runtime,
             PURCHASE_BUDGET_SECONDS,
             statistics=statistics,
@@ -72,7 +72,7 @@ class PurchaseService:
         cached = self._cache.get(order.item_id)
         if isinstance(outcome, Held) and cached is not None:
             hold = as_of(outcome.hold, self._runtime.clock(), cached.sale.generation)
-            return replace(outcome, hold=hold)
+            return Held(hold, outcome.replayed)
         return outcome
 
     def find(self, purchase_id: str, statistics: Statistics | None = None) -> Purchase:
@@ -164,17 +164,17 @@ class _PurchaseFlow:
         The record is read after the snapshot, so a concurrent duplicate that took the last ticket
         is found.
         """
+        if not self._can_still_buy():
+            found = self._look_up()
+            return self._settle(found) if found else refused(too_few, final=False)
         refusal = replace(
             self._empty_record(too_few.sale, Status.REFUSED),
             left=too_few.left,
             next_release_at=too_few.next_release_at,
             limit=too_few.limit,
         )
-        if self._can_still_buy():
-            found = self._attempts.write(refusal, lambda: self._store.put_refusal(refusal))
-            return self._settle(found) if found else refused(refusal, final=self._order.keyed)
-        found = self._look_up()
-        return self._settle(found) if found else refused(refusal, final=False)
+        found = self._attempts.write(refusal, lambda: self._store.put_refusal(refusal))
+        return self._settle(found) if found else refused(refusal, final=self._order.keyed)
 
     def _look_up(self) -> Purchase | None:
         """Return the record that an earlier request with this key has put; None without one."""
@@ -205,9 +205,9 @@ class _PurchaseFlow:
         if sale.hold_seconds is None:
             raise HoldsNotOffered
         expires_at = expiry_slot(sale.hold_seconds, self._runtime.clock())
-        return replace(self._empty_record(sale, HOLD.after), expires_at=expires_at)
+        return self._empty_record(sale, HOLD.after, expires_at)
 
-    def _empty_record(self, sale: Sale, status: Status) -> Purchase:
+    def _empty_record(self, sale: Sale, status: Status, expires_at: int | None = None) -> Purchase:
         order = self._order
         return Purchase(
             purchase_id=order.purchase_id,
@@ -220,6 +220,7 @@ class _PurchaseFlow:
             fingerprint=order.fingerprint,
             created_at=timestamp(self._runtime.clock()),
             is_counted=sale.per_buyer_limit is not None,
+            expires_at=expires_at,
         )
 
     def _settle(self, found: Purchase) -> Outcome:

@@ -1,9 +1,10 @@
 """The catalogue: reading a sale, and resetting it while buyers are buying."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+from msgspec import Struct
 
 from ticketing.errors import GenerationChanged, KeyReusedForReset, NotFound, StaleGeneration
 from ticketing.limits import CACHE_SECONDS, CACHED_ITEMS_MAX, CATALOGUE_BUDGET_SECONDS
@@ -103,8 +104,7 @@ class Catalogue:
         return done
 
 
-@dataclass(frozen=True, slots=True)
-class _ResetFlow:
+class _ResetFlow(Struct, frozen=True):
     """One reset in progress. store: bound to the deadline of the attempts."""
 
     order: ResetOrder

@@ -1,7 +1,9 @@
 """Holds: confirm, extend and release tickets that are held, each once, and look a hold up."""
 
-from dataclasses import dataclass, replace
+from copy import replace
 from typing import Final
+
+from msgspec import Struct
 
 from ticketing.errors import Contended, NotFound
 from ticketing.limits import PURCHASE_BUDGET_SECONDS
@@ -77,8 +79,7 @@ class HoldService:
         return _HoldFlow(hold_id, attempts, store, self._cache, self._runtime, payment_reference)
 
 
-@dataclass(slots=True)
-class _HoldFlow:
+class _HoldFlow(Struct):
     """One change of a hold in progress. store: bound to the deadline of the attempts.
 
     payment_reference: that a confirmation comes with; None without one, and for other changes.

@@ -6,15 +6,16 @@ Knows no boto3, no Powertools, no environment, no clock.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
+
+from msgspec import Struct
 
 from ticketing.limits import CLOCK_SKEW_SECONDS
 from ticketing.moves import Status
 
 
-@dataclass(frozen=True, slots=True)
-class ResetKey:
+class ResetKey(Struct, frozen=True):
     """An idempotency key that has reset a sale.
 
     key: a digest of the key, which may be long. generation: the one that this reset started.
@@ -26,8 +27,7 @@ class ResetKey:
     request: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sale:
+class Sale(Struct, frozen=True):
     """One generation of an item's sale. Its record defines the sale; shards are opened from it.
 
     shards_ever: the highest shard count of all generations; a reset closes that many shards to
@@ -63,8 +63,7 @@ def is_over(slot: int, now: float) -> bool:
     return slot + CLOCK_SKEW_SECONDS <= now
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
+class Shard(Struct, frozen=True):
     """A part of a sale's stock.
 
     Always: stock >= 0, stock + held + sold == capacity, and held is the sum of the slots.
@@ -82,7 +81,7 @@ class Shard:
     sold: int
     updated_at: str
     sold_before: int = 0
-    slots: Mapping[int, int] = field(default_factory=dict)
+    slots: Mapping[int, int] = {}
     reclaimed_until: int = 0
 
     @classmethod
@@ -113,8 +112,7 @@ class Shard:
         return min((end for end in ends if end > now), default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class BuyerTickets:
+class BuyerTickets(Struct, frozen=True):
     """What a buyer has of one generation of a sale that has a limit.
 
     sold: tickets bought and not refunded. slots: expiry slot → tickets held until then; as those of
@@ -126,7 +124,7 @@ class BuyerTickets:
     generation: int
     buyer_id: str
     sold: int = 0
-    slots: Mapping[int, int] = field(default_factory=dict)
+    slots: Mapping[int, int] = {}
     revision: int = 0
 
     def tickets(self, now: float) -> int:
@@ -142,8 +140,7 @@ class BuyerTickets:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True, dict=True):
     """A request to buy or to hold.
 
     keyed: it has an idempotency key, so the buyer can repeat it safely. is_hold: the tickets are
@@ -157,15 +154,14 @@ class Order:
     keyed: bool
     is_hold: bool = False
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Return a digest that differs where two requests with one key ask for different things."""
         content = [self.item_id, self.quantity, self.buyer_id, *(["hold"] * self.is_hold)]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Purchase:
+class Purchase(Struct, frozen=True):
     """The record of a purchase or a hold. It is the receipt, and it makes a key buy only once.
 
     taken: shard index → its tickets that this purchase has. refunds: digest of a refund's
@@ -190,7 +186,7 @@ class Purchase:
     taken: Mapping[int, int]
     fingerprint: str
     created_at: str
-    refunds: Mapping[str, int] = field(default_factory=dict)
+    refunds: Mapping[str, int] = {}
     revision: int = 0
     is_counted: bool = False
     left: int | None = None
@@ -240,8 +236,7 @@ class Purchase:
         return self.expires_at is not None and not self.is_refused
 
 
-@dataclass(frozen=True, slots=True)
-class Payment:
+class Payment(Struct, frozen=True):
     """The record of a payment: it pays for one purchase. reference: the provider's id of it."""
 
     reference: str
@@ -249,16 +244,14 @@ class Payment:
     created_at: str
 
 
-@dataclass(frozen=True, slots=True)
-class Bought:
+class Bought(Struct, frozen=True):
     """The purchase is recorded. replayed: an earlier request with this key made it."""
 
     purchase: Purchase
     replayed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """The hold is recorded, or was changed as asked for. replayed: an earlier request did it.
 
     hold: it may have become a purchase, or be over since. Where it is over its status says so.
@@ -268,8 +261,7 @@ class Held:
     replayed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TooFew:
+class TooFew(Struct, frozen=True):
     """Fewer tickets can be taken than asked for.
 
     sale: that was asked. left: how many can be taken. next_release_at: when the first tickets come
@@ -284,8 +276,7 @@ class TooFew:
     limit: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SoldOut:
+class SoldOut(Struct, frozen=True):
     """Fewer tickets were free than asked for, at some instant of this request or the second before.
 
     left, next_release_at: see `TooFew`. final: this refusal is in the record of the idempotency
@@ -299,8 +290,7 @@ class SoldOut:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LimitReached:
+class LimitReached(Struct, frozen=True):
     """The buyer had too many tickets to get those asked for, at some instant of this request.
 
     limit: of the sale for each buyer. left: how many of it were left. final, replayed: see
@@ -313,8 +303,7 @@ class LimitReached:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class KeyReused:
+class KeyReused(Struct, frozen=True):
     """The idempotency key belongs to another request."""
 
 
@@ -335,8 +324,7 @@ type ConfirmOutcome = Bought | HoldProblem
 type HoldOutcome = Held | HoldProblem
 
 
-@dataclass(frozen=True, slots=True)
-class Refunded:
+class Refunded(Struct, frozen=True):
     """The refund is recorded. replayed: an earlier request with this key made it."""
 
     purchase: Purchase
@@ -344,8 +332,7 @@ class Refunded:
     replayed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RefundTooLarge:
+class RefundTooLarge(Struct, frozen=True):
     """Fewer tickets of the purchase are left to refund than asked for. left: how many."""
 
     left: int
@@ -354,8 +341,7 @@ class RefundTooLarge:
 type RefundOutcome = Refunded | RefundTooLarge | KeyReused
 
 
-@dataclass(frozen=True, slots=True)
-class ResetOrder:
+class ResetOrder(Struct, frozen=True):
     """A request to start an item's next generation.
 
     stock, item_name, hold_seconds: None keeps the sale's value. shard_count: None takes the default
@@ -375,8 +361,7 @@ class ResetOrder:
     expected_generation: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class SaleState:
+class SaleState(Struct, frozen=True):
     """A sale with its shards, each as it was when it was read or opened. now: by our clock then."""
 
     sale: Sale
@@ -404,8 +389,7 @@ class SaleState:
         return max(shard.updated_at for shard in self.shards)
 
 
-@dataclass(frozen=True, slots=True)
-class ResetResult:
+class ResetResult(Struct, frozen=True):
     """The sale that a reset started. replayed: an earlier request with this key started it."""
 
     inventory: SaleState
@@ -417,8 +401,7 @@ class ResetResult:
         return self.inventory.sale
 
 
-@dataclass(frozen=True, slots=True)
-class AuditResult:
+class AuditResult(Struct, frozen=True):
     """The counters and records of one generation, and where they differ.
 
     cursor: where to continue when the time was over before all records were counted; None where all

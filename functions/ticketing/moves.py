@@ -4,9 +4,11 @@ A move takes tickets out of one counter and puts them into another, so their sum
 store builds the update of a shard and the condition on the purchase record from the row.
 """
 
-from dataclasses import dataclass, replace
+from copy import replace
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 
 class Counter(StrEnum):
@@ -28,8 +30,7 @@ class Status(StrEnum):
     EXPIRED = "expired"  # never stored: a held record is read so when its time is over
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """A row of the table.
 
     debit, credit: the counters that lose and gain the tickets. before, after: the status of the

@@ -1,7 +1,8 @@
 """Refunds: tickets of a purchase go back on sale, once per idempotency key."""
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from ticketing.errors import Contended, NotFound, UnreadableRecord
 from ticketing.limits import CONTRADICTIONS_MAX, REFUND_BUDGET_SECONDS
@@ -52,8 +53,7 @@ class RefundService:
         return attempts.run(flow.attempt)
 
 
-@dataclass(slots=True)
-class _RefundFlow:
+class _RefundFlow(Struct):
     """One refund in progress. store: bound to the deadline of the attempts.
 
     key: digest of the idempotency key. is_closed: a reset has closed the purchase's generation.

@@ -3,7 +3,9 @@
 import random as random_module
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from typing import Final
+
+from msgspec import Struct, field
 
 from ticketing.errors import (
     Busy,
@@ -24,8 +26,7 @@ from ticketing.limits import (
 from ticketing.rules import Random
 
 
-@dataclass(frozen=True, slots=True)
-class Runtime:
+class Runtime(Struct, frozen=True):
     """Clock, random source and sleep of a process. Tests and simulations bring their own.
 
     clock: seconds since the epoch. A wall clock, because it goes on while a process is frozen or
@@ -61,8 +62,7 @@ class Deadline:
             raise DeadlineExceeded
 
 
-@dataclass(slots=True)
-class Statistics:
+class Statistics(Struct):
     """What a request did, for the log. Up to date also where the request ends in an error.
 
     Use cases write it. It has nothing about the buyer. attempts: begun. conflicts: attempts that
@@ -77,8 +77,7 @@ class Statistics:
     conflicts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class InDoubt:
+class InDoubt(Struct, frozen=True):
     """What to tell the caller of a request that may have taken effect.
 
     remedy: one sentence that says how to find out. purchase_id: see `errors.Busy`.
@@ -86,6 +85,9 @@ class InDoubt:
 
     remedy: str
     purchase_id: str | None = None
+
+
+_LOOK: Final = InDoubt("Look at its effect before you send it again.")
 
 
 class Attempts[Written]:
@@ -102,7 +104,7 @@ class Attempts[Written]:
         budget_seconds: float,
         *,
         statistics: Statistics | None = None,
-        if_in_doubt: InDoubt = InDoubt("Look at its effect before you send it again."),
+        if_in_doubt: InDoubt = _LOOK,
     ) -> None:
         self._runtime = runtime
         self._if_in_doubt = if_in_doubt

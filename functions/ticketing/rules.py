@@ -6,8 +6,8 @@ Knows no boto3, no Powertools, no environment, no clock.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from copy import replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 from uuid import UUID, uuid5
@@ -33,6 +33,7 @@ from ticketing.model import (
     Sale,
     Shard,
     SoldOut,
+    TooFew,
 )
 from ticketing.moves import Counter, Move, Status
 
@@ -87,15 +88,22 @@ def settle(order: Order, found: Purchase, *, replayed: bool) -> Outcome:
     return Held(found, replayed) if order.is_hold else Bought(found, replayed)
 
 
-def refused(record: Purchase, *, final: bool, replayed: bool = False) -> SoldOut | LimitReached:
-    """Return the outcome for an order whose record, stored or not, has the status `refused`.
+def refused(
+    why: TooFew | Purchase, *, final: bool, replayed: bool = False
+) -> SoldOut | LimitReached:
+    """Return the outcome for a refused order.
 
-    final, replayed: see `SoldOut`.
+    why: what was seen, or the record of the refusal. final, replayed: see `SoldOut`.
     """
-    left = record.left or 0
-    if record.limit is not None:
-        return LimitReached(record.limit, left, final, replayed)
-    return SoldOut(left, record.next_release_at, final, replayed)
+    left = why.left or 0
+    if why.limit is not None:
+        return LimitReached(why.limit, left, final, replayed)
+    return SoldOut(left, why.next_release_at, final, replayed)
+
+
+def choose(shards: Sequence[int], quantity: int, random: Random) -> dict[int, int] | None:
+    """Return one of these shards at random → tickets to take; None where there are no shards."""
+    return {shards[random.randrange(len(shards))]: quantity} if shards else None
 
 
 def allocate(stock: Mapping[int, int], quantity: int, random: Random) -> dict[int, int] | None:
@@ -107,7 +115,7 @@ def allocate(stock: Mapping[int, int], quantity: int, random: Random) -> dict[in
     """
     enough = [index for index, tickets in stock.items() if tickets >= quantity]
     if enough:
-        return {enough[random.randrange(len(enough))]: quantity}
+        return choose(enough, quantity, random)
     if sum(stock.values()) < quantity:
         return None
     by_chance = sorted(stock, key=lambda _: random.random())

@@ -1,7 +1,8 @@
 """What a process remembers of the sales that it sells. Hints only: the store decides."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from ticketing.errors import Contended, NotFound
 from ticketing.limits import CACHE_SECONDS, CACHE_STALE_SECONDS
@@ -10,8 +11,7 @@ from ticketing.rules import is_younger
 from ticketing.store.table import Store
 
 
-@dataclass(slots=True)
-class CachedSale:
+class CachedSale(Struct):
     """One generation of a sale, and what was last seen of its shards.
 
     read_at: when the settings were read. stock: shard → the tickets that were free when it was last
@@ -23,7 +23,7 @@ class CachedSale:
     sale: Sale
     read_at: float
     stock: dict[int, int]
-    with_expired: dict[int, Shard] = field(default_factory=dict)
+    with_expired: dict[int, Shard] = {}
     next_release_at: int | None = None
     too_few_seen: tuple[TooFew, float] | None = None
 
@@ -51,9 +51,9 @@ class CachedSale:
         releases = [shard.next_release_at(now) for shard in shards]
         self.next_release_at = min(filter(None, releases), default=None)
 
-    def shards_with(self, quantity: int) -> dict[int, int]:
-        """Return shard → tickets of the shards that may have enough."""
-        return {index: tickets for index, tickets in self.stock.items() if tickets >= quantity}
+    def shards_with(self, quantity: int) -> list[int]:
+        """Return the shards that may have enough."""
+        return [index for index, tickets in self.stock.items() if tickets >= quantity]
 
     @property
     def too_few(self) -> TooFew:

@@ -1,14 +1,16 @@
 """Taking free tickets out of a sale's stock: for a purchase, a hold or a late confirmation."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from copy import replace
+
+from msgspec import Struct
 
 from ticketing.errors import Contended, InvalidRequest, Refused, StaleGeneration
 from ticketing.limits import SHORT_SHARDS_MAX
 from ticketing.model import BuyerTickets, Purchase, Sale, TooFew
 from ticketing.moves import Move
 from ticketing.retry import Attempts, Runtime, TryAgain
-from ticketing.rules import allocate, counted, is_within, timestamp
+from ticketing.rules import allocate, choose, counted, is_within, timestamp
 from ticketing.sale_cache import CachedSale, SaleCache
 from ticketing.store.table import Cancellation, Store
 
@@ -37,8 +39,7 @@ def count(
     return TooFew(sale, max(0, limit - buyer.tickets(now)), limit=limit)
 
 
-@dataclass(slots=True)
-class Taking:
+class Taking(Struct):
     """Takes tickets of an item, with one of the moves out of stock. It keeps what it has learnt.
 
     make_record: returns the record for a sale, before its tickets are chosen. seen: the record
@@ -123,10 +124,10 @@ class Taking:
         if self.short_shards >= SHORT_SHARDS_MAX:
             return None
         promising = cached.shards_with(self.quantity)
-        calm = {
-            index: tickets for index, tickets in promising.items() if index not in self.conflicted
-        }
-        return allocate(calm or promising, self.quantity, self.runtime.random)
+        if self.conflicted:
+            calm = [index for index in promising if index not in self.conflicted]
+            promising = calm or promising
+        return choose(promising, self.quantity, self.runtime.random)
 
     def _read_all_shards(self, cached: CachedSale) -> None:
         """Cache how many tickets are free in each shard.

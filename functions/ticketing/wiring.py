@@ -3,8 +3,9 @@
 Functions and tests build from here. Each part has a default that a caller may replace.
 """
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ticketing.audit import Auditor
 from ticketing.buying import PurchaseService
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(Struct, frozen=True):
     """The use cases of one process."""
 
     purchases: PurchaseService

@@ -5,7 +5,7 @@ One thread, so that moto can take part. Real concurrency is in test_concurrency.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from copy import replace
 
 import boto3
 import pytest

@@ -2,10 +2,13 @@
 
 import io
 import json
+import logging
 import os
 import re
 import subprocess
 import sys
+import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +21,16 @@ import admin.app
 import buy_ticket.app
 import hold_ticket.app
 import inventory.app
-from tests.support import ITEM, ROOT, World, lost_reply, raises, service_error, template
+from tests.support import (
+    END_SECONDS_MAX,
+    ITEM,
+    ROOT,
+    World,
+    lost_reply,
+    raises,
+    service_error,
+    template,
+)
 from ticketing.api.problems import Code
 from ticketing.api.schemas import AuditReport, Hold, Inventory, Problem, Receipt, Service
 from ticketing.api.serving import Function
@@ -128,12 +140,12 @@ def buying(body: Any = None, **headers: str) -> dict[str, Any]:
 class Functions:
     """The functions, each in a process of its own on one store, and the lines that they logged."""
 
-    def __init__(self, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, world: World) -> None:
         self.world = world
         self._log = io.StringIO()
-        self._capsys = capsys
         # Powertools keeps one logger for a service's name, with the stream that it began with.
-        telemetry = Telemetry(service=f"test-{uuid4()}", stream=self._log)
+        self.service = f"test-{uuid4()}"
+        telemetry = Telemetry(service=self.service, stream=self._log)
         self._functions = {
             app.__name__.partition(".")[0]: Function(app.HANDLERS, world.services(), telemetry)
             for app in (buy_ticket.app, hold_ticket.app, inventory.app, admin.app)
@@ -147,17 +159,21 @@ class Functions:
     def buy(self, body: Any = None, **headers: str) -> dict[str, Any]:
         return self.call("buy_ticket", buying(body, **headers))
 
+    def set_level(self, level: str) -> None:
+        """Set the log's level, as POWERTOOLS_LOG_LEVEL does at start."""
+        logging.getLogger(self.service).setLevel(level)
+
     def lines(self) -> list[dict[str, Any]]:
-        """Return what was logged since the last call: request lines, then metrics."""
-        logged = self._log.getvalue() + self._capsys.readouterr().out
+        """Return what was logged since the last call."""
+        logged = self._log.getvalue()
         self._log.seek(0)
         self._log.truncate()
         return [json.loads(line) for line in logged.splitlines()]
 
 
 @pytest.fixture
-def functions(world: World, capsys: pytest.CaptureFixture[str]) -> Functions:
-    return Functions(world, capsys)
+def functions(world: World) -> Functions:
+    return Functions(world)
 
 
 def header(result: dict[str, Any], name: str) -> str | None:
@@ -231,7 +247,7 @@ def test_event(name: str, functions: Functions) -> None:
             )
     elif body is not str:
         msgspec.json.decode(result["body"], type=body)
-    (line,) = [line for line in functions.lines() if "_aws" not in line]
+    (line,) = functions.lines()
     assert line["status"] == status
     assert line["route"] == f"{load(name)['httpMethod']} {load(name)['resource']}"
     assert (line["request_id"], line["lambda_request_id"]) == (GATEWAY_REQUEST_ID, "1-2-3")
@@ -299,8 +315,8 @@ def test_limit_per_buyer(functions: Functions) -> None:
     none = functions.buy(buyer)
     problem = json.loads(none["body"])
     assert (none["statusCode"], problem["left"], problem["field"]) == (409, 0, "buyer_id")
-    request, metric = functions.lines()
-    assert (request["outcome"], metric["LimitReached"]) == ("buyer_limit_reached", [1.0])
+    (line,) = functions.lines()
+    assert (line["outcome"], line["LimitReached"]) == ("buyer_limit_reached", 1)
     for function, event in (("buy_ticket", buying()), ("hold_ticket", holding)):
         missing = functions.call(function, event)
         problem = json.loads(missing["body"])
@@ -352,11 +368,11 @@ def test_refund(functions: Functions) -> None:
     }
     functions.lines()
     first = functions.call("admin", event | {"body": '{"quantity": 2}'})
-    request, metric = functions.lines()
+    (line,) = functions.lines()
     assert first["statusCode"] == 200
     assert json.loads(first["body"]) == receipt | {"refunded_quantity": 2}
     assert header(first, "Idempotent-Replayed") is None
-    assert (request["outcome"], request["quantity"], metric["Refunded"]) == ("refunded", 2, [2.0])
+    assert (line["outcome"], line["quantity"], line["Refunded"]) == ("refunded", 2, 2)
     second = functions.call("admin", event | {"body": '{"quantity": 2}'})
     assert header(second, "Idempotent-Replayed") == "true"
     assert second["body"] == first["body"]
@@ -485,10 +501,10 @@ def test_busy(functions: Functions) -> None:
     assert result["statusCode"] == 503
     assert json.loads(result["body"])["code"] == "busy"
     assert header(result, "Retry-After") in {"1", "2", "3"}
-    line, metric = functions.lines()
+    (line,) = functions.lines()
     assert (line["outcome"], line["conflicts"] > 5) == ("busy", True)
-    assert metric["Busy"] == [1.0]
-    assert metric["Conflicts"] == [line["conflicts"]]
+    assert line["Busy"] == 1
+    assert line["Conflicts"] == line["conflicts"]
     assert "may have been made" not in result["body"]
 
 
@@ -643,7 +659,7 @@ def test_log_line(functions: Functions) -> None:
     functions.world.open_sale(stock=5)
     functions.lines()
     result = functions.buy({"buyer_id": "jane@example.org"}, Idempotency_Key=KEY)
-    line, metric = functions.lines()
+    (line,) = functions.lines()
     assert (
         line.items()
         >= {
@@ -656,9 +672,9 @@ def test_log_line(functions: Functions) -> None:
             "status": 201,
         }.items()
     )
-    assert metric["Sold"] == [1.0]
+    assert datetime.fromisoformat(line["timestamp"]).utcoffset() == timedelta(0)
     for private in ("jane", KEY, json.loads(result["body"])["purchase_id"]):
-        assert private not in json.dumps([line, metric])
+        assert private not in json.dumps(line)
 
 
 def test_log_line_of_lookup(functions: Functions) -> None:
@@ -669,18 +685,32 @@ def test_log_line_of_lookup(functions: Functions) -> None:
 
 
 def test_metrics(functions: Functions) -> None:
+    """In the request's line, in CloudWatch's embedded metric format (AWS documentation)."""
     functions.world.open_sale(stock=2)
     functions.buy({"quantity": 2}, Idempotency_Key=KEY)
     functions.buy({"quantity": 2}, Idempotency_Key=KEY)
     functions.buy()
-    metrics = [line for line in functions.lines() if "_aws" in line]
-    assert [
-        line.get(name) for line, name in zip(metrics, ("Sold", "Replays", "SoldOut"), strict=True)
-    ] == [
-        [2.0],
-        [1.0],
-        [1.0],
-    ]
+    functions.call("inventory", load("inventory/inventory.json"))
+    sold, replayed, sold_out, other = functions.lines()
+    about = sold.pop("_aws")
+    assert abs(about.pop("Timestamp") / 1000 - time.time()) < END_SECONDS_MAX
+    metric = {"Name": "Sold", "Unit": "Count"}
+    directive = {"Namespace": "TicketSale", "Dimensions": [["service"]], "Metrics": [metric]}
+    assert about == {"CloudWatchMetrics": [directive]}
+    assert (sold["Sold"], sold["service"]) == (2, functions.service)
+    assert (replayed["Replays"], sold_out["SoldOut"]) == (1, 1)
+    assert "_aws" not in other
+
+
+def test_metrics_without_log(functions: Functions) -> None:
+    """A level that hides the line hides no metric."""
+    functions.world.open_sale(stock=2)
+    functions.set_level("WARNING")
+    functions.buy()
+    functions.call("inventory", load("inventory/inventory.json"))
+    (line,) = functions.lines()
+    assert set(line) == {"_aws", "service", "Sold"}
+    assert line["Sold"] == 1
 
 
 def test_field_order(functions: Functions) -> None:

@@ -1,7 +1,7 @@
 """Holds: kept until they expire, bought once, and free again for the next buyer."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from copy import replace
 from typing import Any
 
 import pytest

@@ -1,6 +1,6 @@
 """The table of moves, and the update that the store makes from a row."""
 
-from dataclasses import replace
+from copy import replace
 from itertools import permutations
 
 import pytest

@@ -5,13 +5,12 @@ import binascii
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, Self
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ticketing.api.schemas import KEY_PATTERN, decode
 from ticketing.errors import InvalidRequest
@@ -23,8 +22,7 @@ JSON: Final = "application/json"
 REPLAYED: Final[Mapping[str, str]] = {"Idempotent-Replayed": "true"}
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """What a handler answers.
 
     body: one of the `schemas`, or the text itself. headers: not cacheable unless they say so.
@@ -33,10 +31,10 @@ class Reply:
 
     body: Struct | str
     status: HTTPStatus = HTTPStatus.OK
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     media_type: str = JSON
     outcome: str = "ok"
-    metrics: Mapping[str, int] = field(default_factory=dict)
+    metrics: Mapping[str, int] = {}
 
     @property
     def text(self) -> str:
@@ -49,8 +47,7 @@ class Reply:
         return {"Content-Type": self.media_type, "Cache-Control": "no-store", **self.headers}
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One request.
 
     request_id: API Gateway's id, which is in the header x-amzn-RequestId and in the access log.

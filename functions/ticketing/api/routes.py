@@ -4,7 +4,7 @@ The handler tables, `GET /` and the OpenAPI document are made from these. Tests 
 template.yaml, with the events and with the README.
 """
 
-from dataclasses import dataclass, replace
+from copy import replace
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Final
@@ -38,8 +38,7 @@ class Audience(StrEnum):
     ORGANISERS = "organisers"
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """A parameter. where: path, query or header. schema: JSON Schema."""
 
     name: str
@@ -49,8 +48,7 @@ class Parameter:
     required: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Success:
+class Success(Struct, frozen=True):
     """A response without a problem. body: None where it has no schema."""
 
     status: HTTPStatus
@@ -59,8 +57,7 @@ class Success:
     headers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Route:
+class Route(Struct, frozen=True, eq=False):
     """One route.
 
     body: of the request, which may be empty. codes: see `all_codes`. names_buyer: API Gateway may

@@ -435,7 +435,7 @@ def decode[T](body: bytes, shape: type[T]) -> T:
     content = body.strip(b" \t\r\n") or b"{}"
     try:
         decoded = msgspec.json.decode(content, type=shape)
-        json.loads(content, object_pairs_hook=_refuse_repeated_fields)
+        _REFUSE_REPEATED_FIELDS.decode(content.decode())
     except msgspec.ValidationError as error:
         unknown = re.fullmatch("Object contains unknown field `(.*)`", str(error), re.DOTALL)
         if unknown:
@@ -459,3 +459,6 @@ def _refuse_repeated_fields(fields: Sequence[tuple[str, Any]]) -> None:
                 field=name,
                 status=400,
             )
+
+
+_REFUSE_REPEATED_FIELDS: Final = json.JSONDecoder(object_pairs_hook=_refuse_repeated_fields)

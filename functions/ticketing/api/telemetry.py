@@ -1,7 +1,12 @@
-"""The log line and the metrics of a request: each is assembled here, and nowhere else."""
+"""The log line of a request, which carries its metrics: assembled here, and nowhere else."""
 
-from typing import IO, Final
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from typing import IO, Any, Final
 
+import msgspec
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
@@ -13,49 +18,75 @@ NAMESPACE: Final = "TicketSale"  # of the metrics in CloudWatch
 class Telemetry:
     """Logger and metrics of one function.
 
-    service: by default POWERTOOLS_SERVICE_NAME. stream: where the log goes, by default the standard
-    output. Metrics always go there, in CloudWatch's embedded metric format.
+    service: by default POWERTOOLS_SERVICE_NAME. stream: where the lines go, by default the standard
+    output.
     """
 
     def __init__(self, service: str | None = None, stream: IO[str] | None = None) -> None:
-        # Every line has the route and one traceback already.
+        self._stream = stream or sys.stdout
         self._logger = Logger(
-            service=service, stream=stream, location=None, serialize_stacktrace=False
+            service=service,
+            stream=self._stream,
+            # Every line has the route and one traceback already.
+            location=None,
+            serialize_stacktrace=False,
+            utc=True,
+            use_rfc3339=True,
+            json_serializer=_to_json,
+            json_deserializer=str,  # a message is a text, also where it looks like JSON
         )
         self._metrics = Metrics(service=service, namespace=NAMESPACE)
+        self._formats: dict[tuple[str, ...], Mapping[str, Any]] = {}
 
     def report(
         self, request: Request, reply: Reply, *, duration_ms: float, fault: Exception | None
     ) -> None:
-        """Write one log line, and what the request adds to the metrics.
+        """Write one line: what the request did, and what it adds to the metrics.
 
-        fault: what an operator should see, with its traceback.
+        Where the level hides the line, only the metrics are written. fault: what an operator should
+        see, with its traceback.
         """
         statistics = request.statistics
-        about = {
-            "item_id": statistics.item_id,
-            "quantity": statistics.quantity,
-            "generation": statistics.generation,
-        }
+        metrics = self._embedded({**reply.metrics, "Conflicts": statistics.conflicts})
+        level = logging.ERROR if fault else logging.INFO
+        if self._logger.log_level > level:
+            if metrics:
+                print(_to_json(metrics), file=self._stream, flush=True)
+            return
         line = {
             "route": request.route,
             "status": reply.status,
             "outcome": reply.outcome,
-            **{name: value for name, value in about.items() if value is not None},
+            "item_id": statistics.item_id,  # None: Powertools leaves it out
+            "quantity": statistics.quantity,
+            "generation": statistics.generation,
             "shards": statistics.shards,
             "attempts": statistics.attempts,
             "conflicts": statistics.conflicts,
             "request_id": request.request_id,
             "lambda_request_id": request.lambda_request_id,
             "duration_ms": round(duration_ms, 2),
+            **metrics,
         }
         log = self._logger.error if fault else self._logger.info
         log("request", extra=line, exc_info=fault)
-        self._count({**reply.metrics, "Conflicts": statistics.conflicts})
 
-    def _count(self, metrics: dict[str, int]) -> None:
+    def _embedded(self, metrics: Mapping[str, int]) -> Mapping[str, Any]:
+        """Return the metrics that are not zero, in CloudWatch's embedded metric format."""
         counted = {name: value for name, value in metrics.items() if value}
-        for name, value in counted.items():
-            self._metrics.add_metric(name, MetricUnit.Count, value)
-        if counted:
-            self._metrics.flush_metrics()
+        if not counted:
+            return {}
+        # Powertools writes the format, once for these names; time and values are this request's.
+        names = tuple(counted)
+        if names not in self._formats:
+            for name in names:
+                self._metrics.add_metric(name, MetricUnit.Count, 1)
+            self._formats[names] = self._metrics.serialize_metric_set()
+            self._metrics.clear_metrics()
+        written = self._formats[names]
+        about = {**written["_aws"], "Timestamp": int(time.time() * 1000)}
+        return {**written, **counted, "_aws": about}
+
+
+def _to_json(line: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(line).decode()

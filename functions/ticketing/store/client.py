@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import boto3
+import botocore
 from botocore.config import Config
 
 from ticketing.limits import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS
@@ -25,5 +26,7 @@ def connect() -> "DynamoDBClient":
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             read_timeout=READ_TIMEOUT_SECONDS,
             tcp_keepalive=True,
+            parameter_validation=False,
+            user_agent=f"ticket-sale Botocore/{botocore.__version__}",
         ),
     )

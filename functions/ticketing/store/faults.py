@@ -1,13 +1,13 @@
 """What DynamoDB's errors mean: which may be tried again, and why a transaction was cancelled."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
 from botocore import exceptions
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
+from msgspec import Struct
 
 from ticketing.errors import Contended, OutcomeUnknown, StoreError, Unreachable
 from ticketing.store.items import Item
@@ -43,8 +43,7 @@ _UNKNOWN_ERRORS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ActionResult:
+class ActionResult(Struct, frozen=True):
     """What became of one action of a cancelled transaction.
 
     condition_failed: its condition was false for `item`, the item as it was then ({}: missing).

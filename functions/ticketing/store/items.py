@@ -1,8 +1,9 @@
 """Keys and codecs: how each record is an item of the table."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct
 
 from ticketing.errors import UnreadableRecord
 from ticketing.model import BuyerTickets, Payment, Purchase, ResetKey, Sale, Shard
@@ -50,8 +51,7 @@ def text(value: str) -> Any:
     return {"S": value}
 
 
-@dataclass(frozen=True, slots=True)
-class AttributeType:
+class AttributeType(Struct, frozen=True):
     """A type of attribute.
 
     descriptor: DynamoDB's data type descriptor. write, read: between a value and DynamoDB's.
@@ -112,8 +112,7 @@ RESET_KEYS: Final = AttributeType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Codec[Record]:
+class Codec[Record](Struct, frozen=True):
     """How a type of record is an item.
 
     key_field: the record's field that the key has, and how it is read from `pk`. attributes: field
@@ -124,7 +123,7 @@ class Codec[Record]:
     record: type[Record]
     key_field: tuple[str, Callable[[str], Any]]
     attributes: Mapping[str, AttributeType]
-    optional: Mapping[str, Any] = field(default_factory=dict)
+    optional: Mapping[str, Any] = {}
 
     def to_item(self, key: Item, record: Record) -> Item:
         """Return the item of a record. What has the value of a missing attribute is left out."""

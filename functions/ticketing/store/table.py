@@ -6,11 +6,13 @@ missing permission) is raised as botocore raised it. A record that this software
 raises UnreadableRecord.
 """
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
+from msgspec import Struct
 
 from ticketing.errors import Contended, StaleGeneration, UnreadableRecord
 from ticketing.limits import SLOTS_MAX
@@ -68,8 +70,7 @@ _PAYMENT: Final = "payment"
 _BUYER: Final = "buyer"
 
 
-@dataclass(frozen=True, slots=True)
-class Cancellation:
+class Cancellation(Struct, frozen=True):
     """Why the transaction of a move was cancelled. Nothing was written.
 
     record: the purchase's record, where it is not as the move demands; None otherwise, and where it
@@ -86,8 +87,7 @@ class Cancellation:
     payment_reused: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """One page of purchase records.
 
     problems: what is wrong with records that cannot be read. end: where the next page starts; None
@@ -99,8 +99,7 @@ class Page:
     end: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """The table `name` of a boto3 DynamoDB client. It makes no call without a deadline."""
 
     client: "DynamoDBClient"
@@ -416,26 +415,18 @@ class Store:
         seen: Purchase | None,
     ) -> Any:
         """Return the action that moves tickets of a shard, between counters and expiry slots."""
-        changes, clauses, names, values = ["updated_at = :now"], [_SAME_GENERATION], {}, {}
-        if move.debit is not move.credit:
-            debit, credit = move.debit.value, move.credit.value
-            changes += [f"{debit} = {debit} - :quantity", f"{credit} = {credit} + :quantity"]
-            left = [_SOMETHING_LEFT] + [_ENOUGH_LEFT] * (tickets > 1)
-            clauses += [clause.format(debit=debit) for clause in left]
+        changes, condition = _expressions(move, one=tickets == 1)
+        names, values = {}, {}
         if move.from_slot and seen:
-            changes.append("slots.#from = slots.#from - :quantity")
-            clauses.append(_IN_ITS_SLOT)
             names["#from"] = str(seen.expires_at)
         if move.to_slot and record.expires_at:
-            changes.append("slots.#to = if_not_exists(slots.#to, :zero) + :quantity")
-            clauses += [_NOT_RECLAIMED, _FEW_SLOTS]
             names["#to"], values[":to"] = str(record.expires_at), number(record.expires_at)
             values[":slots"] = number(SLOTS_MAX)
         update: Any = {
             "TableName": self._table,
             "Key": shard_key(record.item_id, index),
-            "UpdateExpression": f"SET {', '.join(changes)}",
-            "ConditionExpression": " AND ".join(clauses),
+            "UpdateExpression": changes,
+            "ConditionExpression": condition,
             "ExpressionAttributeValues": {
                 **values,
                 ":generation": number(record.generation),
@@ -454,6 +445,24 @@ class Store:
             "ConditionExpression": condition,
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
+
+
+@functools.cache
+def _expressions(move: Move, *, one: bool) -> tuple[str, str]:
+    """Return the update and the condition of a shard whose tickets move. one: a single ticket."""
+    changes, clauses = ["updated_at = :now"], [_SAME_GENERATION]
+    if move.debit is not move.credit:
+        debit, credit = move.debit.value, move.credit.value
+        changes += [f"{debit} = {debit} - :quantity", f"{credit} = {credit} + :quantity"]
+        left = [_SOMETHING_LEFT] if one else [_SOMETHING_LEFT, _ENOUGH_LEFT]
+        clauses += [clause.format(debit=debit) for clause in left]
+    if move.from_slot:
+        changes.append("slots.#from = slots.#from - :quantity")
+        clauses.append(_IN_ITS_SLOT)
+    if move.to_slot:
+        changes.append("slots.#to = if_not_exists(slots.#to, :zero) + :quantity")
+        clauses += [_NOT_RECLAIMED, _FEW_SLOTS]
+    return f"SET {', '.join(changes)}", " AND ".join(clauses)
 
 
 def _cancellation(

@@ -1,0 +1,12 @@
+"""The benchmarks: what a sale costs, in counts and in ratios that are measured interleaved.
+
+python -m benchmarks
+
+cpu          CPU of each outcome, against the bare boto3 call that a purchase needs
+startup      the start of each function, against a process with a boto3 client
+package      the deployment package
+units        store calls, write units and read units of each outcome
+process      processes that are set up as Lambda sets up a function
+transport    answers of DynamoDB for a client that reaches no network
+report       a figure, and how it is shown
+"""
