@@ -20,14 +20,13 @@ from rich.console import Console
 
 from benchmarks import cpu, package, startup, units
 from benchmarks.process import ROOT
-from benchmarks.report import Progress, Row, markdown_table, terminal_table
+from benchmarks.report import Progress, Row, markdown_table, terminal_table, with_part
+from local.process import LocalError
+from simulation import run
 
 README: Final = ROOT / "README.md"
 RESULTS: Final = ROOT / "benchmarks" / "results.json"  # the figures of the README
-BEGIN: Final = "<!-- {name}: written by `make bench ARGS=--write` -->\n"
-END: Final = "<!-- end of {name} -->"
 PACKAGES: Final = ("boto3", "aws-lambda-powertools", "msgspec")
-EXIT_INTERRUPTED: Final = 130
 
 type Measure = Callable[[Progress], Any]
 
@@ -52,12 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 160)
     try:
         results = measure(options.only or list(PARTS), console)
-    except KeyboardInterrupt:
-        print("\nInterrupted. Nothing was written.", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except subprocess.CalledProcessError as error:
+    except (subprocess.CalledProcessError, LocalError) as error:
         print(error, file=sys.stderr)
-        return error.returncode
+        return 1
     rows, counted = tables(results)
     if rows:
         console.print(terminal_table(rows))
@@ -99,11 +95,7 @@ def written(readme: str, results: Mapping[str, Any]) -> str:
     rows, counted = tables(results)
     contents = {"units": units.markdown_table(counted), "benchmarks": markdown_table(rows)}
     for name, table in contents.items():
-        before, begin, rest = readme.partition(BEGIN.format(name=name))
-        _, end, after = rest.partition(END.format(name=name))
-        if not (begin and end):
-            raise SystemExit(f"{README.name} has no place for the {name}.")
-        readme = f"{before}{begin}\n{table}\n\n{end}{after}"
+        readme = with_part(readme, name, "make bench ARGS=--write", table)
     return readme
 
 
@@ -120,4 +112,4 @@ def _text(results: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -114,6 +114,19 @@ def markdown_table(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, "", *notes])
 
 
+def with_part(text: str, name: str, command: str, part: str) -> str:
+    """Return a document's text with its generated part `name`, which the command writes.
+
+    Raises ValueError where the text has no place for it.
+    """
+    begin, end = f"<!-- {name}: written by `{command}` -->\n", f"<!-- end of {name} -->"
+    before, found, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found and found_end):
+        raise ValueError(f"there is no place for the {name}")
+    return f"{before}{begin}\n{part}\n\n{end}{after}"
+
+
 def _hows(rows: Sequence[Row]) -> list[str]:
     """Return how the rows were measured, each way once."""
     return list(dict.fromkeys(row.how for row in rows))

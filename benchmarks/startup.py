@@ -23,7 +23,7 @@ HOW: Final = (
     "CPU of a Python process until `lambda_handler` is there, against one that makes a boto3 "
     "client; both with their bytecode cached"
 )
-HOW_FAULTS: Final = "page faults of these processes: memory that is mapped and given back again"
+HOW_FAULTS: Final = "page faults of these processes: how often memory was new to them"
 HOW_MODULES: Final = "modules of such a process, and the packages that bring most of the others"
 
 

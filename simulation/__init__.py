@@ -19,8 +19,12 @@ report       what is printed
 command      options, many seeds on all cores, exit status
 """
 
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.context import BaseContext
+from multiprocessing.pool import Pool
 
 EXIT_INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended, as a shell reports it
 
@@ -32,3 +36,13 @@ def run(main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+@contextmanager
+def pool(context: BaseContext, tasks_per_process: int | None = None) -> Iterator[Pool]:
+    """Start one process per core. Ctrl-C ends them all."""
+    # Blocked signals are inherited: only this process gets Ctrl-C, also if it comes just now.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with context.Pool(maxtasksperchild=tasks_per_process) as processes:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        yield processes

@@ -4,7 +4,6 @@ import argparse
 import multiprocessing
 import os
 import resource
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import track
 
+from simulation import pool
 from simulation.faults import ALL_FAULTS, Fault
 from simulation.journal import Journal
 from simulation.report import OPTIONS, Totals, counter_example, summary
@@ -143,11 +143,8 @@ def _explained(sale: SimulatedSale) -> str:
 
 def _on_all_cores(settings: Sequence[Setting]) -> Iterator[Outcome]:
     """Simulate in one process per core. Ctrl-C ends them all."""
-    # Blocked signals are inherited: only this process gets Ctrl-C, also if it comes just now.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    with multiprocessing.Pool() as pool:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        outcomes = pool.imap_unordered(_outcome, settings, chunksize=4)
+    with pool(multiprocessing.get_context()) as processes:
+        outcomes = processes.imap_unordered(_outcome, settings, chunksize=4)
         console = Console(stderr=True)
         yield from track(
             outcomes,

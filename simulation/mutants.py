@@ -11,7 +11,6 @@ functions as they are break no guarantee with these seeds.
 import argparse
 import multiprocessing
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from simulation import pool
 from simulation import run as run_command
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -647,11 +647,8 @@ def check(mutants: Sequence[Mutant], *, find: bool = False) -> int:
     # All processes are copies of one that has imported the packages, and none has the functions.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PACKAGES)
-    # Blocked signals are inherited: only this process gets Ctrl-C.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    with context.Pool(maxtasksperchild=1) as pool:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        caught = pool.imap(partial(_run, find=find), mutants)
+    with pool(context, tasks_per_process=1) as processes:
+        caught = processes.imap(partial(_run, find=find), mutants)
         for mutant, catch in zip(mutants, caught, strict=True):
             rules = catch.rules if catch else ()
             is_caught = any(rule.startswith(mutant.guarantee) for rule in rules)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report import with_part
 from proof.report import GUARANTEES
 from simulation.mutants import table
 from ticketing.moves import MOVES
@@ -93,11 +94,7 @@ PARTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
 def generated(text: str, document: Path = DOCUMENT) -> str:
     """Return the document's text with its generated parts as they are now."""
     for name, part in PARTS[document].items():
-        before, begin, rest = text.partition(f"<!-- {name}: written by `make docs` -->\n")
-        _, end, after = rest.partition(f"<!-- end of {name} -->")
-        if not (begin and end):
-            raise SystemExit(f"{document.name} has no place for the {name}.")
-        text = f"{before}{begin}\n{part()}\n\n{end}{after}"
+        text = with_part(text, name, "make docs", part())
     return text
 
 

@@ -174,7 +174,7 @@ class _PurchaseFlow:
             limit=too_few.limit,
         )
         found = self._attempts.write(refusal, lambda: self._store.put_refusal(refusal))
-        return self._settle(found) if found else refused(refusal, final=self._order.keyed)
+        return self._settle(found) if found else refused(too_few, final=self._order.keyed)
 
     def _look_up(self) -> Purchase | None:
         """Return the record that an earlier request with this key has put; None without one."""
