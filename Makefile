@@ -19,7 +19,7 @@ LOCAL_READY := .venvs/local/.ready
 ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop status logs prove simulate bench mutants storm test check docs \
+.PHONY: help setup start stop status logs prove simulate bench mutants storm load test check docs \
 	picture structure lint format hooks typecheck lock build deploy sam-local sam-invoke \
 	dynamodb-local clean
 
@@ -62,6 +62,9 @@ mutants: $(DEVELOPMENT_READY) ## simulate mistakes, each of which must be caught
 
 storm: $(DEVELOPMENT_READY) ## simulate ten times the buyers, and the recovery [ARGS="--shards 4"]
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation.storm $(ARGS)
+
+load: $(DEVELOPMENT_READY) ## simulate buyers until after the last ticket [ARGS="--rate 1000"]
+	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation.load $(ARGS)
 
 # Only a run of all tests can cover all code. Groups of them share a process: tests/conftest.py.
 test: $(ALL_READY) ## run all checks and tests [ARGS="tests/unit -k reset"]

@@ -27,13 +27,17 @@ SALE_RECORD: Final = Sale(
     hold_seconds=HOLD_SECONDS_DEFAULT,
 )
 
+# Kinds of records that have answers of their own.
+_KINDS: Final = ("purchase", "summary")
+
 type Answer = tuple[HTTPStatus, Any]
 
 
 class Transport:
     """Answers calls, and counts them. It stands where botocore hands requests to its HTTP session.
 
-    answers: the call's name → its answer; "GetItem purchase" for the record of a purchase.
+    answers: the call's name → its answer; "GetItem purchase" for the record of a purchase, and
+    "GetItem summary" for a stock summary.
     """
 
     def __init__(self, answers: Mapping[str, Answer]) -> None:
@@ -51,8 +55,8 @@ class Transport:
     def _answer(self, request: Any, event_name: str, **_: Any) -> AWSResponse:
         call = event_name.rpartition(".")[2]
         self.calls += 1
-        if call == "GetItem" and b'"purchase#' in request.body:
-            call = "GetItem purchase"
+        if call == "GetItem":
+            call += next((f" {kind}" for kind in _KINDS if f"{kind}#".encode() in request.body), "")
         status, body = self._answers[call]
         headers: Any = {
             "server": "Server",
@@ -94,5 +98,7 @@ def sold_out() -> dict[str, Answer]:
     return {
         "GetItem": (HTTPStatus.OK, {"Item": SALE.to_item(sale_key(ITEM), sale)}),
         "GetItem purchase": (HTTPStatus.OK, {}),
+        "GetItem summary": (HTTPStatus.OK, {}),
+        "PutItem": (HTTPStatus.OK, {}),
         "TransactGetItems": (HTTPStatus.OK, {"Responses": shards}),
     }

@@ -12,7 +12,7 @@ from typing import Any, Final
 import simulation.world
 from benchmarks.report import Progress
 from simulation.dynamodb import DynamoDB
-from ticketing.limits import HOLD_SECONDS_DEFAULT
+from ticketing.limits import HOLD_SECONDS_DEFAULT, LOOK_SECONDS
 from ticketing.model import Bought, Held, Order, Purchase
 from ticketing.retry import Runtime
 from ticketing.wiring import Services, build_services
@@ -88,9 +88,8 @@ class CountedSale:
     def __init__(self, client: Any, table_name: str, limit: int | None = None) -> None:
         self.meter = Metered(client)
         self.now = 1_800_000_000.0
-        runtime = Runtime(lambda: self.now, random.Random(1), self._sleep)
-        metered: Any = self.meter
-        self.services: Services = build_services(metered, table_name, runtime)
+        self._table_name = table_name
+        self.services = self.process(1)
         self.services.catalogue.reset(
             ITEM,
             stock=TICKETS,
@@ -101,6 +100,12 @@ class CountedSale:
         )
         self.buy(buyer="another")
         self.meter.reset()
+
+    def process(self, seed: int) -> Services:
+        """Return the use cases of a new process. seed: of its random numbers."""
+        runtime = Runtime(lambda: self.now, random.Random(seed), self._sleep)
+        metered: Any = self.meter
+        return build_services(metered, self._table_name, runtime)
 
     def order(
         self, quantity: int = 1, *, buyer: str = BUYER, key: str | None = None, hold: bool = False
@@ -196,6 +201,19 @@ def _sold_out(key: str | None) -> Callable[[CountedSale], None]:
     return run
 
 
+def _sold_out_by_summary(sale: CountedSale) -> None:
+    sale.sell_out()
+    sale.refuse()
+    sale.now += LOOK_SECONDS
+    process = sale.services
+    for seed in range(2, 6):  # among them are some with the same part of the summary
+        sale.services = sale.process(seed)
+        sale.refuse()
+    sale.services = process
+    sale.meter.reset()
+    sale.refuse()
+
+
 def _sold_out_not_cached(sale: CountedSale) -> None:
     sale.sell_out()
     sale.meter.reset()
@@ -224,7 +242,8 @@ WITHOUT_LIMIT: Final[Mapping[str, Callable[[CountedSale], object]]] = {
     "a refund": _refund,
     "sold out, cached, no key": _sold_out(None),
     "sold out, cached, with a key": _sold_out(KEY),
-    "sold out, not cached": _sold_out_not_cached,
+    "sold out, seen by another process": _sold_out_by_summary,
+    "sold out, not seen by any": _sold_out_not_cached,
     "`GET /inventory`, not cached": _inventory,
     "`GET /inventory`, cached": _inventory_cached,
 }

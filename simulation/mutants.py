@@ -73,7 +73,7 @@ MUTANTS: Final = (
     Mutant(
         "the shard's generation is not checked",
         "G4",
-        7,
+        12,
         "store/table.py",
         '["updated_at = :now"], [_SAME_GENERATION]',
         '["updated_at = :now"], ["generation <= :generation"]',
@@ -81,7 +81,7 @@ MUTANTS: Final = (
     Mutant(
         "a shard can be opened twice in one generation",
         "G4",
-        17,
+        7,
         "store/table.py",
         '"ConditionExpression": f"{_NOT_THERE} OR {_OLDER}"',
         '"ConditionExpression": f"{_NOT_THERE} OR generation <= :generation"',
@@ -97,7 +97,7 @@ MUTANTS: Final = (
     Mutant(
         "a reset leaves the last shard open to the old generation",
         "G1",
-        229,
+        95,
         "catalogue.py",
         "for index in range(new.shards_ever):",
         "for index in range(new.shards_ever - 1):",
@@ -105,7 +105,7 @@ MUTANTS: Final = (
     Mutant(
         "a reset that is sent again does not finish the first",
         "G1",
-        120,
+        282,
         "catalogue.py",
         "if stored.get(index, 0) < sale.generation:",
         "if index not in stored:",
@@ -137,15 +137,47 @@ MUTANTS: Final = (
     Mutant(
         "a cached refusal has no end",
         "G2",
+        8,
+        "sale_cache.py",
+        "if is_younger(taken_after, now, CACHE_SECONDS) else None",
+        "if taken_after else None",
+    ),
+    Mutant(
+        "the age of a stock summary is its writer's word",
+        "G2",
+        8,
+        "sale_cache.py",
+        "taken_after = self.summary.taken_after(summary.published)",
+        "taken_after = summary.written_at / 1000",
+    ),
+    Mutant(
+        "a stock summary is as young as the look that finds it",
+        "G2",
+        8,
+        "sale_cache.py",
+        "if revision <= published - 2]",
+        "]",
+    ),
+    Mutant(
+        "the claim of a stock summary counts as a new one",
+        "G2",
+        146,
+        "stock_reader.py",
+        "claim = replace(summary, revision=seen.claim, ",
+        "claim = replace(summary, revision=seen.claim, published=seen.claim, ",
+    ),
+    Mutant(
+        "what a process took itself counts as sold out",
+        "G5",
         2,
         "sale_cache.py",
-        "left < quantity and is_younger(seen_at, now, CACHE_SECONDS)",
-        "left < quantity",
+        "return seen if seen.left < quantity else None",
+        "return seen",
     ),
     Mutant(
         "the record is put unconditionally",
         "G3",
-        1,
+        2,
         "store/table.py",
         "return self._put(item, _NOT_THERE)",
         'return {"TableName": self._table, "Item": item}',
@@ -161,7 +193,7 @@ MUTANTS: Final = (
     Mutant(
         "the record is looked up with an eventually consistent read",
         "G3",
-        9,
+        37,
         "store/table.py",
         "Key=key, ConsistentRead=True",
         "Key=key",
@@ -177,7 +209,7 @@ MUTANTS: Final = (
     Mutant(
         "the key counts together with the quantity",
         "G3",
-        4,
+        1,
         "rules.py",
         "json.dumps([item_id, buyer_id, key])",
         "json.dumps([item_id, buyer_id, key, quantity])",
@@ -185,7 +217,7 @@ MUTANTS: Final = (
     Mutant(
         "the key of another request is not refused",
         "G3",
-        5,
+        1,
         "rules.py",
         "if found.fingerprint != order.fingerprint:",
         "if not found:",
@@ -193,7 +225,7 @@ MUTANTS: Final = (
     Mutant(
         "a reset forgets its key",
         "G3",
-        7,
+        2,
         "catalogue.py",
         "made = old.reset_key(self.order.key) if old else None",
         "made = None",
@@ -225,7 +257,7 @@ MUTANTS: Final = (
     Mutant(
         "a lost reply is reported as a failure",
         "G5",
-        8,
+        7,
         "store/faults.py",
         "ResponseParserError():\n            return OutcomeUnknown()",
         "ResponseParserError():\n            return Contended()",
@@ -241,7 +273,7 @@ MUTANTS: Final = (
     Mutant(
         "what is in doubt is forgotten",
         "G5",
-        1,
+        4,
         "retry.py",
         "            self.in_doubt.append(written)\n            raise\n",
         "            raise\n",
@@ -249,7 +281,7 @@ MUTANTS: Final = (
     Mutant(
         "a refusal without a key forgets what is in doubt",
         "G5",
-        28,
+        60,
         "buying.py",
         "return bool(self._attempts.in_doubt)",
         "return self._order.keyed and bool(self._attempts.in_doubt)",
@@ -257,7 +289,7 @@ MUTANTS: Final = (
     Mutant(
         "a receipt of an earlier attempt is called a replay",
         "G5",
-        1,
+        4,
         "buying.py",
         "replayed=not is_own",
         "replayed=True",
@@ -289,15 +321,15 @@ MUTANTS: Final = (
     Mutant(
         "a plain read of all shards decides that too few are left",
         "G5",
-        222,
-        "taking.py",
+        284,
+        "stock_reader.py",
         "shards = self.store.snapshot(cached.sale)",
         "shards = self.store.read_shards(cached.sale)",
     ),
     Mutant(
         "a refusal with an attempt in doubt is not put on record",
         "G5",
-        28,
+        60,
         "buying.py",
         "if not self._can_still_buy():",
         "if True:",
@@ -305,7 +337,7 @@ MUTANTS: Final = (
     Mutant(
         "a refusal on record is not the answer for its key",
         "G5",
-        4,
+        12,
         "rules.py",
         "if found.is_refused:",
         "if False:",
@@ -313,7 +345,7 @@ MUTANTS: Final = (
     Mutant(
         "a refund does not check that its record is unchanged",
         "G3",
-        8,
+        12,
         "store/table.py",
         '"#status = :before AND attribute_not_exists(revision)"',
         '"#status = :before"',
@@ -361,7 +393,7 @@ MUTANTS: Final = (
     Mutant(
         "a receipt that was refunded before its answer is called a replay",
         "G5",
-        266,
+        25,
         "buying.py",
         "any(found.was_put_by(attempt) for attempt in self._attempts.in_doubt)",
         "found in self._attempts.in_doubt",
@@ -369,7 +401,7 @@ MUTANTS: Final = (
     Mutant(
         "a hold is confirmed after its time without a payment",
         "G5",
-        8,
+        13,
         "holding.py",
         "if hold.status is Status.EXPIRED and not self._may_be_late(hold):",
         "if False:",
@@ -377,7 +409,7 @@ MUTANTS: Final = (
     Mutant(
         "a confirmation that finds no slot takes free tickets unpaid",
         "G5",
-        8,
+        13,
         "holding.py",
         "return is_open and self.payment_reference is not None",
         "return is_open",
@@ -385,7 +417,7 @@ MUTANTS: Final = (
     Mutant(
         "a hold is released whatever became of it",
         "G3",
-        3,
+        7,
         "store/table.py",
         '"#status = :before AND attribute_not_exists(revision)"',
         '"#status = :before OR attribute_exists(pk)"',
@@ -401,7 +433,7 @@ MUTANTS: Final = (
     Mutant(
         "a slot is over as soon as the first clock says so",
         "G5",
-        13,
+        8,
         "model.py",
         "return slot + CLOCK_SKEW_SECONDS <= now",
         "return slot <= now",
@@ -409,7 +441,7 @@ MUTANTS: Final = (
     Mutant(
         "a slot is reclaimed although tickets have left it",
         "G1",
-        121,
+        52,
         "store/table.py",
         'unchanged = [f"slots.#{name} = :{name}" for name in slots]',
         'unchanged = [f"slots.#{name} <= :{name}" for name in slots]',
@@ -417,7 +449,7 @@ MUTANTS: Final = (
     Mutant(
         "expired holds do not count as free",
         "G6",
-        7,
+        8,
         "sale_cache.py",
         "self.stock[shard.index] = shard.free(now)",
         "self.stock[shard.index] = shard.stock",
@@ -433,7 +465,7 @@ MUTANTS: Final = (
     Mutant(
         "a payment pays for several holds",
         "G3",
-        165,
+        24,
         "store/table.py",
         'actions[_PAYMENT] = {"Put": self._put(item, _NOT_THERE)}',
         'actions[_PAYMENT] = {"Put": {"TableName": self._table, "Item": item}}',
@@ -449,15 +481,23 @@ MUTANTS: Final = (
     Mutant(
         "a refusal of a hold ignores an attempt in doubt",
         "G3",
-        1036,
+        72,
         "holding.py",
         "if not self.attempts.write(stored, lambda: self.store.touch(stored)):",
         "if False:",
     ),
     Mutant(
+        "a payment that came too late confirms its hold afterwards",
+        "G3",
+        12,
+        "holding.py",
+        "return digest(self.payment_reference) in hold.refused_payments",
+        "return False",
+    ),
+    Mutant(
         "a process behind a reset calls newer holds expired",
         "G5",
-        13,
+        38,
         "holding.py",
         "            self.cache.forget(hold.item_id)\n            raise TryAgain\n",
         "            return replace(hold, status=Status.EXPIRED)\n",
@@ -465,7 +505,7 @@ MUTANTS: Final = (
     Mutant(
         "one key holds and buys",
         "G3",
-        8,
+        7,
         "model.py",
         '*(["hold"] * self.is_hold)',
         "",
@@ -473,7 +513,7 @@ MUTANTS: Final = (
     Mutant(
         "all tickets are held, and the answer is sold out",
         "G5",
-        7,
+        8,
         "sale_cache.py",
         "return TooFew(self.sale, self.free, self.next_release_at)",
         "return TooFew(self.sale, self.free, None)",
@@ -489,7 +529,7 @@ MUTANTS: Final = (
     Mutant(
         "purchases of one buyer pass the limit together",
         "G1",
-        28,
+        11,
         "store/table.py",
         '_SAME_REVISION: Final = "revision = :seen"',
         '_SAME_REVISION: Final = "revision >= :seen"',
@@ -513,7 +553,7 @@ MUTANTS: Final = (
     Mutant(
         "a late confirmation may pass the limit",
         "G1",
-        364,
+        285,
         "taking.py",
         "if limit is None or is_within(limit, buyer, then, now):",
         "if limit is None or before or is_within(limit, buyer, then, now):",
@@ -553,7 +593,7 @@ MUTANTS: Final = (
     Mutant(
         "a duplicate of a refund is taken for a broken record",
         "G6",
-        7,
+        17,
         "refunding.py",
         "if self.contradictions < CONTRADICTIONS_MAX:",
         "if False:",
@@ -569,7 +609,7 @@ MUTANTS: Final = (
     Mutant(
         "expired holds count for the limit for ever",
         "G2",
-        17,
+        42,
         "model.py",
         "return self.sold + sum(self.live(now).values())",
         "return self.sold + sum(self.slots.values())",

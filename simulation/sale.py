@@ -104,11 +104,13 @@ def simulate(
     build: Build = build_services,
     journal: Journal | None = None,
     buyers: Sequence[Buyer] | None = None,
+    watch: Callable[[World, DynamoDB], object] | None = None,
 ) -> SimulatedSale:
     """Run a sale to its end, and judge it. The same setting gives the same result.
 
     build: builds the use cases of an environment; a test may build broken ones. journal: notes all
     store calls. buyers: by default as many as the setting says, with plans drawn from its seed.
+    watch: is called before the first buyer, to observe more.
     """
     world = World(setting.seed, EVENTS_MAX + EVENTS_MAX_PER_BUYER * setting.buyers)
     model = DynamoDB(world, setting.key_read_units)
@@ -123,6 +125,8 @@ def simulate(
     world.sleep(LEAD_SECONDS)
     held_seconds = 2 * HOLD_SECONDS if Fault.HOLD in setting.faults else 0
     trouble.start(setting.rush_seconds + held_seconds + FAULT_SECONDS)
+    if watch is not None:
+        watch(world, model)
     if buyers is None:
         callers.start(setting.buyers, setting.rush_seconds, setting.resets)
     else:
@@ -137,12 +141,7 @@ def simulate(
     return SimulatedSale(
         setting=setting,
         history=history,
-        violations=[
-            *check(history),
-            *observer.judge(history, _keys(callers.buyers)),
-            *_overdue(fleet.overdue),
-            *callers.failures,
-        ],
+        violations=_judged(history, observer, fleet, callers),
         usage=model.usage,
         faults=trouble.counts,
         environments=fleet.started,
@@ -170,6 +169,17 @@ def _starter(
         return Environment(build(client, TABLE, runtime), connection)
 
     return start
+
+
+def _judged(
+    history: History, observer: Observer, fleet: Fleet, callers: Callers
+) -> list[Violation]:
+    return [
+        *check(history),
+        *observer.judge(history, _keys(callers.buyers)),
+        *_overdue(fleet.overdue),
+        *callers.failures,
+    ]
 
 
 def _keys(buyers: Sequence[Buyer]) -> dict[str, str]:

@@ -161,6 +161,10 @@ class Buyer(Struct, frozen=True):
             other_quantity=None,
         )
 
+    def without_key(self) -> "Buyer":
+        """Return the plan of a caller who does the same without a key."""
+        return structs.replace(self, key=None)
+
     @property
     def label(self) -> str:
         """Return the name of the purchase in the history: its key, or one that is not sent."""

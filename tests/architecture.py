@@ -18,12 +18,14 @@ from ticketing.store.items import (
     PURCHASE,
     SALE,
     SHARD,
+    SUMMARY,
     Codec,
     buyer_key,
     payment_key,
     purchase_key,
     sale_key,
     shard_key,
+    summary_key,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,12 +38,14 @@ def records() -> str:
     item: Any = "<item_id>"
     index: Any = "<nn>"
     generation: Any = "<generation>"
+    part: Any = "<part>"
     kinds: list[tuple[str, Any, Codec[Any]]] = [
         ("sale", sale_key(item), SALE),
         ("stock shard", shard_key(item, index), SHARD),
         ("purchase", purchase_key("<purchase_id>"), PURCHASE),
         ("buyer", buyer_key(item, generation, "<buyer_id>"), BUYER),
         ("payment", payment_key("<payment_reference>"), PAYMENT),
+        ("stock summary", summary_key(item, part), SUMMARY),
     ]
     rows = ["| record | `pk` | attributes |", "|---|---|---|"]
     for name, key, codec in kinds:

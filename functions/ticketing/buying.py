@@ -3,11 +3,17 @@
 from copy import replace
 from typing import Final
 
-from ticketing.errors import BuyerUnknown, DeadlineExceeded, HoldsNotOffered, NotFound, StoreError
+from ticketing.errors import (
+    BuyerUnknown,
+    DeadlineExceeded,
+    HoldsNotOffered,
+    NotFound,
+    StoreError,
+)
 from ticketing.limits import LATE_COMMIT_SECONDS, PURCHASE_BUDGET_SECONDS
 from ticketing.model import Held, Order, Outcome, Purchase, Sale, TooFew
 from ticketing.moves import BUY, HOLD, Status
-from ticketing.retry import Attempts, InDoubt, Runtime, Statistics
+from ticketing.retry import Attempts, InDoubt, Runtime, Statistics, TryAgain
 from ticketing.rules import as_of, expiry_slot, make_order, refused, settle, timestamp
 from ticketing.sale_cache import SaleCache
 from ticketing.store.table import Cancellation, Store, Table
@@ -127,16 +133,15 @@ class _PurchaseFlow:
         )
 
     def refuse_from_cache(self) -> Outcome | None:
-        """Refuse at once where a snapshot of the last second had too few tickets. No write."""
+        """Refuse where a snapshot of the last second had too few tickets, before any attempt."""
         cached = self._cache.get(self._order.item_id)
-        if cached is None or self._lacks_buyer(cached.sale):
-            return None
-        too_few = cached.too_few_for(self._order.quantity, self._runtime.clock())
-        if too_few is None:
+        quantity = self._order.quantity
+        if cached is None or cached.free >= quantity or self._lacks_buyer(cached.sale):
             return None
         try:
-            return self._refuse(too_few)
-        except (StoreError, DeadlineExceeded):
+            too_few = self._taking.reader.read(cached, quantity)
+            return self._refuse(too_few) if too_few else None
+        except (StoreError, DeadlineExceeded, TryAgain):
             return None  # an attempt decides
 
     def attempt(self) -> Outcome:

@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import Struct
 
 from ticketing.errors import Contended, NotFound
-from ticketing.limits import PURCHASE_BUDGET_SECONDS
+from ticketing.limits import PURCHASE_BUDGET_SECONDS, REFUSED_PAYMENTS_MAX
 from ticketing.model import (
     Bought,
     ConfirmOutcome,
@@ -19,7 +19,7 @@ from ticketing.model import (
 )
 from ticketing.moves import CONFIRM, CONFIRM_LATE, EXTEND, RELEASE, Move, Status
 from ticketing.retry import Attempts, InDoubt, Runtime, Statistics, TryAgain
-from ticketing.rules import as_of, expiry_slot, timestamp
+from ticketing.rules import as_of, digest, expiry_slot, timestamp
 from ticketing.sale_cache import SaleCache
 from ticketing.store.table import Cancellation, Store, Table
 from ticketing.taking import Taking, count
@@ -120,6 +120,8 @@ class _HoldFlow(Struct):
             return Bought(hold, replayed=not self._is_own(hold))
         if hold.status is Status.RELEASED:
             return self._refuse(HoldProblem.RELEASED, hold)
+        if self._was_refused(hold):
+            return self._refuse(HoldProblem.EXPIRED, hold)
         if hold.status is Status.EXPIRED and not self._may_be_late(hold):
             return self._refuse_expired(hold)
         return self._confirm_late(hold, self.late) if self.late else self._confirm(hold)
@@ -243,6 +245,7 @@ class _HoldFlow(Struct):
             status=CONFIRM.after,
             confirmed_at=timestamp(self.runtime.clock()),
             payment_reference=self.payment_reference,
+            refused_payments=(),
             revision=hold.revision + 1,
         )
 
@@ -261,12 +264,27 @@ class _HoldFlow(Struct):
         """Refuse a hold whose time is over.
 
         An attempt of this request, or of an earlier one, may still be on its way. The record's next
-        revision makes it fail: a payment that is to be refunded must not buy anything.
+        revision makes it fail. An earlier request may also go on with new attempts, and find
+        tickets: the record names the payment, because one that is to be refunded must not buy
+        anything.
         """
-        stored = replace(hold, status=Status.HELD)
+        stored = replace(hold, status=Status.HELD, refused_payments=self._refused_payments(hold))
         if not self.attempts.write(stored, lambda: self.store.touch(stored)):
             raise TryAgain
         return self._refuse(HoldProblem.EXPIRED, hold)
+
+    def _refused_payments(self, hold: Purchase) -> tuple[str, ...]:
+        """Return the digests of payments that came too late, with this one as the newest."""
+        if self.payment_reference is None:
+            return hold.refused_payments
+        payments = (*hold.refused_payments, digest(self.payment_reference))
+        return payments[-REFUSED_PAYMENTS_MAX:]
+
+    def _was_refused(self, hold: Purchase) -> bool:
+        """Return whether this payment came too late before, and was to be refunded."""
+        if self.payment_reference is None:
+            return False
+        return digest(self.payment_reference) in hold.refused_payments
 
     def _refuse(self, problem: HoldProblem, hold: Purchase) -> HoldProblem:
         """Return the problem, or another one where the payment belongs to another hold.

@@ -44,7 +44,6 @@ BACKOFF_BASE_SECONDS: Final = 0.01  # chosen: a transaction is in progress for a
 BACKOFF_CAP_SECONDS: Final = 0.5  # chosen
 # Chosen. Retry-After is drawn from 1 to this, so that refused buyers do not come back together.
 RETRY_AFTER_SECONDS_MAX: Final = 3
-SHORT_SHARDS_MAX: Final = 2  # chosen: short shards that a purchase meets before it reads all
 
 # --- What a process caches ---
 
@@ -55,6 +54,24 @@ CACHE_SECONDS: Final = 1.0
 # sale. A refusal never rests on them.
 CACHE_STALE_SECONDS: Final = 5.0
 CACHED_ITEMS_MAX: Final = 1000  # chosen: inventories that a process caches
+
+# --- Stock summaries, see `stock_reader`. Chosen. ---
+
+# Parts of a sale's summary. With 1,000 environments each is read some 1,000 times a second, and a
+# key takes 3,000.
+SUMMARIES: Final = 2
+# How old a summary is when the next one is due, by the clocks of two processes. It says what is
+# cheap, never what is true.
+SUMMARY_SECONDS: Final = 0.38
+# How long a process refuses before it looks at the summary again. Two looks must see another
+# snapshot between them, and the second of them be over before a second has passed since the first.
+LOOK_SECONDS: Final = 0.48
+# How long a process that waits for a summary sleeps on average before it looks again.
+LOOK_AGAIN_SECONDS: Final = 0.03
+# How often it looks before it reads the shards for itself alone.
+LOOKS_MAX: Final = 30
+# How long it waits for a process that has begun to read the shards.
+CLAIM_SECONDS: Final = 0.3
 
 # --- A sale ---
 
@@ -78,6 +95,8 @@ HOLD_SECONDS_DEFAULT: Final = 600
 SLOTS_PER_HOLD: Final = 30
 # Chosen: slots that a shard may have before some must be reclaimed. It stays below 1 KB.
 SLOTS_MAX: Final = 40
+# Chosen: payments that came too late for a hold and that its record names. It stays below 1 KB.
+REFUSED_PAYMENTS_MAX: Final = 5
 # Assumed: the clocks of two processes are at most this far apart.
 CLOCK_SKEW_SECONDS: Final = 1
 
@@ -127,6 +146,10 @@ _check(
     "one snapshot and one batch read must reach all shards",
 )
 _check(CACHE_SECONDS <= 1, "G2 allows a process to cache a refusal for one second")
+_check(
+    SUMMARY_SECONDS < LOOK_SECONDS < CACHE_SECONDS / 2,
+    "a snapshot must be taken between any two looks, and be in use when its second is over",
+)
 _check(
     STORE_CALL_SECONDS_MAX <= LATE_COMMIT_SECONDS,
     "the time in which a call may still take effect must cover its own time-out",

@@ -112,6 +112,33 @@ class Shard(Struct, frozen=True):
         return min((end for end in ends if end > now), default=None)
 
 
+class StockSummary(Struct, frozen=True):
+    """What one process saw of all shards of a sale, for all others.
+
+    A sale has several, `part` 0 and more, so that no key is read too often. revision: counts the
+    writes of the record; 0: there is none yet. published: the revision that the rest is of. A later
+    revision is a claim: a process reads the shards for the next one. free: shard → its free
+    tickets, without shards that had none. next_release_at: see `TooFew`. is_snapshot: all shards
+    were read as of one instant. written_at: of the revision, in milliseconds since the epoch, by
+    the clock of the process that wrote it, which may be another one than ours.
+    """
+
+    item_id: int
+    part: int
+    revision: int = 0
+    published: int = 0
+    generation: int = 0
+    free: Mapping[int, int] = {}
+    next_release_at: int | None = None
+    is_snapshot: bool = False
+    written_at: int = 0
+
+    @property
+    def is_claimed(self) -> bool:
+        """Return whether a process has begun to read the shards for the next one."""
+        return self.revision != self.published
+
+
 class BuyerTickets(Struct, frozen=True):
     """What a buyer has of one generation of a sale that has a limit.
 
@@ -174,7 +201,8 @@ class Purchase(Struct, frozen=True):
 
     Of a hold, otherwise None: expires_at: its expiry slot, also after it was confirmed.
     extended_at, confirmed_at: timestamps. payment_reference: of the payment that it was confirmed
-    with.
+    with. refused_payments: digests of payments that came too late, the newest at the end. They
+    were to be refunded, so none of them confirms it any more.
     """
 
     purchase_id: str
@@ -196,6 +224,7 @@ class Purchase(Struct, frozen=True):
     extended_at: str | None = None
     confirmed_at: str | None = None
     payment_reference: str | None = None
+    refused_payments: tuple[str, ...] = ()
 
     @property
     def purchased_at(self) -> str:

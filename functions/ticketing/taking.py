@@ -6,12 +6,12 @@ from copy import replace
 from msgspec import Struct
 
 from ticketing.errors import Contended, InvalidRequest, Refused, StaleGeneration
-from ticketing.limits import SHORT_SHARDS_MAX
 from ticketing.model import BuyerTickets, Purchase, Sale, TooFew
 from ticketing.moves import Move
 from ticketing.retry import Attempts, Runtime, TryAgain
 from ticketing.rules import allocate, choose, counted, is_within, timestamp
 from ticketing.sale_cache import CachedSale, SaleCache
+from ticketing.stock_reader import StockReader
 from ticketing.store.table import Cancellation, Store
 
 
@@ -44,7 +44,7 @@ class Taking(Struct):
 
     make_record: returns the record for a sale, before its tickets are chosen. seen: the record
     before; None where there is none. store: bound to the deadline of the attempts. short_shards:
-    shards found short since all of them were read. conflicted: shards with a conflict in the last
+    shards found short since the stock was last read. conflicted: shards with a conflict in the last
     attempt.
     """
 
@@ -59,6 +59,11 @@ class Taking(Struct):
     seen: Purchase | None = None
     short_shards: int = 0
     conflicted: frozenset[int] = frozenset()
+
+    @property
+    def reader(self) -> StockReader:
+        """Return what reads the stock for this request."""
+        return StockReader(self.store, self.runtime)
 
     def attempt(self) -> Purchase | Cancellation | TooFew:
         """Make one attempt: choose shards, send one transaction, and use its answer.
@@ -87,10 +92,11 @@ class Taking(Struct):
         try:
             taken = self._choose(cached)
             if taken is None:
-                self._read_all_shards(cached)
+                if too_few := self._read_stock(cached):
+                    return too_few
                 taken = allocate(cached.stock, self.quantity, self.runtime.random)
                 if taken is None:
-                    return cached.too_few
+                    raise TryAgain
             self._reclaim(cached, taken)
             return self._take(cached, replace(record, taken=taken), buyer)
         except StaleGeneration:
@@ -120,8 +126,8 @@ class Taking(Struct):
         raise TryAgain
 
     def _choose(self, cached: CachedSale) -> dict[int, int] | None:
-        """Return a shard that may have enough; None when all shards should be read."""
-        if self.short_shards >= SHORT_SHARDS_MAX:
+        """Return a shard that may have enough; None when the stock is to be read."""
+        if self.short_shards:
             return None
         promising = cached.shards_with(self.quantity)
         if self.conflicted:
@@ -129,25 +135,11 @@ class Taking(Struct):
             promising = calm or promising
         return choose(promising, self.quantity, self.runtime.random)
 
-    def _read_all_shards(self, cached: CachedSale) -> None:
-        """Cache how many tickets are free in each shard.
-
-        The plain read comes first: it is cheap and never conflicts with other purchases. It is not
-        of one instant, so "too few" is believed only from a snapshot. Too few tickets in a snapshot
-        are cached as "sold out". A process that knows of too few tickets takes a snapshot at once:
-        with both reads, a thousand processes together would throttle the shards (D39).
-        """
-        if cached.free >= self.quantity:
-            cached.see_all(self.store.read_shards(cached.sale), self.runtime.clock())
-        if cached.free < self.quantity:
-            asked_at = self.runtime.clock()
-            shards = self.store.snapshot(cached.sale)
-            cached.see_all(shards, self.runtime.clock())
-            if cached.free < self.quantity:
-                if sum(shard.free(asked_at) for shard in shards) != cached.free:
-                    raise TryAgain  # a hold expired meanwhile: was it of the snapshot's instant?
-                cached.remember_too_few(asked_at)
+    def _read_stock(self, cached: CachedSale) -> TooFew | None:
+        """Find out where tickets are left. Return what a snapshot showed that had too few."""
+        too_few = self.reader.read(cached, self.quantity, is_outdated=self.short_shards > 0)
         self.short_shards = 0
+        return too_few
 
     def _reclaim(self, cached: CachedSale, indexes: Iterable[int]) -> None:
         """Put tickets of expired holds back on sale in these shards.

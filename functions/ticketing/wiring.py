@@ -45,7 +45,7 @@ def build_services(
     """
     table = Table(client or connect(), table_name or Settings.from_environment().table_name)
     runtime = runtime or Runtime()
-    cache = SaleCache(runtime.clock)
+    cache = SaleCache(runtime)
     return Services(
         purchases=PurchaseService(table, runtime, cache),
         holds=HoldService(table, runtime, cache),

@@ -73,7 +73,10 @@ def test_package() -> None:
 def test_uncached_refusal_is_caught(tmp_path: Path) -> None:
     """A process that forgets "sold out" asks the store for each refusal."""
     functions = changed(
-        tmp_path, "ticketing/limits.py", "CACHE_SECONDS: Final = 1.0", "CACHE_SECONDS: Final = 0.0"
+        tmp_path,
+        "ticketing/sale_cache.py",
+        "if is_younger(taken_after, now, CACHE_SECONDS) else None",
+        "if False else None",
     )
     gates = closed(cpu.rows(silent, 2, functions), CPU_GATES)
     assert {"CPU of a refusal, no key", "calls of a refusal, no key"} <= set(gates)

@@ -16,7 +16,16 @@ from simulation.dynamodb import DynamoDB
 from tests.support import ITEM, World, create_table
 from ticketing.errors import StaleGeneration
 from ticketing.limits import SHARDS_MAX
-from ticketing.model import Bought, BuyerTickets, KeyReused, Purchase, Sale, Shard, SoldOut
+from ticketing.model import (
+    Bought,
+    BuyerTickets,
+    KeyReused,
+    Purchase,
+    Sale,
+    Shard,
+    SoldOut,
+    StockSummary,
+)
 from ticketing.moves import (
     BUY,
     CONFIRM,
@@ -267,6 +276,34 @@ def test_put_refusal(world: World) -> None:
     bought = purchase(2, s0=1)
     assert sell(world, bought) is None
     assert world.store.put_refusal(replace(refusal, purchase_id=bought.purchase_id)) == bought
+
+
+@pytest.mark.G2
+def test_summary(world: World) -> None:
+    """Each revision is put once, after the one that was seen."""
+    store = world.store
+    assert store.read_summary(ITEM, 1) == StockSummary(ITEM, 1)
+    first = StockSummary(
+        ITEM,
+        1,
+        revision=1,
+        published=1,
+        generation=7,
+        free={3: 2, 99: 10_000_000},
+        next_release_at=1_800_000_000,
+        is_snapshot=True,
+        written_at=1_800_000_000_123,
+    )
+    assert store.put_summary(first, seen=0)
+    assert not store.put_summary(replace(first, generation=8), seen=0)
+    assert store.read_summary(ITEM, 1) == first
+    claim = replace(first, revision=2)
+    assert store.put_summary(claim, seen=1)
+    assert not store.put_summary(replace(first, generation=8), seen=1)
+    assert store.read_summary(ITEM, 1) == claim
+    assert claim.is_claimed
+    assert not first.is_claimed
+    assert store.read_summary(ITEM, 0).revision == 0
 
 
 @pytest.mark.G3

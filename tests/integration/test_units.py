@@ -14,9 +14,17 @@ import simulation.world
 from benchmarks.units import KEY, OUTCOMES, SHARDS, Metered, count, markdown_table, rows
 from simulation.dynamodb import WRITE_UNIT_BYTES, DynamoDB, item_bytes
 from tests.support import ITEM, ROOT, World, create_table
-from ticketing.limits import HOLD_SECONDS_DEFAULT, SLOTS_PER_HOLD, STOCK_MAX
-from ticketing.model import Held
-from ticketing.store.items import shard_key
+from ticketing.limits import (
+    GENERATION_MAX,
+    HOLD_SECONDS_DEFAULT,
+    ITEM_ID_MAX,
+    SHARDS_MAX,
+    SLOTS_PER_HOLD,
+    STOCK_MAX,
+    SUMMARIES,
+)
+from ticketing.model import Held, StockSummary
+from ticketing.store.items import SUMMARY, shard_key, summary_key
 
 # Store calls, write units and read units.
 EXPECTED = {
@@ -30,7 +38,8 @@ EXPECTED = {
     "a refund": (2, 4, 1),
     "sold out, cached, no key": (0, 0, 0),
     "sold out, cached, with a key": (1, 0, 1),
-    "sold out, not cached": (2, 0, 1 + 2 * SHARDS),
+    "sold out, seen by another process": (1, 0, 1),
+    "sold out, not seen by any": (5, 2, 2 + 2 * SHARDS),
     "`GET /inventory`, not cached": (2, 0, 1 + SHARDS),
     "`GET /inventory`, cached": (0, 0, 0),
     "a purchase, with a limit per buyer": (2, 6, 1),
@@ -98,3 +107,20 @@ def test_ten_thousand_holds() -> None:
     client.reset()
     service.buy(service.order(ITEM, 1, "another", KEY))
     assert (client.calls, client.write_units) == (1, 4)
+
+
+def test_size_of_summary() -> None:
+    """With all shards and the largest numbers it is written for one unit, and read for one."""
+    most = StockSummary(
+        item_id=ITEM_ID_MAX,
+        part=SUMMARIES - 1,
+        revision=10**9,
+        published=10**9,
+        generation=GENERATION_MAX,
+        free=dict.fromkeys(range(SHARDS_MAX), STOCK_MAX // SHARDS_MAX - 1),
+        next_release_at=1_800_000_000,
+        is_snapshot=True,
+        written_at=1_800_000_000_123,
+    )
+    item = SUMMARY.to_item(summary_key(most.item_id, most.part), most)
+    assert item_bytes(item) < WRITE_UNIT_BYTES

@@ -33,11 +33,11 @@ def test_after_faults() -> None:
 
 @pytest.mark.G6
 def test_many_environments_sold_out() -> None:
-    """Reading the empty shards does not throttle itself for ever.
+    """Finding out that the shards are empty throttles nothing.
 
     The sale found by 20,000 buyers in 1,000 environments, a tenth of its size, on keys that take a
-    tenth of the units. With a plain read before each snapshot, buyers were still told "busy" after
-    two minutes.
+    tenth of the units. When each environment read the shards for itself, snapshots were throttled,
+    and buyers had answers 12 to 19 s later, or with a plain read before each snapshot never.
     """
     setting = Setting(
         seed=1,
@@ -50,10 +50,9 @@ def test_many_environments_sold_out() -> None:
     )
     sale = simulate(setting)
     assert sale.violations == []
-    assert sale.usage.throttles > 100
+    assert sale.usage.throttles == 0
     answered_at = [buy.last.ended_at for buy in sale.history.requests]
-    # 12 to 19 s with seeds 1 to 8, and with the plain read more than the patience of 120 s.
-    assert max(answered_at) - LEAD_SECONDS < PATIENCE_SECONDS / 2
+    assert max(answered_at) - LEAD_SECONDS < 15
 
 
 class _Deaf:

@@ -228,7 +228,7 @@ class TestLateConfirmation:
         holds = world.services().holds
         assert holds.confirm(held.purchase_id, "payment-1") is HoldProblem.EXPIRED
         refund(world, bought)
-        assert isinstance(holds.confirm(held.purchase_id, "payment-1"), Bought)
+        assert isinstance(holds.confirm(held.purchase_id, "payment-2"), Bought)
         world.assert_exact(sold=2)
 
 

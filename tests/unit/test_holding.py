@@ -13,6 +13,7 @@ from ticketing.limits import (
     CACHE_SECONDS,
     CLOCK_SKEW_SECONDS,
     HOLD_SECONDS_DEFAULT,
+    REFUSED_PAYMENTS_MAX,
     SLOTS_MAX,
     SLOTS_PER_HOLD,
 )
@@ -28,7 +29,7 @@ from ticketing.model import (
     SoldOut,
 )
 from ticketing.moves import CONFIRM, Status
-from ticketing.rules import expiry_slot
+from ticketing.rules import digest, expiry_slot
 from ticketing.store.items import SALE, sale_key
 from ticketing.wiring import Services
 
@@ -253,6 +254,35 @@ class TestConfirm:
         assert paid.taken == held.taken
         world.assert_exact(sold=1)
         assert world.audit().problems == []
+
+    @pytest.mark.G3
+    def test_payment_refused_once(self, world: World) -> None:
+        """Its payer was told to refund it, so it buys nothing when tickets come back; others may.
+
+        An earlier confirmation may still be running, whose caller has not waited for its answer.
+        """
+        held = hold(world)
+        world.clock.now += OVER_SECONDS
+        taken = bought(buy(world)).purchase
+        assert problem(confirm(world, held, "pay-1")) is HoldProblem.EXPIRED
+        world.services().refunds.refund(taken.purchase_id, None, KEY)
+        calls = len(world.client.calls)
+        assert problem(confirm(world, held, "pay-1")) is HoldProblem.EXPIRED
+        assert "put_item" not in world.client.calls[calls:]
+        paid = bought(confirm(world, held, "pay-2")).purchase
+        assert paid.refused_payments == ()
+        world.assert_exact(sold=1)
+
+    def test_names_of_refused_payments(self, world: World) -> None:
+        held = hold(world)
+        world.clock.now += OVER_SECONDS
+        buy(world)
+        for number in range(REFUSED_PAYMENTS_MAX + 1):
+            assert problem(confirm(world, held, f"pay-{number}")) is HoldProblem.EXPIRED
+        record = world.store.read_purchase(held.purchase_id)
+        assert record
+        named = [digest(f"pay-{number + 1}") for number in range(REFUSED_PAYMENTS_MAX)]
+        assert list(record.refused_payments) == named
 
     @pytest.mark.G3
     def test_paid_late_out_of_stock(self, world: World) -> None:

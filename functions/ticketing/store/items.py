@@ -6,7 +6,15 @@ from typing import Any, Final
 from msgspec import Struct
 
 from ticketing.errors import UnreadableRecord
-from ticketing.model import BuyerTickets, Payment, Purchase, ResetKey, Sale, Shard
+from ticketing.model import (
+    BuyerTickets,
+    Payment,
+    Purchase,
+    ResetKey,
+    Sale,
+    Shard,
+    StockSummary,
+)
 from ticketing.moves import Status
 
 # An item of DynamoDB's low-level API: attribute → {"S": …} or {"N": …}.
@@ -24,6 +32,11 @@ def sale_key(item_id: int) -> Item:
 def shard_key(item_id: int, index: int) -> Item:
     """Return the key of a stock shard."""
     return {"pk": {"S": f"item#{item_id}#stock#{index:02}"}}
+
+
+def summary_key(item_id: int, part: int) -> Item:
+    """Return the key of a stock summary."""
+    return {"pk": {"S": f"item#{item_id}#summary#{part}"}}
 
 
 def buyer_key(item_id: int, generation: int, buyer_id: str) -> Item:
@@ -69,6 +82,14 @@ TEXT: Final = AttributeType("S", str, str, "is not a text")
 INTEGER: Final = AttributeType("N", str, int, "is not a whole number")
 YES: Final = AttributeType("BOOL", bool, bool, "is not true or false")
 STATUS: Final = AttributeType("S", str, Status, "is not a known status")
+
+
+TEXTS: Final = AttributeType(
+    "L",
+    lambda texts: [text(one) for one in texts],
+    lambda texts: tuple(one["S"] for one in texts),
+    "is not a list of texts",
+)
 
 
 def _tickets_by(
@@ -201,6 +222,21 @@ SHARD: Final = Codec(
     },
     optional={"sold_before": 0, "slots": {}, "reclaimed_until": 0},
 )
+SUMMARY: Final = Codec(
+    StockSummary,
+    key_field=("part", _last_number),
+    attributes={
+        "item_id": INTEGER,
+        "revision": INTEGER,
+        "published": INTEGER,
+        "generation": INTEGER,
+        "free": TICKETS_BY_SHARD,
+        "next_release_at": INTEGER,
+        "is_snapshot": YES,
+        "written_at": INTEGER,
+    },
+    optional={"next_release_at": None},
+)
 PURCHASE: Final = Codec(
     Purchase,
     key_field=("purchase_id", lambda pk: pk.removeprefix(PURCHASE_PREFIX)),
@@ -223,6 +259,7 @@ PURCHASE: Final = Codec(
         "extended_at": TEXT,
         "confirmed_at": TEXT,
         "payment_reference": TEXT,
+        "refused_payments": TEXTS,
     },
     optional={
         "buyer_id": None,
@@ -236,6 +273,7 @@ PURCHASE: Final = Codec(
         "extended_at": None,
         "confirmed_at": None,
         "payment_reference": None,
+        "refused_payments": (),
     },
 )
 BUYER: Final = Codec(

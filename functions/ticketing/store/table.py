@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from ticketing.errors import Contended, StaleGeneration, UnreadableRecord
 from ticketing.limits import SLOTS_MAX
-from ticketing.model import BuyerTickets, Payment, Purchase, Sale, Shard
+from ticketing.model import BuyerTickets, Payment, Purchase, Sale, Shard, StockSummary
 from ticketing.moves import RECLAIM, Move, Status
 from ticketing.retry import Deadline
 from ticketing.rules import current_shards
@@ -29,6 +29,7 @@ from ticketing.store.items import (
     PURCHASE_PREFIX,
     SALE,
     SHARD,
+    SUMMARY,
     Codec,
     Item,
     buyer_key,
@@ -37,6 +38,7 @@ from ticketing.store.items import (
     purchase_key,
     sale_key,
     shard_key,
+    summary_key,
     text,
 )
 
@@ -61,7 +63,8 @@ _OLDER: Final = "generation < :generation"
 # A refund that is made twice, or of tickets that another refund has given back since.
 _UNCHANGED: Final = "#status = :before AND revision = :seen"
 _NEVER_CHANGED: Final = "#status = :before AND attribute_not_exists(revision)"
-# Purchases of one buyer that pass the limit together.
+# Purchases of one buyer that pass the limit together; two processes that read the shards for one
+# summary.
 _SAME_REVISION: Final = "revision = :seen"
 
 # The names of a transaction's actions.
@@ -148,6 +151,11 @@ class Store:
         """
         return _current(sale, self._read_shards(sale.item_id, sale.shard_count))
 
+    def read_summary(self, item_id: int, part: int) -> StockSummary:
+        """Return a part's stock summary; its revision is 0 where there is none yet."""
+        item = self._get(summary_key(item_id, part))
+        return SUMMARY.to_record(item) if item else StockSummary(item_id, part)
+
     def read_stored_shards(self, sale: Sale) -> tuple[list[Shard], list[str]]:
         """Return all stored shards of the item, and what is wrong with those that cannot be read.
 
@@ -217,7 +225,7 @@ class Store:
     def touch(self, record: Purchase) -> bool:
         """Give an unchanged record its next revision, so that no earlier attempt can change it.
 
-        False: it has changed since it was read.
+        record: with the revision that was seen. False: it has changed since.
         """
         touched = replace(record, revision=record.revision + 1)
         put = self._unchanged_put(touched, record.status, record.revision)
@@ -305,6 +313,13 @@ class Store:
         }
         found = self._write(self._client.update_item, **update)
         return None if found is None else SHARD.to_record(found)
+
+    def put_summary(self, summary: StockSummary, seen: int) -> bool:
+        """Put a stock summary, if the one before still has revision `seen`. False: it has not."""
+        item = SUMMARY.to_item(summary_key(summary.item_id, summary.part), summary)
+        put = self._put(item, _SAME_REVISION if seen else _NOT_THERE)
+        values = {"ExpressionAttributeValues": {":seen": number(seen)}} if seen else {}
+        return self._write(self._client.put_item, **put, **values) is None
 
     def read_purchases(self, item_id: int, start: str | None) -> Page:
         """Return a page of an item's purchase records, of every generation, by a consistent scan.

@@ -1,0 +1,232 @@
+"""Buyers who arrive at one rate until after the last ticket: what they cost the table.
+
+python -m simulation.load [--rate 10000] [--environments 1000] [--shards 100]
+
+In a flash sale most requests lose. The table below has what the winners' last second and all
+refusals after it take of the table, second by second.
+"""
+
+import argparse
+import random
+import sys
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from proof.history import RECEIPTS, Kind, PurchaseRequest, Violation
+from simulation import run as run_command
+from simulation.dynamodb import DynamoDB
+from simulation.sale import Build, Setting, simulate
+from simulation.workload import Buyer
+from simulation.world import World
+from ticketing.wiring import build_services
+
+# Of a purchase: two actions of a transaction, each written twice.
+SALE_WRITE_UNITS = 4
+SAMPLES_PER_SECOND = 10
+
+
+class Load(Struct, frozen=True):
+    """Buyers per second, for so many seconds, each with one ticket in mind.
+
+    keyed: each sends an Idempotency-Key. Its record is looked up before a refusal: one read unit
+    of a key of its own, which this is not about.
+    """
+
+    seed: int = 1
+    rate: float = 10_000.0
+    seconds: float = 8.0
+    tickets: int = 20_000
+    shards: int = 100
+    environments_max: int = 1000
+    keyed: bool = False
+
+    def buyers(self) -> list[Buyer]:
+        """Return all buyers; their arrivals are independent of each other."""
+        draw, now, buyers = random.Random(f"{self.seed}/load"), 0.0, list[Buyer]()
+        while True:
+            now += draw.expovariate(self.rate)
+            if now >= self.seconds:
+                return buyers
+            buyer = Buyer.plain(len(buyers), now)
+            buyers.append(buyer if self.keyed else buyer.without_key())
+
+
+class Used(Struct, frozen=True):
+    """What the table was asked for until an instant, which is in seconds of the simulation."""
+
+    at: float
+    read_units: float
+    write_units: float
+
+
+class _Meter:
+    """Notes what the table was asked for, at fixed intervals and when the last ticket was sold."""
+
+    def __init__(self, seconds: float) -> None:
+        self.samples: list[Used] = []
+        self.last_sale = Used(0.0, 0.0, 0.0)
+        self._seconds = seconds
+
+    def watch(self, world: World, model: DynamoDB) -> None:
+        """Begin now, when the first buyer comes."""
+
+        def now() -> Used:
+            return Used(world.now, model.usage.read_units, model.usage.write_units)
+
+        def note(key: str, _before: object, _after: object) -> None:
+            if key.startswith("purchase#"):
+                self.last_sale = now()
+
+        model.observers.append(note)
+        for number in range(int(self._seconds * SAMPLES_PER_SECOND) + 1):
+            instant = world.now + number / SAMPLES_PER_SECOND
+            world.at(instant, lambda: self.samples.append(now()))
+
+
+class Measured(Struct, frozen=True):
+    """What a load has cost. samples: from the first to the last buyer's arrival.
+
+    refused_p99_seconds: from arrival to the refusal, of buyers who came a second or more after the
+    last ticket.
+    """
+
+    load: Load
+    sold: int
+    busy: int
+    attempts: int
+    refused_p99_seconds: float
+    samples: Sequence[Used]
+    last_sale: Used
+    violations: Sequence[Violation]
+
+    @property
+    def sale_write_units(self) -> int:
+        """Return the write units of the purchases alone."""
+        return SALE_WRITE_UNITS * self.sold
+
+    @property
+    def refusal_write_units(self) -> float:
+        """Return the write units after the last ticket."""
+        return self.samples[-1].write_units - self.last_sale.write_units
+
+    @property
+    def first_read_units(self) -> float:
+        """Return the read units of the first second after the last ticket."""
+        return self._until(self.last_sale.at + 1).read_units - self.last_sale.read_units
+
+    @property
+    def later_read_units(self) -> float:
+        """Return the read units a second from then on."""
+        begin, end = self._until(self.last_sale.at + 1), self.samples[-1]
+        return (end.read_units - begin.read_units) / (end.at - begin.at)
+
+    def _until(self, instant: float) -> Used:
+        return next(used for used in self.samples if used.at >= instant)
+
+
+def measure(load: Load, build: Build = build_services) -> Measured:
+    """Run a load. Its seconds must be enough for the last ticket and a second after it."""
+    buyers = load.buyers()
+    setting = Setting(
+        seed=load.seed,
+        buyers=len(buyers),
+        tickets=load.tickets,
+        shards=load.shards,
+        environments_max=load.environments_max,
+        rush_seconds=0.0,
+    )
+    meter = _Meter(load.seconds)
+    sale = simulate(setting, build, buyers=buyers, watch=meter.watch)
+    end = meter.samples[-1].at
+    requests = [
+        request for request in sale.history.requests if request.attempts[0].started_at < end
+    ]
+    attempts = [attempt for request in requests for attempt in request.attempts]
+    late = [one for one in requests if one.attempts[0].started_at > meter.last_sale.at + 1]
+    if meter.last_sale.at + 1 >= end or not late:
+        raise ValueError("the last ticket is not sold a second before the last buyer comes")
+    return Measured(
+        load=load,
+        sold=sum(attempt.kind in RECEIPTS for attempt in attempts),
+        busy=sum(attempt.kind is Kind.BUSY for attempt in attempts),
+        attempts=len(attempts),
+        refused_p99_seconds=sorted(map(_waiting_seconds, late))[int(len(late) * 0.99)],
+        samples=meter.samples,
+        last_sale=meter.last_sale,
+        violations=sale.violations,
+    )
+
+
+def _waiting_seconds(request: PurchaseRequest) -> float:
+    return request.last.ended_at - request.attempts[0].started_at
+
+
+def report(measured: Measured) -> str:
+    """Return the use of the table, half a second in each line, and what was made of it."""
+    load, samples, last = measured.load, measured.samples, measured.last_sale
+    step = SAMPLES_PER_SECOND // 2
+    lines = [
+        (
+            f"{load.rate:.0f} buyers a second, {load.tickets} tickets in {load.shards} shards, "
+            f"{load.environments_max} environments"
+        ),
+        f"{'second':>7} {'read units/s':>13} {'write units/s':>14}",
+    ]
+    for before, after in zip(samples[::step], samples[step::step], strict=False):
+        lines.append(
+            f"{before.at - samples[0].at:7.1f} "
+            f"{(after.read_units - before.read_units) * 2:13.0f} "
+            f"{(after.write_units - before.write_units) * 2:14.0f}"
+        )
+    wasted = measured.refusal_write_units
+    lines += [
+        (
+            f"sold {measured.sold}, the last one at second {last.at - samples[0].at:.2f}; "
+            f"{measured.busy} of {measured.attempts} answers were busy"
+        ),
+        (
+            f"read units after it: {measured.first_read_units:.0f} in the first second, "
+            f"{measured.later_read_units:.0f} a second then; p99 of a refusal "
+            f"{measured.refused_p99_seconds * 1000:.0f} ms"
+        ),
+        (
+            f"write units: {measured.sale_write_units} of purchases, {wasted:.0f} after the last "
+            f"one ({wasted / measured.sale_write_units:.2%})"
+        ),
+        *(f"violation of {one.guarantee}: {one.rule}" for one in measured.violations),
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; its exit status is 1 where a guarantee was broken."""
+    parser = argparse.ArgumentParser("python -m simulation.load", description=__doc__)
+    add, default = parser.add_argument, Load()
+    add("--seed", type=int, default=default.seed, metavar="N")
+    add("--rate", type=float, default=default.rate, metavar="N", help="buyers a second")
+    add("--seconds", type=float, default=default.seconds, metavar="N", help="in which they come")
+    add("--tickets", type=int, default=default.tickets, metavar="N")
+    add("--shards", type=int, default=default.shards, metavar="N")
+    add("--environments", type=int, default=default.environments_max, metavar="N", help="at most")
+    add("--keyed", action="store_true", help="each buyer sends an Idempotency-Key")
+    options = parser.parse_args(arguments)
+    load = Load(
+        seed=options.seed,
+        rate=options.rate,
+        seconds=options.seconds,
+        tickets=options.tickets,
+        shards=options.shards,
+        environments_max=options.environments,
+        keyed=options.keyed,
+    )
+    try:
+        measured = measure(load)
+    except ValueError as error:
+        parser.error(f"--seconds: {error}")
+    print(report(measured))
+    return 1 if measured.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
