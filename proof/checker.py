@@ -743,7 +743,7 @@ def every_request_is_answered(facts: Facts) -> Iterator[Violation]:
     for request in facts.history.requests:
         if request.last.kind not in NOT_DEFINITE or request.given_up:
             continue
-        seconds = request.last.ended_at - request.attempts[0].started_at
+        seconds = request.waiting_seconds
         yield Violation(
             "G6",
             "left_without_an_answer",

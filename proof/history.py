@@ -129,6 +129,11 @@ class PurchaseRequest(Struct, frozen=True):
         return self.attempts[-1]
 
     @property
+    def waiting_seconds(self) -> float:
+        """Return how long the buyer waited, from the first request to the last answer."""
+        return self.last.ended_at - self.attempts[0].started_at
+
+    @property
     def content(self) -> tuple[int, int, str | None, bool]:
         """Return what all requests with one key must have in common."""
         return self.item_id, self.quantity, self.buyer_id, self.is_hold

@@ -2,8 +2,8 @@
 
 python -m simulation.load [--rate 10000] [--environments 1000] [--shards 100]
 
-In a flash sale most requests lose. The table below has what the winners' last second and all
-refusals after it take of the table, second by second.
+It prints the units that were read and written in each half second, and how many of them after the
+last ticket: most requests of a flash sale come then.
 """
 
 import argparse
@@ -13,11 +13,12 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from proof.history import RECEIPTS, Kind, PurchaseRequest, Violation
+from proof.figures import percentile
+from proof.history import RECEIPTS, Kind, Violation
 from simulation import run as run_command
 from simulation.dynamodb import DynamoDB
 from simulation.sale import Build, Setting, simulate
-from simulation.workload import Buyer
+from simulation.workload import Buyer, arrivals
 from simulation.world import World
 from ticketing.wiring import build_services
 
@@ -27,10 +28,9 @@ SAMPLES_PER_SECOND = 10
 
 
 class Load(Struct, frozen=True):
-    """Buyers per second, for so many seconds, each with one ticket in mind.
+    """Buyers per second, for so many seconds. Each wants one ticket, and sends no key.
 
-    keyed: each sends an Idempotency-Key. Its record is looked up before a refusal: one read unit
-    of a key of its own, which this is not about.
+    With a key a refusal reads one unit more, of a record of its own.
     """
 
     seed: int = 1
@@ -39,17 +39,14 @@ class Load(Struct, frozen=True):
     tickets: int = 20_000
     shards: int = 100
     environments_max: int = 1000
-    keyed: bool = False
 
     def buyers(self) -> list[Buyer]:
-        """Return all buyers; their arrivals are independent of each other."""
-        draw, now, buyers = random.Random(f"{self.seed}/load"), 0.0, list[Buyer]()
-        while True:
-            now += draw.expovariate(self.rate)
-            if now >= self.seconds:
-                return buyers
-            buyer = Buyer.plain(len(buyers), now)
-            buyers.append(buyer if self.keyed else buyer.without_key())
+        """Return all buyers."""
+        draw = random.Random(f"{self.seed}/load")
+        return [
+            Buyer.plain(number, instant).without_key()
+            for number, instant in enumerate(arrivals(draw, self.seconds, lambda _: self.rate))
+        ]
 
 
 class Used(Struct, frozen=True):
@@ -151,15 +148,11 @@ def measure(load: Load, build: Build = build_services) -> Measured:
         sold=sum(attempt.kind in RECEIPTS for attempt in attempts),
         busy=sum(attempt.kind is Kind.BUSY for attempt in attempts),
         attempts=len(attempts),
-        refused_p99_seconds=sorted(map(_waiting_seconds, late))[int(len(late) * 0.99)],
+        refused_p99_seconds=percentile(sorted(one.waiting_seconds for one in late), 99),
         samples=meter.samples,
         last_sale=meter.last_sale,
         violations=sale.violations,
     )
-
-
-def _waiting_seconds(request: PurchaseRequest) -> float:
-    return request.last.ended_at - request.attempts[0].started_at
 
 
 def report(measured: Measured) -> str:
@@ -209,7 +202,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--tickets", type=int, default=default.tickets, metavar="N")
     add("--shards", type=int, default=default.shards, metavar="N")
     add("--environments", type=int, default=default.environments_max, metavar="N", help="at most")
-    add("--keyed", action="store_true", help="each buyer sends an Idempotency-Key")
     options = parser.parse_args(arguments)
     load = Load(
         seed=options.seed,
@@ -218,7 +210,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tickets=options.tickets,
         shards=options.shards,
         environments_max=options.environments,
-        keyed=options.keyed,
     )
     try:
         measured = measure(load)

@@ -11,14 +11,13 @@ import argparse
 import random
 import sys
 from collections.abc import Sequence
-from itertools import count
 
 from msgspec import Struct
 
 from proof.history import Kind, PurchaseRequest, Violation
 from simulation import run as run_command
 from simulation.sale import Build, Setting, simulate
-from simulation.workload import Buyer
+from simulation.workload import Buyer, arrivals
 from ticketing.wiring import build_services
 
 
@@ -40,16 +39,16 @@ class Storm(Struct, frozen=True):
         return self.calm_seconds + self.storm_seconds
 
     def buyers(self) -> list[Buyer]:
-        """Return all buyers; their arrivals are independent of each other."""
-        draw = random.Random(f"{self.seed}/storm")
-        now, ends_at, buyers = 0.0, self.storm_ends_at + self.after_seconds, list[Buyer]()
-        for number in count():
-            is_storm = self.calm_seconds <= now < self.storm_ends_at
-            now += draw.expovariate(self.rate * (self.factor if is_storm else 1.0))
-            if now >= ends_at:
-                return buyers
-            buyers.append(Buyer.plain(number, now))
-        raise AssertionError("count() has no end")
+        """Return all buyers."""
+        draw, seconds = random.Random(f"{self.seed}/storm"), self.storm_ends_at + self.after_seconds
+        return [
+            Buyer.plain(number, instant)
+            for number, instant in enumerate(arrivals(draw, seconds, self._rate_at))
+        ]
+
+    def _rate_at(self, instant: float) -> float:
+        is_storm = self.calm_seconds <= instant < self.storm_ends_at
+        return self.rate * (self.factor if is_storm else 1.0)
 
 
 class Second(Struct, frozen=True):
@@ -120,7 +119,7 @@ def course_of(storm: Storm, build: Build = build_services) -> Course:
 
 
 def _second(requests: Sequence[PurchaseRequest]) -> Second:
-    waiting = sorted(request.last.ended_at - request.attempts[0].started_at for request in requests)
+    waiting = sorted(request.waiting_seconds for request in requests)
     kinds = [attempt.kind for request in requests for attempt in request.attempts]
     return Second(
         buyers=len(requests),

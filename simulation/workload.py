@@ -1,7 +1,7 @@
 """The callers of one sale: they buy, wait, send again, come in five copies, refund and look."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
@@ -177,6 +177,19 @@ class Buyer(Struct, frozen=True):
         if self.buyer_id is not None:
             body["buyer_id"] = self.buyer_id
         return Call("POST /holds" if self.is_hold else "POST /buy_ticket", body, self.key)
+
+
+def arrivals(
+    draw: random.Random, seconds: float, rate: Callable[[float], float]
+) -> Iterator[float]:
+    """Yield when buyers arrive, each without regard to the others, in so many seconds.
+
+    rate: instant → buyers a second then.
+    """
+    now = draw.expovariate(rate(0.0))
+    while now < seconds:
+        yield now
+        now += draw.expovariate(rate(now))
 
 
 class Callers:

@@ -60,8 +60,8 @@ CACHED_ITEMS_MAX: Final = 1000  # chosen: inventories that a process caches
 # Parts of a sale's summary. With 1,000 environments each is read some 1,000 times a second, and a
 # key takes 3,000.
 SUMMARIES: Final = 2
-# How old a summary is when the next one is due, by the clocks of two processes. It says what is
-# cheap, never what is true.
+# How old a summary is when the next one is due, by the clocks of two processes. No refusal depends
+# on it: with a wrong clock only the cost is higher.
 SUMMARY_SECONDS: Final = 0.38
 # How long a process refuses before it looks at the summary again. Two looks must see another
 # snapshot between them, and the second of them be over before a second has passed since the first.

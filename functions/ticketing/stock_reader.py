@@ -25,7 +25,7 @@ from ticketing.limits import (
 from ticketing.model import StockSummary, TooFew
 from ticketing.retry import Runtime, TryAgain
 from ticketing.rules import is_younger
-from ticketing.sale_cache import CachedSale, SeenSummary
+from ticketing.sale_cache import CachedSale
 from ticketing.store.table import Store
 
 
@@ -45,12 +45,13 @@ class StockReader(Struct):
         Returns what a snapshot showed, where that was too few; None where the cache has enough.
         Raises StaleGeneration, and TryAgain where a hold expired meanwhile.
         """
-        known = cached.recent_too_few_for(quantity, self.runtime.clock())
-        if known and self.runtime.clock() < cached.summary.look_at:
+        now = self.runtime.clock()
+        known = cached.recent_too_few_for(quantity, now)
+        if known and now < cached.summary.look_at:
             return known
         for _ in range(LOOKS_MAX):
             try:
-                due_in = self._look(cached, cached.summary, quantity, is_outdated=is_outdated)
+                due_in = self._look(cached, quantity, is_outdated=is_outdated)
             except StaleGeneration:
                 raise
             except (StoreError, DeadlineExceeded, TryAgain):
@@ -65,15 +66,13 @@ class StockReader(Struct):
         self._read_shards(cached, quantity)
         return cached.too_few_for(quantity)
 
-    def _look(
-        self, cached: CachedSale, seen: SeenSummary, quantity: int, *, is_outdated: bool
-    ) -> float | None:
+    def _look(self, cached: CachedSale, quantity: int, *, is_outdated: bool) -> float | None:
         """Look at the summary once, and read the shards for the next one where that is due.
 
         Returns None where what is cached of the shards is new and answers the question, otherwise
         in how many seconds the next one is due.
         """
-        asked_at = self.runtime.clock()
+        asked_at, seen = self.runtime.clock(), cached.summary
         seen.look_at = asked_at + LOOK_SECONDS
         summary = self.store.read_summary(cached.sale.item_id, seen.part)
         seen.note(summary.revision, asked_at)
@@ -91,38 +90,38 @@ class StockReader(Struct):
             due_in = SUMMARY_SECONDS - age if 0 <= age < SUMMARY_SECONDS else 0.0
             says_enough = sum(summary.free.values()) >= quantity  # and we know better
             is_due = is_outdated or says_enough or not due_in
-        return None if is_due and self._renew(cached, seen, summary, quantity) else due_in
+        return None if is_due and self._renew(cached, summary, quantity) else due_in
 
-    def _renew(
-        self, cached: CachedSale, seen: SeenSummary, summary: StockSummary, quantity: int
-    ) -> bool:
+    def _renew(self, cached: CachedSale, summary: StockSummary, quantity: int) -> bool:
         """Claim the next revision, read the shards, and publish them.
 
         False: another process was first.
         """
+        seen = cached.summary
         if summary.revision != seen.claim:
             seen.claim = summary.revision + 1
             claim = replace(summary, revision=seen.claim, written_at=self._milliseconds())
-            if not self.store.put_summary(claim, summary.revision):
+            if not self.store.put_summary(claim):
                 seen.claim = -1
                 return False
         try:
             is_snapshot = self._read_shards(cached, quantity)
         except StaleGeneration:
-            self._publish_generation(cached, seen)
+            self._publish_generation(cached)
             raise
-        self._publish(cached, seen, is_snapshot=is_snapshot)
+        self._publish(cached, is_snapshot=is_snapshot)
         return True
 
-    def _publish_generation(self, cached: CachedSale, seen: SeenSummary) -> None:
+    def _publish_generation(self, cached: CachedSale) -> None:
         """Tell the others that there is a new generation; its stock is not known yet."""
         now = self.runtime.clock()
         sale = self.store.read_sale(cached.sale.item_id)
         if sale is not None:
-            self._publish(CachedSale.of(sale, now, seen), seen, is_snapshot=False)
+            self._publish(CachedSale.of(sale, now, cached.summary), is_snapshot=False)
 
-    def _publish(self, cached: CachedSale, seen: SeenSummary, *, is_snapshot: bool) -> None:
+    def _publish(self, cached: CachedSale, *, is_snapshot: bool) -> None:
         """Publish what is cached. Without an answer, another process takes over the claim."""
+        seen = cached.summary
         summary = StockSummary(
             cached.sale.item_id,
             seen.part,
@@ -136,7 +135,7 @@ class StockReader(Struct):
         )
         asked_at = self.runtime.clock()
         try:
-            is_published = self.store.put_summary(summary, seen.claim)
+            is_published = self.store.put_summary(summary)
         except (StoreError, DeadlineExceeded):
             return
         if is_published:

@@ -43,9 +43,9 @@ class Taking(Struct):
     """Takes tickets of an item, with one of the moves out of stock. It keeps what it has learnt.
 
     make_record: returns the record for a sale, before its tickets are chosen. seen: the record
-    before; None where there is none. store: bound to the deadline of the attempts. short_shards:
-    shards found short since the stock was last read. conflicted: shards with a conflict in the last
-    attempt.
+    before; None where there is none. store: bound to the deadline of the attempts. is_outdated: a
+    shard was found short since the stock was last read. conflicted: shards with a conflict in the
+    last attempt.
     """
 
     move: Move
@@ -57,7 +57,7 @@ class Taking(Struct):
     cache: SaleCache
     runtime: Runtime
     seen: Purchase | None = None
-    short_shards: int = 0
+    is_outdated: bool = False
     conflicted: frozenset[int] = frozenset()
 
     @property
@@ -127,7 +127,7 @@ class Taking(Struct):
 
     def _choose(self, cached: CachedSale) -> dict[int, int] | None:
         """Return a shard that may have enough; None when the stock is to be read."""
-        if self.short_shards:
+        if self.is_outdated:
             return None
         promising = cached.shards_with(self.quantity)
         if self.conflicted:
@@ -137,8 +137,8 @@ class Taking(Struct):
 
     def _read_stock(self, cached: CachedSale) -> TooFew | None:
         """Find out where tickets are left. Return what a snapshot showed that had too few."""
-        too_few = self.reader.read(cached, self.quantity, is_outdated=self.short_shards > 0)
-        self.short_shards = 0
+        too_few = self.reader.read(cached, self.quantity, is_outdated=self.is_outdated)
+        self.is_outdated = False
         return too_few
 
     def _reclaim(self, cached: CachedSale, indexes: Iterable[int]) -> None:
@@ -171,4 +171,4 @@ class Taking(Struct):
                 raise StaleGeneration
             else:
                 cached.see(shard, self.runtime.clock())
-                self.short_shards += cached.stock[index] < taken[index]
+                self.is_outdated |= cached.stock[index] < taken[index]

@@ -294,12 +294,13 @@ def test_summary(world: World) -> None:
         is_snapshot=True,
         written_at=1_800_000_000_123,
     )
-    assert store.put_summary(first, seen=0)
-    assert not store.put_summary(replace(first, generation=8), seen=0)
+    assert store.put_summary(first)
+    assert not store.put_summary(replace(first, generation=8))
     assert store.read_summary(ITEM, 1) == first
     claim = replace(first, revision=2)
-    assert store.put_summary(claim, seen=1)
-    assert not store.put_summary(replace(first, generation=8), seen=1)
+    assert store.put_summary(claim)
+    assert not store.put_summary(replace(claim, generation=8))
+    assert not store.put_summary(replace(claim, revision=4))
     assert store.read_summary(ITEM, 1) == claim
     assert claim.is_claimed
     assert not first.is_claimed

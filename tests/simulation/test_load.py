@@ -57,7 +57,7 @@ def test_without_others() -> None:
 
 
 def test_load_command(capsys: pytest.CaptureFixture[str]) -> None:
-    options = "--rate 200 --tickets 100 --shards 2 --environments 20 --keyed --seconds"
+    options = "--rate 200 --tickets 100 --shards 2 --environments 20 --seconds"
     assert main([*options.split(), "3"]) == 0
     assert "sold 100, the last one at second" in capsys.readouterr().out
     with pytest.raises(SystemExit):

@@ -45,7 +45,7 @@ class Process:
         """Claim the next summary."""
         before = self.summary()
         claim = replace(before, revision=before.revision + 1)
-        assert self.store.put_summary(claim, before.revision)
+        assert self.store.put_summary(claim)
         return claim
 
     def publish(self, free: dict[int, int], *, is_snapshot: bool = True) -> None:
@@ -60,7 +60,7 @@ class Process:
             is_snapshot=is_snapshot,
             written_at=int(self.reader.runtime.clock() * 1000),
         )
-        assert self.store.put_summary(after, claim.revision)
+        assert self.store.put_summary(after)
 
 
 @pytest.fixture

@@ -218,7 +218,8 @@ class Store:
             item = PAYMENT.to_item(payment_key(payment.reference), payment)
             actions[_PAYMENT] = {"Put": self._put(item, _NOT_THERE)}
         if buyer is not None:
-            actions[_BUYER] = {"Put": self._buyer_put(buyer)}
+            key = buyer_key(buyer.item_id, buyer.generation, buyer.buyer_id)
+            actions[_BUYER] = {"Put": self._next_put(BUYER.to_item(key, buyer), buyer.revision)}
         results = self._transact(actions)
         return None if results is None else _cancellation(results, shards, record)
 
@@ -314,12 +315,11 @@ class Store:
         found = self._write(self._client.update_item, **update)
         return None if found is None else SHARD.to_record(found)
 
-    def put_summary(self, summary: StockSummary, seen: int) -> bool:
-        """Put a stock summary, if the one before still has revision `seen`. False: it has not."""
+    def put_summary(self, summary: StockSummary) -> bool:
+        """Put a stock summary, if it is the next revision. False: it is not."""
         item = SUMMARY.to_item(summary_key(summary.item_id, summary.part), summary)
-        put = self._put(item, _SAME_REVISION if seen else _NOT_THERE)
-        values = {"ExpressionAttributeValues": {":seen": number(seen)}} if seen else {}
-        return self._write(self._client.put_item, **put, **values) is None
+        put = self._next_put(item, summary.revision)
+        return self._write(self._client.put_item, **put) is None
 
     def read_purchases(self, item_id: int, start: str | None) -> Page:
         """Return a page of an item's purchase records, of every generation, by a consistent scan.
@@ -412,10 +412,9 @@ class Store:
             "ExpressionAttributeValues": values,
         }
 
-    def _buyer_put(self, buyer: BuyerTickets) -> Any:
-        """Return the put of what a buyer has, if it is the next revision."""
-        seen = buyer.revision - 1
-        item = BUYER.to_item(buyer_key(buyer.item_id, buyer.generation, buyer.buyer_id), buyer)
+    def _next_put(self, item: Item, revision: int) -> Any:
+        """Return the put of a record, if `revision` is the next one. The first one is 1."""
+        seen = revision - 1
         put = self._put(item, _SAME_REVISION if seen else _NOT_THERE)
         return put | ({"ExpressionAttributeValues": {":seen": number(seen)}} if seen else {})
 
