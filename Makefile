@@ -19,9 +19,9 @@ LOCAL_READY := .venvs/local/.ready
 ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop status logs prove simulate bench mutants storm load test check docs \
-	picture structure lint format hooks typecheck lock build deploy sam-local sam-invoke \
-	dynamodb-local clean
+.PHONY: help setup start stop status logs prove simulate bench mutants storm load scaling plan \
+	test check docs picture structure lint format hooks typecheck lock build deploy sam-local \
+	sam-invoke dynamodb-local clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -65,6 +65,14 @@ storm: $(DEVELOPMENT_READY) ## simulate ten times the buyers, and the recovery [
 
 load: $(DEVELOPMENT_READY) ## simulate buyers until after the last ticket [ARGS="--rate 1000"]
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation.load $(ARGS)
+
+scaling: $(DEVELOPMENT_READY) ## simulate many rates on many shards, five minutes [ARGS=--write]
+	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation.scaling $(ARGS)
+
+plan: $(DEVELOPMENT_READY) ## recommend a number of shards [BUYERS=n TICKETS=n SECONDS=10]
+	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation.plan \
+		$(if $(BUYERS),--buyers $(BUYERS)) $(if $(TICKETS),--tickets $(TICKETS)) \
+		$(if $(SECONDS),--seconds $(SECONDS))
 
 # Only a run of all tests can cover all code. Groups of them share a process: tests/conftest.py.
 test: $(ALL_READY) ## run all checks and tests [ARGS="tests/unit -k reset"]

@@ -84,7 +84,8 @@ class Taken(Struct, frozen=True):
 class Generation(Struct, frozen=True):
     """One generation of the sale: the longest time it can have lasted, and bounds on its sales.
 
-    per_buyer_limit: None: any number. by_buyer: buyer_id → what the buyer can have.
+    per_buyer_limit: None: any number. by_buyer: buyer_id → what the buyer can have. unseen_back_at:
+    when tickets can have come back, at the earliest, of a hold that no caller was told of.
     """
 
     number: int
@@ -94,6 +95,7 @@ class Generation(Struct, frozen=True):
     closed_at: float
     taken: Taken
     by_buyer: dict[str | None, Taken]
+    unseen_back_at: float
 
     @property
     def purchases(self) -> list[PurchaseBounds]:
@@ -102,7 +104,7 @@ class Generation(Struct, frozen=True):
 
     def only_gets_fewer(self, until: float) -> bool:
         """Return whether free tickets have only become fewer: none can have come back."""
-        return self.taken.possibly_back.before(until) == 0
+        return self.taken.possibly_back.before(until) == 0 and until <= self.unseen_back_at
 
     def fewest_free(self, start: float, end: float) -> int:
         """Return the tickets that were certainly free, at every instant from start to end."""
@@ -304,12 +306,27 @@ def _generations(
         )
         for requests in open_keys
     ]
+    unseen_holds = (
+        attempt.started_at
+        for requests in open_keys
+        for request, attempt in answers_of(requests)
+        if request.is_hold
+    )
+    unseen_hold_at = min(unseen_holds, default=inf)
     by_number: dict[int, list[PurchaseBounds]] = defaultdict(list)
     for purchase in purchases:
         by_number[purchase.receipt.generation].append(purchase)
     following = [*history.resets[1:], None]
     return [
-        _generation(reset, after, by_number[reset.generation], opens, refunds=refunds, holds=holds)
+        _generation(
+            reset,
+            after,
+            by_number[reset.generation],
+            opens,
+            unseen_hold_at=unseen_hold_at,
+            refunds=refunds,
+            holds=holds,
+        )
         for reset, after in zip(history.resets, following, strict=False)
     ]
 
@@ -320,10 +337,15 @@ def _generation(
     purchases: list[PurchaseBounds],
     opens: Sequence[tuple[str | None, float, int]],
     *,
+    unseen_hold_at: float,
     refunds: Mapping[str, list[Refund]],
     holds: Mapping[str, HoldBounds],
 ) -> Generation:
-    """Return one generation. opens: when keys without an answer can have bought, and how much."""
+    """Return one generation.
+
+    opens: when keys without an answer can have bought, and how much. unseen_hold_at: when the first
+    of them can have held tickets.
+    """
     # What comes back after the next reset does not come back to this generation.
     ends_at = following.started_at if following else inf
 
@@ -348,6 +370,7 @@ def _generation(
         closed_at=following.ended_at if following else inf,
         taken=taken(purchases, opens),
         by_buyer={buyer_id: taken(*each) for buyer_id, each in by_buyer.items()},
+        unseen_back_at=unseen_hold_at + reset.hold_seconds,
     )
 
 

@@ -15,6 +15,8 @@ shrink       a smaller sale that breaks the same guarantee
 mutants      mistakes that are easy to make, each of which must be caught
 storm        ten times the buyers for seconds, and how long until all is normal again
 load         buyers at one rate until after the last ticket, and what they cost
+scaling      many rates on many numbers of shards, while there are tickets; `plots` draws them
+plan         how many shards a sale should have
 journal      the store calls of a sale, for reading
 report       what is printed
 command      options, many seeds on all cores, exit status

@@ -283,7 +283,7 @@ class DynamoDB:
 
     def _plain_write(self, operation: str, request: Request, reply: Reply) -> None:
         write = _Write(_WRITE_KINDS[operation], request, self._table(request))
-        half = latency.PLAIN_SECONDS / 2 * latency.factor(self._draw, latency.PLAIN_SPREAD)
+        half = latency.PLAIN_SECONDS / 2 * latency.factor(self._draw, latency.PLAIN)
         self._world.after(half, self._write_now, write, reply, half)
 
     def _write_now(self, write: _Write, reply: Reply, reply_seconds: float) -> None:
@@ -329,7 +329,7 @@ class DynamoDB:
             for operation, parts in entry.items()
         ]
         _check_distinct(write.key for write in writes)
-        seconds = latency.BATCH_SECONDS * latency.factor(self._draw, latency.BATCH_SPREAD)
+        seconds = latency.BATCH_SECONDS * latency.factor(self._draw, latency.BATCH)
         unprocessed: dict[str, list[Any]] = {}
         for position, write in enumerate(writes):
             name, entry = wanted[position]
@@ -350,7 +350,7 @@ class DynamoDB:
         _check_count(entries, ACTIONS_MAX)
         writes = [_Write(kind, action, self._table(action)) for kind, action in entries]
         _check_distinct(f"{write.table.name}/{write.key}" for write in writes)
-        factor = latency.factor(self._draw, latency.TRANSACTION_SPREAD)
+        factor = latency.factor(self._draw, latency.TRANSACTION)
         transaction = _Transaction(writes)
         arrived = latency.TRANSACTION_REQUEST_SECONDS * factor
         for position in range(len(writes)):
@@ -419,7 +419,7 @@ class DynamoDB:
     def _get(self, request: Request, reply: Reply) -> None:
         table = self._table(request)
         key = table.key_of(request["Key"])
-        half = latency.PLAIN_SECONDS / 2 * latency.factor(self._draw, latency.PLAIN_SPREAD)
+        half = latency.PLAIN_SECONDS / 2 * latency.factor(self._draw, latency.PLAIN)
         self._world.after(half, self._get_now, table, key, request, reply, half)
 
     def _get_now(
@@ -451,7 +451,7 @@ class DynamoDB:
         _check_count(keys, ACTIONS_MAX)
         _check_distinct(keys)
         order = self._draw.sample(range(len(keys)), len(keys))
-        seconds = latency.BATCH_SECONDS * latency.factor(self._draw, latency.BATCH_SPREAD)
+        seconds = latency.BATCH_SECONDS * latency.factor(self._draw, latency.BATCH)
         batch = _BatchRead(table, wanted)
         for part in range(BATCH_PARTS):
             instant = seconds * (part + 1) / (BATCH_PARTS + 1)
@@ -476,7 +476,7 @@ class DynamoDB:
     def _scan(self, request: Request, reply: Reply) -> None:
         table = self._table(request)
         expressions = _checked_expressions(request, "FilterExpression")
-        half = latency.BATCH_SECONDS / 2 * latency.factor(self._draw, latency.BATCH_SPREAD)
+        half = latency.BATCH_SECONDS / 2 * latency.factor(self._draw, latency.BATCH)
         self._world.after(half, self._scan_now, table, expressions, request, reply, half)
 
     def _scan_now(
@@ -520,7 +520,7 @@ class DynamoDB:
         _check_count(gets, ACTIONS_MAX)
         places = [(table, table.key_of(get["Key"])) for get in gets for table in [self._table(get)]]
         _check_distinct(f"{table.name}/{key}" for table, key in places)
-        factor = latency.factor(self._draw, latency.PLAIN_SPREAD)
+        factor = latency.factor(self._draw, latency.PLAIN)
         arrived = latency.PLAIN_SECONDS * factor
         self._world.after(arrived, self._read_first, places, factor, request, reply)
 

@@ -48,11 +48,16 @@ class _Handler[Answer]:
 class Fleet:
     """All environments. Serves each request in an idle one, or starts one.
 
-    start: returns environment number n. environments_max: of the account's quota.
+    start: returns environment number n. environments_max: of the account's quota. start_seconds:
+    what a start takes; 0 where enough environments are kept ready.
     """
 
     def __init__(
-        self, world: World, start: Callable[[int], Environment], environments_max: int
+        self,
+        world: World,
+        start: Callable[[int], Environment],
+        environments_max: int,
+        start_seconds: float = COLD_START_SECONDS,
     ) -> None:
         self.started = 0
         self.deaths = 0
@@ -61,6 +66,7 @@ class Fleet:
         self._start = start
         self._environments_max = environments_max
         self._draw = world.random("fleet")
+        self._start_seconds = start_seconds
         self._idle: list[Environment] = []
 
     def request[Answer](
@@ -100,7 +106,7 @@ class Fleet:
             self.started += 1
             environment = self._start(self.started)
             self._world.after(
-                COLD_START_SECONDS, self._world.start, self._serve, environment, handler, reply
+                self._start_seconds, self._world.start, self._serve, environment, handler, reply
             )
         else:
             self._world.after(self._way(), reply, NoAnswer.THROTTLED)

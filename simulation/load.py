@@ -1,6 +1,6 @@
 """Buyers who arrive at one rate until after the last ticket: what they cost the table.
 
-python -m simulation.load [--rate 10000] [--environments 1000] [--shards 100]
+python -m simulation.load [--rate 10000] [--environments 1000] [--shards 100] [--warm]
 
 It prints the units that were read and written in each half second, and how many of them after the
 last ticket: most requests of a flash sale come then.
@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from proof.figures import percentile
-from proof.history import RECEIPTS, Kind, Violation
+from proof.history import Kind, PurchaseRequest, Violation
 from simulation import run as run_command
 from simulation.dynamodb import DynamoDB
-from simulation.sale import Build, Setting, simulate
+from simulation.fleet import COLD_START_SECONDS
+from simulation.sale import Build, Setting, SimulatedSale, simulate
 from simulation.workload import Buyer, arrivals
 from simulation.world import World
 from ticketing.wiring import build_services
@@ -30,7 +31,9 @@ SAMPLES_PER_SECOND = 10
 class Load(Struct, frozen=True):
     """Buyers per second, for so many seconds. Each wants one ticket, and sends no key.
 
-    With a key a refusal reads one unit more, of a record of its own.
+    With a key a refusal reads one unit more, of a record of its own. is_warm: enough
+    environments are kept ready, so none is waited for. sends_once: a buyer who hears "busy" goes
+    away.
     """
 
     seed: int = 1
@@ -39,46 +42,95 @@ class Load(Struct, frozen=True):
     tickets: int = 20_000
     shards: int = 100
     environments_max: int = 1000
+    is_warm: bool = False
+    sends_once: bool = False
 
     def buyers(self) -> list[Buyer]:
         """Return all buyers."""
         draw = random.Random(f"{self.seed}/load")
-        return [
+        buyers = [
             Buyer.plain(number, instant).without_key()
             for number, instant in enumerate(arrivals(draw, self.seconds, lambda _: self.rate))
         ]
+        return [buyer.only_once() for buyer in buyers] if self.sends_once else buyers
+
+    def run(self, build: Build = build_services) -> "Run":
+        """Simulate the load."""
+        buyers, meter = self.buyers(), _Meter(self.seconds)
+        setting = Setting(
+            seed=self.seed,
+            buyers=len(buyers),
+            tickets=self.tickets,
+            shards=self.shards,
+            environments_max=self.environments_max,
+            start_seconds=0.0 if self.is_warm else COLD_START_SECONDS,
+            rush_seconds=0.0,
+        )
+        sale = simulate(setting, build, buyers=buyers, watch=meter.watch)
+        return Run(self, sale, meter.samples, meter.last_sale)
 
 
 class Used(Struct, frozen=True):
-    """What the table was asked for until an instant, which is in seconds of the simulation."""
+    """What had happened until an instant, which is in seconds of the simulation.
 
-    at: float
-    read_units: float
-    write_units: float
+    sold: tickets. transactions: those that write, cancelled ones as well.
+    """
+
+    at: float = 0.0
+    sold: int = 0
+    transactions: int = 0
+    read_units: float = 0.0
+    write_units: float = 0.0
 
 
 class _Meter:
-    """Notes what the table was asked for, at fixed intervals and when the last ticket was sold."""
+    """Notes what happened, at fixed intervals and when the last ticket was sold."""
 
     def __init__(self, seconds: float) -> None:
         self.samples: list[Used] = []
-        self.last_sale = Used(0.0, 0.0, 0.0)
+        self.last_sale = Used()
         self._seconds = seconds
 
     def watch(self, world: World, model: DynamoDB) -> None:
         """Begin now, when the first buyer comes."""
+        ends_at = world.now + self._seconds
 
-        def now() -> Used:
-            return Used(world.now, model.usage.read_units, model.usage.write_units)
+        def now(sold: int) -> Used:
+            usage = model.usage
+            transactions = usage.calls["TransactWriteItems"]
+            return Used(world.now, sold, transactions, usage.read_units, usage.write_units)
 
         def note(key: str, _before: object, _after: object) -> None:
-            if key.startswith("purchase#"):
-                self.last_sale = now()
+            if key.startswith("purchase#") and world.now <= ends_at:
+                self.last_sale = now(self.last_sale.sold + 1)
 
         model.observers.append(note)
         for number in range(int(self._seconds * SAMPLES_PER_SECOND) + 1):
             instant = world.now + number / SAMPLES_PER_SECOND
-            world.at(instant, lambda: self.samples.append(now()))
+            world.at(instant, lambda: self.samples.append(now(self.last_sale.sold)))
+
+
+class Run(Struct, frozen=True):
+    """What became of a load. samples: from the first to the last buyer's arrival."""
+
+    load: Load
+    sale: SimulatedSale
+    samples: Sequence[Used]
+    last_sale: Used
+
+    @property
+    def while_stock_lasts(self) -> tuple[Used, Used]:
+        """Return the begin and the end of the time in which there were tickets and buyers."""
+        is_sold_out = self.last_sale.sold == self.load.tickets
+        return self.samples[0], self.last_sale if is_sold_out else self.samples[-1]
+
+    def requests(self, begin: float, end: float) -> list[PurchaseRequest]:
+        """Return the requests of the buyers who came between two instants."""
+        return [
+            request
+            for request in self.sale.history.requests
+            if begin <= request.attempts[0].started_at < end
+        ]
 
 
 class Measured(Struct, frozen=True):
@@ -124,34 +176,21 @@ class Measured(Struct, frozen=True):
 
 def measure(load: Load, build: Build = build_services) -> Measured:
     """Run a load. Its seconds must be enough for the last ticket and a second after it."""
-    buyers = load.buyers()
-    setting = Setting(
-        seed=load.seed,
-        buyers=len(buyers),
-        tickets=load.tickets,
-        shards=load.shards,
-        environments_max=load.environments_max,
-        rush_seconds=0.0,
-    )
-    meter = _Meter(load.seconds)
-    sale = simulate(setting, build, buyers=buyers, watch=meter.watch)
-    end = meter.samples[-1].at
-    requests = [
-        request for request in sale.history.requests if request.attempts[0].started_at < end
-    ]
+    run = load.run(build)
+    begin, end, last_sale = run.samples[0].at, run.samples[-1].at, run.last_sale
+    requests, late = run.requests(begin, end), run.requests(last_sale.at + 1, end)
     attempts = [attempt for request in requests for attempt in request.attempts]
-    late = [one for one in requests if one.attempts[0].started_at > meter.last_sale.at + 1]
-    if meter.last_sale.at + 1 >= end or not late:
+    if last_sale.sold < load.tickets or not late:
         raise ValueError("the last ticket is not sold a second before the last buyer comes")
     return Measured(
         load=load,
-        sold=sum(attempt.kind in RECEIPTS for attempt in attempts),
+        sold=last_sale.sold,
         busy=sum(attempt.kind is Kind.BUSY for attempt in attempts),
         attempts=len(attempts),
         refused_p99_seconds=percentile(sorted(one.waiting_seconds for one in late), 99),
-        samples=meter.samples,
-        last_sale=meter.last_sale,
-        violations=sale.violations,
+        samples=run.samples,
+        last_sale=last_sale,
+        violations=run.sale.violations,
     )
 
 
@@ -162,7 +201,7 @@ def report(measured: Measured) -> str:
     lines = [
         (
             f"{load.rate:.0f} buyers a second, {load.tickets} tickets in {load.shards} shards, "
-            f"{load.environments_max} environments"
+            f"{load.environments_max} {'warm ' * load.is_warm}environments"
         ),
         f"{'second':>7} {'read units/s':>13} {'write units/s':>14}",
     ]
@@ -202,6 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--tickets", type=int, default=default.tickets, metavar="N")
     add("--shards", type=int, default=default.shards, metavar="N")
     add("--environments", type=int, default=default.environments_max, metavar="N", help="at most")
+    add("--warm", action="store_true", help="environments are kept ready: a start takes no time")
     options = parser.parse_args(arguments)
     load = Load(
         seed=options.seed,
@@ -210,6 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tickets=options.tickets,
         shards=options.shards,
         environments_max=options.environments,
+        is_warm=options.warm,
     )
     try:
         measured = measure(load)

@@ -14,7 +14,7 @@ from proof.responses import STATUS_OK, body_of
 from simulation.client import Client
 from simulation.dynamodb import KEY_READ_UNITS, DynamoDB, Usage
 from simulation.faults import ALL_FAULTS, Connection, Fault, Faults, Trouble
-from simulation.fleet import Environment, Fleet, Overdue
+from simulation.fleet import COLD_START_SECONDS, Environment, Fleet, Overdue
 from simulation.journal import Journal
 from simulation.observer import Observer
 from simulation.service import Call
@@ -43,9 +43,9 @@ type Build = Callable[["DynamoDBClient", str, Runtime], Services]
 class Setting(Struct, frozen=True):
     """What a sale is like.
 
-    environments_max: of the functions. rush_seconds: in which the buyers arrive. resets: in the
-    middle of the sale. key_read_units: see `DynamoDB`. chosen: the fields that were not drawn from
-    the seed.
+    environments_max, start_seconds: of the functions, see `Fleet`. rush_seconds: in which the
+    buyers arrive. resets: in the middle of the sale. key_read_units: see `DynamoDB`. chosen: the
+    fields that were not drawn from the seed.
     """
 
     seed: int
@@ -55,6 +55,7 @@ class Setting(Struct, frozen=True):
     environments_max: int
     rush_seconds: float
     resets: int = 0
+    start_seconds: float = COLD_START_SECONDS
     key_read_units: float = KEY_READ_UNITS
     faults: Faults = Faults()
     chosen: Mapping[str, int | float] = {}
@@ -119,7 +120,7 @@ def simulate(
     model.observers.append(lambda key, before, after: observer.write(key, before, after, world.now))
     trouble = Trouble(world, setting.faults, journal)
     start = _starter(world, model, trouble, setting, build)
-    fleet = Fleet(world, start, setting.environments_max)
+    fleet = Fleet(world, start, setting.environments_max, setting.start_seconds)
     callers = Callers(world, fleet, setting.faults)
     callers.reset(setting.tickets, setting.shards)
     world.sleep(LEAD_SECONDS)

@@ -106,7 +106,8 @@ class Buyer(Struct, frozen=True):
     other_quantity: what is asked for with the same key at the end, by mistake; None: nothing.
     changes_kind: then it holds instead of buying, or the other way round.
     refunds: how many refunds of the whole purchase the organiser sends at once, each with its key.
-    is_hold: it holds the tickets first.
+    is_hold: it holds the tickets first. sends_once: it goes away after the first answer, also after
+    "busy".
     """
 
     number: int
@@ -120,6 +121,7 @@ class Buyer(Struct, frozen=True):
     refunds: int = 0
     is_hold: bool = False
     changes_kind: bool = False
+    sends_once: bool = False
 
     @classmethod
     def drawn(
@@ -164,6 +166,10 @@ class Buyer(Struct, frozen=True):
     def without_key(self) -> "Buyer":
         """Return the plan of a caller who does the same without a key."""
         return structs.replace(self, key=None)
+
+    def only_once(self) -> "Buyer":
+        """Return the plan of a caller who does the same, and sends nothing again."""
+        return structs.replace(self, sends_once=True)
 
     @property
     def label(self) -> str:
@@ -295,6 +301,7 @@ class Callers:
 
     def _note(self, buyer: Buyer, copy: int, attempts: Sequence[Attempt]) -> None:
         is_definite = attempts[-1].kind not in NOT_DEFINITE
+        is_patient = not buyer.sends_once and self._world.now >= self._patience_ends_at(attempts)
         self.requests.append(
             PurchaseRequest(
                 key=buyer.label,
@@ -303,7 +310,7 @@ class Callers:
                 buyer_id=buyer.buyer_id,
                 attempts=tuple(attempts),
                 copy=copy,
-                given_up=not is_definite and self._world.now < self._patience_ends_at(attempts),
+                given_up=not is_definite and not is_patient,
                 is_hold=buyer.is_hold,
             )
         )
@@ -314,7 +321,7 @@ class Callers:
         while True:
             attempt, response = self._attempt(buyer)
             attempts.append(attempt)
-            if attempt.kind not in NOT_DEFINITE or self._gives_up(attempts):
+            if attempt.kind not in NOT_DEFINITE or self._gives_up(buyer, attempts):
                 return attempts
             if buyer.key is None and attempt.kind is Kind.UNKNOWN:
                 found = self._found(response, is_hold=buyer.is_hold)
@@ -395,8 +402,8 @@ class Callers:
         is_impatient = self._impatient and self._draw.random() < ENDS_EARLY
         return self._draw.uniform(*EARLY_SECONDS) if is_impatient else TIMEOUT_SECONDS
 
-    def _gives_up(self, attempts: Sequence[Attempt]) -> bool:
-        is_over = self._world.now >= self._patience_ends_at(attempts)
+    def _gives_up(self, buyer: Buyer, attempts: Sequence[Attempt]) -> bool:
+        is_over = buyer.sends_once or self._world.now >= self._patience_ends_at(attempts)
         return is_over or (self._impatient and self._draw.random() < GIVES_UP)
 
     def _patience_ends_at(self, attempts: Sequence[Attempt]) -> float:

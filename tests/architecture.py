@@ -1,4 +1,4 @@
-"""The generated parts of the documents: records, moves, the tests of each guarantee, mutants.
+"""The generated parts of the documents: records, moves, tests by guarantee, mutants, scaling.
 
 make docs
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.report import with_part
 from proof.report import GUARANTEES
+from simulation import scaling
 from simulation.mutants import table
 from ticketing.moves import MOVES
 from ticketing.store.items import (
@@ -31,6 +32,7 @@ from ticketing.store.items import (
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "architecture.md"
 MUTANTS = ROOT / "docs" / "mutants.md"
+SCALING = ROOT / "docs" / "scaling.md"
 
 
 def records() -> str:
@@ -92,6 +94,7 @@ def guarantees() -> str:
 PARTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
     DOCUMENT: {"records": records, "moves": moves, "guarantees": guarantees},
     MUTANTS: {"mutants": table},
+    SCALING: {"scaling": lambda: scaling.table(scaling.measured())},
 }
 
 
@@ -105,3 +108,4 @@ def generated(text: str, document: Path = DOCUMENT) -> str:
 if __name__ == "__main__":
     for document in PARTS:
         document.write_text(generated(document.read_text(), document))
+    SCALING.with_suffix(".svg").write_text(scaling.picture(scaling.measured()))

@@ -45,6 +45,10 @@ BACKOFF_CAP_SECONDS: Final = 0.5  # chosen
 # Chosen. Retry-After is drawn from 1 to this, so that refused buyers do not come back together.
 RETRY_AFTER_SECONDS_MAX: Final = 3
 
+# Chosen: a shard that keeps at most so many tickets, as far as is known, is read before a purchase.
+# That costs 1 unit, and a transaction that finds too few costs 4.
+NEARLY_EMPTY: Final = 3
+
 # --- What a process caches ---
 
 # How old the sale's settings, a cached "sold out" and a cached inventory may be. G2 allows 1 s.
@@ -62,12 +66,15 @@ CACHED_ITEMS_MAX: Final = 1000  # chosen: inventories that a process caches
 SUMMARIES: Final = 2
 # How old a summary is when the next one is due, by the clocks of two processes. No refusal depends
 # on it: with a wrong clock only the cost is higher.
-SUMMARY_SECONDS: Final = 0.38
+SUMMARY_SECONDS: Final = 0.4
 # How long a process refuses before it looks at the summary again. Two looks must see another
 # snapshot between them, and the second of them be over before a second has passed since the first.
 LOOK_SECONDS: Final = 0.48
+# After a conflict a sale is fast. Then a process that chooses a shard wants to know, to within this
+# time, where tickets are left.
+REFRESH_SECONDS: Final = 0.2
 # How long a process that waits for a summary sleeps on average before it looks again.
-LOOK_AGAIN_SECONDS: Final = 0.03
+LOOK_AGAIN_SECONDS: Final = 0.04
 # How often it looks before it reads the shards for itself alone.
 LOOKS_MAX: Final = 30
 # How long it waits for a process that has begun to read the shards.
@@ -77,7 +84,7 @@ CLAIM_SECONDS: Final = 0.3
 
 # One snapshot reads all shards: TRANSACTION_ACTIONS_MAX.
 SHARDS_MAX: Final = 100
-TICKETS_PER_SHARD: Final = 25  # chosen: the default, see `rules.default_shard_count`
+TICKETS_PER_SHARD: Final = 10  # chosen: the default, see `rules.default_shard_count`
 STOCK_MAX: Final = 10_000_000  # chosen
 QUANTITY_MAX: Final = 10  # chosen: tickets of one purchase
 ITEM_ID_MAX: Final = 999_999_999  # chosen
@@ -149,6 +156,10 @@ _check(CACHE_SECONDS <= 1, "G2 allows a process to cache a refusal for one secon
 _check(
     SUMMARY_SECONDS < LOOK_SECONDS < CACHE_SECONDS / 2,
     "a snapshot must be taken between any two looks, and be in use when its second is over",
+)
+_check(
+    REFRESH_SECONDS <= SUMMARY_SECONDS,
+    "a process that sells must not believe a summary longer than one that refuses",
 )
 _check(
     STORE_CALL_SECONDS_MAX <= LATE_COMMIT_SECONDS,

@@ -6,9 +6,11 @@ Knows no boto3, no Powertools, no environment, no clock.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
 from copy import replace
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Final, Protocol
 from uuid import UUID, uuid5
 
@@ -101,19 +103,27 @@ def refused(
     return SoldOut(left, why.next_release_at, final, replayed)
 
 
-def choose(shards: Sequence[int], quantity: int, random: Random) -> dict[int, int] | None:
-    """Return one of these shards at random → tickets to take; None where there are no shards."""
-    return {shards[random.randrange(len(shards))]: quantity} if shards else None
+def choose(stock: Mapping[int, int], quantity: int, random: Random) -> dict[int, int] | None:
+    """Return a shard → tickets to take; None where there are no shards.
+
+    stock: shards with enough → free tickets. Each of these tickets is as likely as any other, so
+    fuller shards are chosen more often, and all of them are empty at about the same time.
+    """
+    if not stock:
+        return None
+    bounds = tuple(accumulate(stock.values()))
+    position = bisect_right(bounds, random.randrange(bounds[-1]))
+    return {tuple(stock)[position]: quantity}
 
 
 def allocate(stock: Mapping[int, int], quantity: int, random: Random) -> dict[int, int] | None:
     """Return shard index → tickets to take; None where all shards together have too few.
 
-    stock: shard index → free tickets. quantity: tickets to take in all. The choice is one shard at
-    random among those that have enough, so that buyers spread. Where none has enough, it is the
-    fullest shards first, so that the transaction touches few.
+    stock: shard index → free tickets. quantity: tickets to take in all. The choice is one shard
+    that has enough, see `choose`. Where none has, it is the fullest shards first, so that the
+    transaction touches few.
     """
-    enough = [index for index, tickets in stock.items() if tickets >= quantity]
+    enough = {index: tickets for index, tickets in stock.items() if tickets >= quantity}
     if enough:
         return choose(enough, quantity, random)
     if sum(stock.values()) < quantity:
@@ -218,10 +228,10 @@ def as_of(record: Purchase, now: float, generation: int) -> Purchase:
 
 
 def default_shard_count(stock: int) -> int:
-    """Return one shard per 25 tickets, between 1 and 100.
+    """Return one shard for every ten tickets, between 1 and 100.
 
-    A shard sells about 140 tickets a second (sketch of a model of DynamoDB's conflicts), so a small
-    sale needs few shards, and a shard with fewer tickets is empty too soon to help.
+    Fewer shards cost write units and time in conflicts, more of them read units when a small sale
+    ends (measured on the model of DynamoDB: docs/scaling.md).
     """
     return max(1, min(SHARDS_MAX, stock // TICKETS_PER_SHARD))
 

@@ -1,6 +1,6 @@
 """What a process remembers of the sales that it sells. Hints only: the store decides."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from msgspec import Struct
 
@@ -16,7 +16,7 @@ class SeenSummary(Struct):
     """What a process has seen of a sale's stock summaries.
 
     part: the one that it reads. published: the last revision whose content it has used. claim: the
-    revision of its last claim; -1: none. look_at: when it is to look again. latest, since: the
+    revision of its last claim; -1: none. looked_at: when it looked last. latest, since: the
     revision that it saw last, and when it saw that first. reads: revision → when the table last had
     it, at the earliest: before the call was sent.
     """
@@ -24,7 +24,7 @@ class SeenSummary(Struct):
     part: int
     published: int = 0
     claim: int = -1
-    look_at: float = 0.0
+    looked_at: float = 0.0
     latest: int = -1
     since: float = 0.0
     reads: dict[int, float] = {}
@@ -90,9 +90,13 @@ class CachedSale(Struct):
         releases = [shard.next_release_at(now) for shard in shards]
         self.next_release_at = min(filter(None, releases), default=None)
 
-    def shards_with(self, quantity: int) -> list[int]:
-        """Return the shards that may have enough."""
-        return [index for index, tickets in self.stock.items() if tickets >= quantity]
+    def shards_with(self, quantity: int, *, without: Container[int] = ()) -> dict[int, int]:
+        """Return the shards that may have enough, except for some → free tickets."""
+        return {
+            index: tickets
+            for index, tickets in self.stock.items()
+            if tickets >= quantity and index not in without
+        }
 
     @property
     def too_few(self) -> TooFew:

@@ -20,6 +20,7 @@ from ticketing.limits import (
     LOOK_AGAIN_SECONDS,
     LOOK_SECONDS,
     LOOKS_MAX,
+    REFRESH_SECONDS,
     SUMMARY_SECONDS,
 )
 from ticketing.model import StockSummary, TooFew
@@ -47,7 +48,7 @@ class StockReader(Struct):
         """
         now = self.runtime.clock()
         known = cached.recent_too_few_for(quantity, now)
-        if known and now < cached.summary.look_at:
+        if known and is_younger(cached.summary.looked_at, now, LOOK_SECONDS):
             return known
         for _ in range(LOOKS_MAX):
             try:
@@ -66,14 +67,35 @@ class StockReader(Struct):
         self._read_shards(cached, quantity)
         return cached.too_few_for(quantity)
 
-    def _look(self, cached: CachedSale, quantity: int, *, is_outdated: bool) -> float | None:
+    def refresh(self, cached: CachedSale, quantity: int) -> None:
+        """Cache where tickets are left, unless that was done just now. Do not wait for others.
+
+        Raises StaleGeneration.
+        """
+        if is_younger(cached.summary.looked_at, self.runtime.clock(), REFRESH_SECONDS):
+            return
+        try:
+            self._look(cached, quantity, is_refresh=True)
+        except StaleGeneration:
+            raise
+        except (StoreError, DeadlineExceeded, TryAgain):
+            pass  # the choice of a shard is made by what was known before
+
+    def _look(
+        self,
+        cached: CachedSale,
+        quantity: int,
+        *,
+        is_outdated: bool = False,
+        is_refresh: bool = False,
+    ) -> float | None:
         """Look at the summary once, and read the shards for the next one where that is due.
 
         Returns None where what is cached of the shards is new and answers the question, otherwise
         in how many seconds the next one is due.
         """
         asked_at, seen = self.runtime.clock(), cached.summary
-        seen.look_at = asked_at + LOOK_SECONDS
+        seen.looked_at = asked_at
         summary = self.store.read_summary(cached.sale.item_id, seen.part)
         seen.note(summary.revision, asked_at)
         is_new = cached.see_summary(summary)
@@ -87,9 +109,10 @@ class StockReader(Struct):
         else:
             # Where a clock is wrong, a summary is renewed too often or too late.
             age = now - summary.written_at / 1000
-            due_in = SUMMARY_SECONDS - age if 0 <= age < SUMMARY_SECONDS else 0.0
+            valid_seconds = REFRESH_SECONDS if is_refresh else SUMMARY_SECONDS
+            due_in = valid_seconds - age if 0 <= age < valid_seconds else 0.0
             says_enough = sum(summary.free.values()) >= quantity  # and we know better
-            is_due = is_outdated or says_enough or not due_in
+            is_due = is_outdated or (says_enough and not is_refresh) or not due_in
         return None if is_due and self._renew(cached, summary, quantity) else due_in
 
     def _renew(self, cached: CachedSale, summary: StockSummary, quantity: int) -> bool:

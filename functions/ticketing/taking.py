@@ -6,6 +6,7 @@ from copy import replace
 from msgspec import Struct
 
 from ticketing.errors import Contended, InvalidRequest, Refused, StaleGeneration
+from ticketing.limits import NEARLY_EMPTY
 from ticketing.model import BuyerTickets, Purchase, Sale, TooFew
 from ticketing.moves import Move
 from ticketing.retry import Attempts, Runtime, TryAgain
@@ -44,8 +45,8 @@ class Taking(Struct):
 
     make_record: returns the record for a sale, before its tickets are chosen. seen: the record
     before; None where there is none. store: bound to the deadline of the attempts. is_outdated: a
-    shard was found short since the stock was last read. conflicted: shards with a conflict in the
-    last attempt.
+    shard was found short since the stock was last read. conflicted: shards with a conflict, or a
+    throttle, in an earlier attempt.
     """
 
     move: Move
@@ -91,17 +92,52 @@ class Taking(Struct):
             return buyer
         try:
             taken = self._choose(cached)
-            if taken is None:
-                if too_few := self._read_stock(cached):
-                    return too_few
-                taken = allocate(cached.stock, self.quantity, self.runtime.random)
-                if taken is None:
-                    raise TryAgain
+            if isinstance(taken, TooFew):
+                return taken
             self._reclaim(cached, taken)
             return self._take(cached, replace(record, taken=taken), buyer)
         except StaleGeneration:
             self.cache.forget(self.item_id)
             raise TryAgain from None
+
+    def _choose(self, cached: CachedSale) -> dict[int, int] | TooFew:
+        """Return shard index → tickets to take, or what a snapshot showed that had too few.
+
+        A conflict says that the sale is fast, so what was cached of the shards is soon wrong.
+        """
+        random = self.runtime.random
+        if not self.is_outdated:
+            if self.conflicted:
+                self.reader.refresh(cached, self.quantity)
+            if chosen := choose(self._promising(cached), self.quantity, random):
+                self._read_nearly_empty(cached, chosen)
+                return chosen
+        too_few = self.reader.read(cached, self.quantity, is_outdated=self.is_outdated)
+        self.is_outdated = False
+        if too_few:
+            return too_few
+        found = allocate(cached.stock, self.quantity, random)
+        if found is None:
+            raise TryAgain
+        return found
+
+    def _promising(self, cached: CachedSale) -> dict[int, int]:
+        """Return the shards that may have enough, those without a conflict where there are some."""
+        calm = cached.shards_with(self.quantity, without=self.conflicted)
+        return calm or cached.shards_with(self.quantity)
+
+    def _read_nearly_empty(self, cached: CachedSale, chosen: Mapping[int, int]) -> None:
+        """Read these shards where they are nearly empty. Raises TryAgain where one has too few.
+
+        The others, and those with expired holds to reclaim, are checked by a write at once.
+        """
+        for index, tickets in chosen.items():
+            if cached.stock[index] - tickets > NEARLY_EMPTY or index in cached.with_expired:
+                continue
+            cached.see(self.store.read_shard(cached.sale, index), self.runtime.clock())
+            if cached.stock[index] < tickets:
+                self.is_outdated = True
+                raise TryAgain
 
     def _take(
         self, cached: CachedSale, record: Purchase, buyer: BuyerTickets | None
@@ -120,26 +156,13 @@ class Taking(Struct):
         if cancellation.record is not None or cancellation.payment_reused:
             return cancellation
         self._update_cache(cached, cancellation, taken)
-        if cancellation.contended:
-            self.conflicted = cancellation.contended_shards
-            raise Contended
-        raise TryAgain
-
-    def _choose(self, cached: CachedSale) -> dict[int, int] | None:
-        """Return a shard that may have enough; None when the stock is to be read."""
-        if self.is_outdated:
-            return None
-        promising = cached.shards_with(self.quantity)
-        if self.conflicted:
-            calm = [index for index in promising if index not in self.conflicted]
-            promising = calm or promising
-        return choose(promising, self.quantity, self.runtime.random)
-
-    def _read_stock(self, cached: CachedSale) -> TooFew | None:
-        """Find out where tickets are left. Return what a snapshot showed that had too few."""
-        too_few = self.reader.read(cached, self.quantity, is_outdated=self.is_outdated)
-        self.is_outdated = False
-        return too_few
+        if not cancellation.contended:
+            raise TryAgain
+        self.conflicted |= cancellation.contended_shards
+        if cancellation.is_local and cached.shards_with(self.quantity, without=self.conflicted):
+            self.attempts.statistics.conflicts += 1
+            raise TryAgain
+        raise Contended
 
     def _reclaim(self, cached: CachedSale, indexes: Iterable[int]) -> None:
         """Put tickets of expired holds back on sale in these shards.

@@ -134,6 +134,7 @@ def test_unopened_shards(world: World) -> None:
     world.store.open_shard(SALE, 1)
     assert counters(world) == [(3, 0), (3, 0), (2, 0), (2, 0)]
     assert world.store.snapshot(SALE) == world.store.read_shards(SALE)
+    assert [world.store.read_shard(SALE, index).stock for index in range(4)] == [3, 3, 2, 2]
 
 
 @pytest.mark.G1
@@ -144,6 +145,9 @@ def test_shards_of_newer_generation(world: World) -> None:
         world.store.read_shards(SALE)
     with pytest.raises(StaleGeneration):
         world.store.snapshot(SALE)
+    assert world.store.read_shard(SALE, 2) == Shard.fresh(SALE, 2)
+    with pytest.raises(StaleGeneration):
+        world.store.read_shard(SALE, 3)
 
 
 @pytest.mark.G4

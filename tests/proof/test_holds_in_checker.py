@@ -25,6 +25,7 @@ from tests.proof.test_proof_checker import (
     broken,
     buyer,
     history,
+    lost,
     only_left,
     sold_out,
 )
@@ -299,3 +300,19 @@ def test_records(done: bool | None, records: int, right: bool) -> None:
     report: AuditReport = audit(records, 2 * records)
     found = broken(sale(changes=changes, audit=report))
     assert found == ([] if right else [("G4", "figures_disagree")])
+
+
+@pytest.mark.G3
+@pytest.mark.parametrize(
+    ("sent_at", "expected"), [(0.0, []), (40.0, [("G3", "refused_although_bought")])]
+)
+def test_unseen_hold_expires(sent_at: float, expected: list[tuple[str, str]]) -> None:
+    """Its caller went away without an answer. After a minute its tickets may be free again."""
+    unseen = buyer("a", lost(sent_at, sent_at + 1), quantity=2)
+    facts = history(
+        structs.replace(unseen, is_hold=True, given_up=True),
+        buyer("b", sold_out(57, 58)),
+        buyer("b", bought(62, 63, "p"), copy=2),
+        resets=(RESET,),
+    )
+    assert broken(facts) == expected

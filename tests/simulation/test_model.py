@@ -1,11 +1,14 @@
 """The model of DynamoDB produces contention as AWS documents it."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from proof.figures import percentile
+from simulation import latency
 from simulation.dynamodb import KEY_READ_UNITS, KEY_WRITE_UNITS, DynamoDB
 from simulation.world import World
 
@@ -246,6 +249,24 @@ def sell_out(seed: int) -> tuple[int, int, float]:
     records = [key for key in bench.model.items(TABLE) if key.startswith("record")]
     assert len(records) == len(sold)
     return len(sold), bench.model.usage.conflicts, bench.world.now
+
+
+@pytest.mark.parametrize(
+    ("median", "spread", "published"),
+    [
+        (latency.PLAIN_SECONDS, latency.PLAIN, (7.6, 11.3, 16.2)),
+        (latency.BATCH_SECONDS, latency.BATCH, (10.2, 16.0, 27.6)),
+        (0.0253, latency.TRANSACTION, (25.3, 30.7, 92.5)),
+    ],
+)
+def test_published_latencies(
+    median: float, spread: latency.Spread, published: tuple[float, ...]
+) -> None:
+    draw = random.Random(1)
+    drawn = sorted(1000 * median * latency.factor(draw, spread) for _ in range(200_000))
+    assert [percentile(drawn, percent) for percent in (50, 90, 99)] == pytest.approx(
+        published, rel=0.05
+    )
 
 
 def test_contention_sells_exactly() -> None:

@@ -202,6 +202,19 @@ class TestSeveralTickets:
         world.assert_exact(sold=6)
 
 
+@pytest.mark.G2
+def test_nearly_empty_shard(world: World) -> None:
+    """It is read first: that costs 1 unit, and a transaction that finds nothing costs 4."""
+    world.open_sale(stock=8, shards=2)
+    one, other = world.purchase_service(), world.purchase_service()
+    buy(one)
+    assert [type(buy(other)) for _ in range(7)] == [Bought] * 7
+    world.client.calls.clear()
+    assert isinstance(buy(one), SoldOut)
+    assert "transact_write_items" not in world.client.calls
+    world.assert_exact(sold=8)
+
+
 class TestStoreErrors:
     def test_conflict_then_other_shard(self, world: World) -> None:
         world.open_sale(stock=200, shards=2)
@@ -221,8 +234,26 @@ class TestStoreErrors:
             first, second = [actions[0]["Update"]["Key"] for actions in sales]
             assert first != second
             assert (statistics.attempts, statistics.conflicts) == (2, 1)
-            assert 0 <= world.clock.slept[0] <= 0.01
+            assert not world.clock.slept
         world.assert_exact(sold=20)
+
+    @pytest.mark.parametrize(
+        ("reasons", "pauses"),
+        [
+            (["TransactionConflict", "None"], 1),  # on each of the two shards: a pause after both
+            (["ThrottlingError", "None"], 2),
+            (["None", "TransactionConflict"], 2),  # a concurrent duplicate
+            (["TransactionConflict", "ThrottlingError"], 2),
+        ],
+    )
+    def test_pause_without_other_shard(self, world: World, reasons: list[str], pauses: int) -> None:
+        """Another shard is tried at once only where a conflict on a shard was all."""
+        world.open_sale(stock=200, shards=2)
+        for _ in range(2):
+            world.client.before("transact_write_items", raises(cancelled(*reasons)))
+        assert isinstance(world.purchase_service().buy(order(world.purchase_service())), Bought)
+        assert len(world.clock.slept) == pauses
+        world.assert_exact(sold=1)
 
     @pytest.mark.parametrize(
         "trouble",
@@ -386,7 +417,7 @@ class TestStoreErrors:
 
     def test_full_jitter(self, world: World) -> None:
         """Each pause is drawn below a doubling bound. Equal pauses would repeat the conflict."""
-        world.open_sale(stock=20)
+        world.open_sale(stock=20, shards=1)
         shares: list[list[float]] = [[] for _ in range(8)]
         for _ in range(20):
             world.clock.slept.clear()

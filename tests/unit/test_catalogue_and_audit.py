@@ -67,7 +67,7 @@ class TestReset:
         assert (sale.item_name, sale.capacity, sale.shard_count, sale.generation) == (
             "Concert",
             60,
-            2,
+            6,
             2,
         )
 

@@ -4,9 +4,15 @@ from copy import replace
 
 import pytest
 
-from tests.support import ITEM, World, cancelled, lost_reply, raises
+from tests.support import ITEM, World, cancelled, lost_reply, raises, service_error
 from ticketing.errors import Contended, StaleGeneration
-from ticketing.limits import CLAIM_SECONDS, LOOK_SECONDS, LOOKS_MAX, SUMMARY_SECONDS
+from ticketing.limits import (
+    CLAIM_SECONDS,
+    LOOK_SECONDS,
+    LOOKS_MAX,
+    REFRESH_SECONDS,
+    SUMMARY_SECONDS,
+)
 from ticketing.model import Bought, Sale, StockSummary, TooFew
 from ticketing.retry import Runtime
 from ticketing.sale_cache import CachedSale, SeenSummary
@@ -222,6 +228,55 @@ def test_short_shard_makes_summary_outdated(sold_out: World) -> None:
     process.cached.stock[1] = 0
     assert process.read_after_short_shard()
     assert sold_out.clock.slept == []
+
+
+class TestRefresh:
+    """A process that sells, and met a conflict, wants to know where tickets are left."""
+
+    def test_published_by_another(self, sold_out: World) -> None:
+        process = Process(sold_out)
+        process.publish({0: 2, 1: 7})
+        sold_out.client.calls.clear()
+        process.reader.refresh(process.cached, 1)
+        process.reader.refresh(process.cached, 1)
+        assert process.cached.stock == {0: 2, 1: 7}
+        assert sold_out.client.calls == ["get_item"], "it looks once in a while only"
+
+    def test_due(self, sold_out: World) -> None:
+        """It reads the shards for all others, and needs no snapshot."""
+        sold_out.open_sale(stock=9, shards=2)
+        process, other = Process(sold_out), Process(sold_out)
+        process.publish({0: 2, 1: 7})
+        process.reader.refresh(process.cached, 1)
+        sold_out.clock.now += REFRESH_SECONDS + 0.01
+        process.reader.refresh(process.cached, 1)
+        other.reader.refresh(other.cached, 1)
+        assert process.cached.stock == other.cached.stock == {0: 5, 1: 4}
+        assert snapshots(sold_out) == 0
+
+    def test_claimed_by_another(self, sold_out: World) -> None:
+        """It does not wait for what others read."""
+        process = Process(sold_out)
+        process.claim()
+        process.reader.refresh(process.cached, 1)
+        assert sold_out.clock.slept == []
+        assert sold_out.client.count("batch_get_item") == 0
+
+    def test_store_error(self, sold_out: World) -> None:
+        """The choice is made without it."""
+        process = Process(sold_out)
+        before = dict(process.cached.stock)
+        sold_out.client.before("get_item", raises(service_error("ThrottlingException")))
+        process.reader.refresh(process.cached, 1)
+        assert process.cached.stock == before
+
+    @pytest.mark.G2
+    def test_new_generation(self, sold_out: World) -> None:
+        process = Process(sold_out)
+        sold_out.open_sale(stock=2, shards=2)
+        Process(sold_out).publish({0: 1, 1: 1})
+        with pytest.raises(StaleGeneration):
+            process.reader.refresh(process.cached, 1)
 
 
 class TestGenerations:

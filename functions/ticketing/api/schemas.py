@@ -25,6 +25,7 @@ from ticketing.limits import (
     QUANTITY_MAX,
     SHARDS_MAX,
     STOCK_MAX,
+    TICKETS_PER_SHARD,
 )
 from ticketing.model import AuditResult, Purchase, SaleState
 from ticketing.rules import FIRST_ITEM_ID, timestamp
@@ -119,8 +120,8 @@ class ResetSale(Struct, frozen=True, forbid_unknown_fields=True):
                 ge=1,
                 le=SHARDS_MAX,
                 description=(
-                    "Stock shards; each sells about 140 tickets a second. "
-                    "Left out: one for every 25 tickets."
+                    "Stock shards; each sells at most some 160 tickets a second. "
+                    f"Left out: one for every {TICKETS_PER_SHARD} tickets."
                 ),
                 examples=[4],
             ),

@@ -16,14 +16,11 @@ from ticketing.store.items import Item
 CALL_ERRORS: Final = (exceptions.BotoCoreError, ClientError, ResponseParserError)
 
 # Cancellation reasons that allow another attempt (TransactWriteItems, API reference).
-_CONTENTION_REASONS: Final = {
-    "TransactionConflict",
-    "ThrottlingError",
-    "ProvisionedThroughputExceeded",
-}
+_CONFLICT: Final = "TransactionConflict"
+_THROTTLES: Final = {"ThrottlingError", "ProvisionedThroughputExceeded"}
 _CONDITION_FAILED: Final = "ConditionalCheckFailed"
 # "None": nothing was wrong with this action. Any other reason is a bug.
-_EXPECTED_REASONS: Final = {*_CONTENTION_REASONS, _CONDITION_FAILED, "None"}
+_EXPECTED_REASONS: Final = {_CONFLICT, *_THROTTLES, _CONDITION_FAILED, "None"}
 # Errors of a whole call that was refused before anything was written.
 _CONTENTION_ERRORS: Final = {
     "LimitExceededException",
@@ -47,12 +44,19 @@ class ActionResult(Struct, frozen=True):
     """What became of one action of a cancelled transaction.
 
     condition_failed: its condition was false for `item`, the item as it was then ({}: missing).
-    contended: a conflict or a throttle stopped it. Neither: it was in order.
+    conflicted: its item is in another transaction. throttled: its key, or the table, has no units
+    left. None of these: it was in order.
     """
 
     condition_failed: bool
-    contended: bool
+    conflicted: bool
+    throttled: bool
     item: Item
+
+    @property
+    def contended(self) -> bool:
+        """Return whether another attempt may find nothing wrong."""
+        return self.conflicted or self.throttled
 
 
 def translated(error: Exception) -> StoreError | None:
@@ -95,7 +99,8 @@ def results_of(error: ClientError, names: Sequence[str]) -> Mapping[str, ActionR
     return {
         name: ActionResult(
             condition_failed=reason["Code"] == _CONDITION_FAILED,
-            contended=reason["Code"] in _CONTENTION_REASONS,
+            conflicted=reason["Code"] == _CONFLICT,
+            throttled=reason["Code"] in _THROTTLES,
             item=reason.get("Item", {}),
         )
         for name, reason in zip(names, reasons_of(error), strict=True)

@@ -80,13 +80,16 @@ class Cancellation(Struct, frozen=True):
     is missing. shards: the shards whose condition failed, as they were found; None for a shard that
     was never opened. contended: a conflict or a throttle stopped at least one action, or what the
     buyer has was changed since it was read. contended_shards: the shards of the actions that a
-    conflict or a throttle stopped. payment_reused: the payment belongs to another purchase.
+    conflict or a throttle stopped. is_local: conflicts of shards were all that was wrong, so no
+    pause is needed where there are other shards. payment_reused: the payment belongs to another
+    purchase.
     """
 
     record: Purchase | None
     shards: Mapping[int, Shard | None]
     contended: bool
     contended_shards: frozenset[int]
+    is_local: bool = False
     payment_reused: bool = False
 
 
@@ -150,6 +153,11 @@ class Store:
         Never conflicts with a transaction.
         """
         return _current(sale, self._read_shards(sale.item_id, sale.shard_count))
+
+    def read_shard(self, sale: Sale, index: int) -> Shard:
+        """Return one of the sale's shards as it is now. Never conflicts with a transaction."""
+        item = self._get(shard_key(sale.item_id, index))
+        return _current(sale, [item] if item else [])[index]
 
     def read_summary(self, item_id: int, part: int) -> StockSummary:
         """Return a part's stock summary; its revision is 0 where there is none yet."""
@@ -491,13 +499,15 @@ def _cancellation(
     }
     is_other = of_record.condition_failed and of_record.item
     is_buyer_changed = _BUYER in results and results[_BUYER].condition_failed
+    stopped = {name for name, result in results.items() if result.contended}
+    contended_shards = frozenset(index for index, name in shards.items() if name in stopped)
+    is_throttled = any(result.throttled for result in results.values())
     return Cancellation(
         record=PURCHASE.to_record(of_record.item) if is_other else None,
         shards={index: SHARD.to_record(item) if item else None for index, item in refused.items()},
-        contended=is_buyer_changed or any(result.contended for result in results.values()),
-        contended_shards=frozenset(
-            index for index, name in shards.items() if results[name].contended
-        ),
+        contended=is_buyer_changed or bool(stopped),
+        contended_shards=contended_shards,
+        is_local=len(stopped) == len(contended_shards) and not (is_throttled or is_buyer_changed),
         payment_reused=_PAYMENT in results and _is_of_another(results[_PAYMENT], record),
     )
 
