@@ -57,7 +57,7 @@ class Fleet:
         world: World,
         start: Callable[[int], Environment],
         environments_max: int,
-        start_seconds: float = COLD_START_SECONDS,
+        start_seconds: float,
     ) -> None:
         self.started = 0
         self.deaths = 0

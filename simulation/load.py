@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from proof.figures import percentile
-from proof.history import Kind, PurchaseRequest, Violation
+from proof.history import Kind, PurchaseRequest
 from simulation import run as run_command
 from simulation.dynamodb import DynamoDB
 from simulation.fleet import COLD_START_SECONDS
@@ -54,7 +54,7 @@ class Load(Struct, frozen=True):
         ]
         return [buyer.only_once() for buyer in buyers] if self.sends_once else buyers
 
-    def run(self, build: Build = build_services) -> "Run":
+    def run(self, build: Build = build_services) -> "Measured":
         """Simulate the load."""
         buyers, meter = self.buyers(), _Meter(self.seconds)
         setting = Setting(
@@ -67,7 +67,7 @@ class Load(Struct, frozen=True):
             rush_seconds=0.0,
         )
         sale = simulate(setting, build, buyers=buyers, watch=meter.watch)
-        return Run(self, sale, meter.samples, meter.last_sale)
+        return Measured(self, sale, meter.samples, meter.last_sale)
 
 
 class Used(Struct, frozen=True):
@@ -110,7 +110,7 @@ class _Meter:
             world.at(instant, lambda: self.samples.append(now(self.last_sale.sold)))
 
 
-class Run(Struct, frozen=True):
+class Measured(Struct, frozen=True):
     """What became of a load. samples: from the first to the last buyer's arrival."""
 
     load: Load
@@ -132,27 +132,15 @@ class Run(Struct, frozen=True):
             if begin <= request.attempts[0].started_at < end
         ]
 
-
-class Measured(Struct, frozen=True):
-    """What a load has cost. samples: from the first to the last buyer's arrival.
-
-    refused_p99_seconds: from arrival to the refusal, of buyers who came a second or more after the
-    last ticket.
-    """
-
-    load: Load
-    sold: int
-    busy: int
-    attempts: int
-    refused_p99_seconds: float
-    samples: Sequence[Used]
-    last_sale: Used
-    violations: Sequence[Violation]
+    @property
+    def late_requests(self) -> list[PurchaseRequest]:
+        """Return those of the buyers who came a second or more after the last ticket."""
+        return self.requests(self.last_sale.at + 1, self.samples[-1].at)
 
     @property
     def sale_write_units(self) -> int:
         """Return the write units of the purchases alone."""
-        return SALE_WRITE_UNITS * self.sold
+        return SALE_WRITE_UNITS * self.last_sale.sold
 
     @property
     def refusal_write_units(self) -> float:
@@ -176,27 +164,18 @@ class Measured(Struct, frozen=True):
 
 def measure(load: Load, build: Build = build_services) -> Measured:
     """Run a load. Its seconds must be enough for the last ticket and a second after it."""
-    run = load.run(build)
-    begin, end, last_sale = run.samples[0].at, run.samples[-1].at, run.last_sale
-    requests, late = run.requests(begin, end), run.requests(last_sale.at + 1, end)
-    attempts = [attempt for request in requests for attempt in request.attempts]
-    if last_sale.sold < load.tickets or not late:
+    measured = load.run(build)
+    if measured.last_sale.sold < load.tickets or not measured.late_requests:
         raise ValueError("the last ticket is not sold a second before the last buyer comes")
-    return Measured(
-        load=load,
-        sold=last_sale.sold,
-        busy=sum(attempt.kind is Kind.BUSY for attempt in attempts),
-        attempts=len(attempts),
-        refused_p99_seconds=percentile(sorted(one.waiting_seconds for one in late), 99),
-        samples=run.samples,
-        last_sale=last_sale,
-        violations=run.sale.violations,
-    )
+    return measured
 
 
 def report(measured: Measured) -> str:
     """Return the use of the table, half a second in each line, and what was made of it."""
     load, samples, last = measured.load, measured.samples, measured.last_sale
+    requests = measured.requests(samples[0].at, samples[-1].at)
+    kinds = [attempt.kind for request in requests for attempt in request.attempts]
+    refused = sorted(request.waiting_seconds for request in measured.late_requests)
     step = SAMPLES_PER_SECOND // 2
     lines = [
         (
@@ -214,19 +193,19 @@ def report(measured: Measured) -> str:
     wasted = measured.refusal_write_units
     lines += [
         (
-            f"sold {measured.sold}, the last one at second {last.at - samples[0].at:.2f}; "
-            f"{measured.busy} of {measured.attempts} answers were busy"
+            f"sold {last.sold}, the last one at second {last.at - samples[0].at:.2f}; "
+            f"{kinds.count(Kind.BUSY)} of {len(kinds)} answers were busy"
         ),
         (
             f"read units after it: {measured.first_read_units:.0f} in the first second, "
             f"{measured.later_read_units:.0f} a second then; p99 of a refusal "
-            f"{measured.refused_p99_seconds * 1000:.0f} ms"
+            f"{percentile(refused, 99) * 1000:.0f} ms"
         ),
         (
             f"write units: {measured.sale_write_units} of purchases, {wasted:.0f} after the last "
             f"one ({wasted / measured.sale_write_units:.2%})"
         ),
-        *(f"violation of {one.guarantee}: {one.rule}" for one in measured.violations),
+        *(f"violation of {one.guarantee}: {one.rule}" for one in measured.sale.violations),
     ]
     return "\n".join(lines)
 
@@ -257,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(f"--seconds: {error}")
     print(report(measured))
-    return 1 if measured.violations else 0
+    return 1 if measured.sale.violations else 0
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ points together take about five minutes of two cores.
 
 import argparse
 import multiprocessing
+import re
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Final
@@ -28,7 +30,7 @@ from simulation.plots import Line, Panel, draw
 POINTS: Final = Path(__file__).with_suffix(".json")
 RATES: Final = (500, 1000, 2000, 4000, 8000, 10_000)
 SHARDS: Final = (1, 4, 16, 32, 64, 100)
-# So long the stock would last if all buyers got their tickets at once, and buyers come longer.
+# There are tickets for the buyers of so many seconds, and buyers come for a little longer.
 STOCK_SECONDS: Final = 3.0
 MORE_SECONDS: Final = 0.6
 HEADINGS: Final = (
@@ -67,7 +69,7 @@ class Point(Struct, frozen=True):
 
 
 def measure(rate: int, shards: int, *, stock_seconds: float = STOCK_SECONDS) -> Point:
-    """Run one point. stock_seconds: so many tickets are there, in seconds of buyers."""
+    """Run one point. stock_seconds: there are tickets for the buyers of so many seconds."""
     load = Load(
         rate=rate,
         seconds=stock_seconds + MORE_SECONDS,
@@ -76,23 +78,21 @@ def measure(rate: int, shards: int, *, stock_seconds: float = STOCK_SECONDS) -> 
         is_warm=True,
         sends_once=True,
     )
-    run = load.run()
-    if run.sale.violations:
-        raise ValueError(f"{run.sale.violations[0]}")
-    begin, end = run.while_stock_lasts
-    requests = run.requests(begin.at, end.at)
-    last = [request.attempts[-1].kind for request in requests]
+    measured = load.run()
+    if measured.sale.violations:
+        raise ValueError(f"{measured.sale.violations[0]}")
+    begin, end = measured.while_stock_lasts
+    requests = measured.requests(begin.at, end.at)
+    busy = sum(request.last.kind is Kind.BUSY for request in requests)
     waiting = sorted(
-        request.waiting_seconds
-        for request, kind in zip(requests, last, strict=True)
-        if kind in RECEIPTS
+        request.waiting_seconds for request in requests if request.last.kind in RECEIPTS
     )
     return Point(
         rate=rate,
         shards=shards,
         sales_per_second=round(end.sold / (end.at - begin.at)),
         sold=round(end.sold / len(requests), 4),
-        busy=round(last.count(Kind.BUSY) / len(requests), 4),
+        busy=round(busy / len(requests), 4),
         transactions=round((end.transactions - begin.transactions) / end.sold, 2),
         p50_ms=round(percentile(waiting, 50) * 1000),
         p99_ms=round(percentile(waiting, 99) * 1000),
@@ -101,7 +101,26 @@ def measure(rate: int, shards: int, *, stock_seconds: float = STOCK_SECONDS) -> 
     )
 
 
-def measured() -> list[Point]:
+def measure_all(
+    rates: Sequence[int], shards: Sequence[int], *, stock_seconds: float = STOCK_SECONDS
+) -> list[Point]:
+    """Run all points on all cores, and print which are done. Return them by rate and shards."""
+    # The longest first, so that no core is left with them at the end.
+    pairs = sorted(product(rates, shards), reverse=True)
+    points = []
+    with pool(multiprocessing.get_context("forkserver")) as processes:
+        task = partial(_point, stock_seconds=stock_seconds)
+        for number, point in enumerate(processes.imap_unordered(task, pairs), start=1):
+            points.append(point)
+            print(f"{number} of {len(pairs)}: {point}", file=sys.stderr)
+    return sorted(points, key=lambda point: (point.rate, point.shards))
+
+
+def _point(pair: tuple[int, int], stock_seconds: float) -> Point:
+    return measure(*pair, stock_seconds=stock_seconds)
+
+
+def documented() -> list[Point]:
     """Return the points that were written last."""
     return msgspec.json.decode(POINTS.read_bytes(), type=list[Point])
 
@@ -143,10 +162,6 @@ def picture(points: Sequence[Point]) -> str:
     )
 
 
-def _point(pair: tuple[int, int]) -> Point:
-    return measure(*pair)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser("python -m simulation.scaling", description=__doc__)
@@ -157,14 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.write and (options.rates, options.shards) != (RATES, SHARDS):
         parser.error("--write: only with all points; leave out --rates and --shards")
-    # The longest first, so that no core is left with them at the end.
-    pairs = sorted(product(options.rates, options.shards), reverse=True)
-    points = []
-    with pool(multiprocessing.get_context("forkserver")) as processes:
-        for number, point in enumerate(processes.imap_unordered(_point, pairs), start=1):
-            points.append(point)
-            print(f"{number} of {len(pairs)}: {point}", file=sys.stderr)
-    points.sort(key=lambda point: (point.rate, point.shards))
+    points = measure_all(options.rates, options.shards)
     print(table(points))
     if options.write:
         POINTS.write_bytes(msgspec.json.format(msgspec.json.encode(points)) + b"\n")
@@ -173,10 +181,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    numbers = tuple(int(number) for number in text.split(","))
-    if min(numbers) < 1:
-        raise ValueError("numbers from 1")
-    return numbers
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
+        raise argparse.ArgumentTypeError("numbers from 1, with commas between them")
+    return tuple(int(number) for number in text.split(","))
 
 
 if __name__ == "__main__":

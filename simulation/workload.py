@@ -301,7 +301,7 @@ class Callers:
 
     def _note(self, buyer: Buyer, copy: int, attempts: Sequence[Attempt]) -> None:
         is_definite = attempts[-1].kind not in NOT_DEFINITE
-        is_patient = not buyer.sends_once and self._world.now >= self._patience_ends_at(attempts)
+        was_patient = not buyer.sends_once and self._world.now >= self._patience_ends_at(attempts)
         self.requests.append(
             PurchaseRequest(
                 key=buyer.label,
@@ -310,7 +310,7 @@ class Callers:
                 buyer_id=buyer.buyer_id,
                 attempts=tuple(attempts),
                 copy=copy,
-                given_up=not is_definite and not is_patient,
+                given_up=not is_definite and not was_patient,
                 is_hold=buyer.is_hold,
             )
         )

@@ -45,9 +45,9 @@ BACKOFF_CAP_SECONDS: Final = 0.5  # chosen
 # Chosen. Retry-After is drawn from 1 to this, so that refused buyers do not come back together.
 RETRY_AFTER_SECONDS_MAX: Final = 3
 
-# Chosen: a shard that keeps at most so many tickets, as far as is known, is read before a purchase.
+# Chosen: where a purchase would leave at most so many tickets in a shard, the shard is read first.
 # That costs 1 unit, and a transaction that finds too few costs 4.
-NEARLY_EMPTY: Final = 3
+NEARLY_EMPTY_TICKETS: Final = 3
 
 # --- What a process caches ---
 
@@ -70,8 +70,8 @@ SUMMARY_SECONDS: Final = 0.4
 # How long a process refuses before it looks at the summary again. Two looks must see another
 # snapshot between them, and the second of them be over before a second has passed since the first.
 LOOK_SECONDS: Final = 0.48
-# After a conflict a sale is fast. Then a process that chooses a shard wants to know, to within this
-# time, where tickets are left.
+# A conflict shows that a sale is fast. A process then chooses a shard by a stock summary that is no
+# older than this.
 REFRESH_SECONDS: Final = 0.2
 # How long a process that waits for a summary sleeps on average before it looks again.
 LOOK_AGAIN_SECONDS: Final = 0.04

@@ -6,7 +6,7 @@ from copy import replace
 from msgspec import Struct
 
 from ticketing.errors import Contended, InvalidRequest, Refused, StaleGeneration
-from ticketing.limits import NEARLY_EMPTY
+from ticketing.limits import NEARLY_EMPTY_TICKETS
 from ticketing.model import BuyerTickets, Purchase, Sale, TooFew
 from ticketing.moves import Move
 from ticketing.retry import Attempts, Runtime, TryAgain
@@ -110,7 +110,8 @@ class Taking(Struct):
             if self.conflicted:
                 self.reader.refresh(cached, self.quantity)
             if chosen := choose(self._promising(cached), self.quantity, random):
-                self._read_nearly_empty(cached, chosen)
+                (index,) = chosen
+                self._read_nearly_empty(cached, index)
                 return chosen
         too_few = self.reader.read(cached, self.quantity, is_outdated=self.is_outdated)
         self.is_outdated = False
@@ -126,18 +127,18 @@ class Taking(Struct):
         calm = cached.shards_with(self.quantity, without=self.conflicted)
         return calm or cached.shards_with(self.quantity)
 
-    def _read_nearly_empty(self, cached: CachedSale, chosen: Mapping[int, int]) -> None:
-        """Read these shards where they are nearly empty. Raises TryAgain where one has too few.
+    def _read_nearly_empty(self, cached: CachedSale, index: int) -> None:
+        """Read a shard if it is nearly empty. Raises TryAgain where it has too few tickets.
 
-        The others, and those with expired holds to reclaim, are checked by a write at once.
+        Any other one, and one with expired holds to reclaim, is checked by a write at once.
         """
-        for index, tickets in chosen.items():
-            if cached.stock[index] - tickets > NEARLY_EMPTY or index in cached.with_expired:
-                continue
-            cached.see(self.store.read_shard(cached.sale, index), self.runtime.clock())
-            if cached.stock[index] < tickets:
-                self.is_outdated = True
-                raise TryAgain
+        left = cached.stock[index] - self.quantity
+        if left > NEARLY_EMPTY_TICKETS or index in cached.with_expired:
+            return
+        cached.see(self.store.read_shard(cached.sale, index), self.runtime.clock())
+        if cached.stock[index] < self.quantity:
+            self.is_outdated = True
+            raise TryAgain
 
     def _take(
         self, cached: CachedSale, record: Purchase, buyer: BuyerTickets | None

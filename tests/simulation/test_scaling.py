@@ -6,7 +6,7 @@ import pytest
 
 from simulation import plan, scaling
 from simulation.load import Load
-from simulation.scaling import Point, measure, measured, picture
+from simulation.scaling import Point, documented, measure, picture
 from ticketing.rules import default_shard_count
 
 POINT = Point(
@@ -25,7 +25,7 @@ POINT = Point(
 
 def point(rate: int, shards: int) -> Point:
     """Return a point of the documents."""
-    return next(one for one in measured() if (one.rate, one.shards) == (rate, shards))
+    return next(one for one in documented() if (one.rate, one.shards) == (rate, shards))
 
 
 def test_documented_point() -> None:
@@ -37,7 +37,7 @@ def test_documented_point() -> None:
 
 
 def test_all_points_are_documented() -> None:
-    pairs = {(one.rate, one.shards) for one in measured()}
+    pairs = {(one.rate, one.shards) for one in documented()}
     assert pairs == {(rate, shards) for rate in scaling.RATES for shards in scaling.SHARDS}
 
 
@@ -55,7 +55,7 @@ def test_p99_is_one_transaction() -> None:
 
     Below that no design can be: a transaction's published p99 is 92 ms, and the gateway takes 22.
     """
-    alone = min(one.p99_ms for one in measured())
+    alone = min(one.p99_ms for one in documented())
     assert alone > 92 + 22
     assert point(500, 16).p99_ms < alone * 7 / 6
 
@@ -118,7 +118,7 @@ def test_candidates() -> None:
 
 def test_plan_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert plan.main(["--buyers", "200", "--tickets", "50", "--seconds", "2"]) == 0
-    assert "shard_count: " in capsys.readouterr().out
+    assert "shards: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

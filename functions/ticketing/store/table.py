@@ -500,14 +500,13 @@ def _cancellation(
     is_other = of_record.condition_failed and of_record.item
     is_buyer_changed = _BUYER in results and results[_BUYER].condition_failed
     stopped = {name for name, result in results.items() if result.contended}
-    contended_shards = frozenset(index for index, name in shards.items() if name in stopped)
-    is_throttled = any(result.throttled for result in results.values())
+    conflicted = {name for name in shards.values() if results[name].conflicted}
     return Cancellation(
         record=PURCHASE.to_record(of_record.item) if is_other else None,
         shards={index: SHARD.to_record(item) if item else None for index, item in refused.items()},
         contended=is_buyer_changed or bool(stopped),
-        contended_shards=contended_shards,
-        is_local=len(stopped) == len(contended_shards) and not (is_throttled or is_buyer_changed),
+        contended_shards=frozenset(index for index, name in shards.items() if name in stopped),
+        is_local=bool(stopped) and stopped == conflicted and not is_buyer_changed,
         payment_reused=_PAYMENT in results and _is_of_another(results[_PAYMENT], record),
     )
 
