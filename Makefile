@@ -19,8 +19,8 @@ LOCAL_READY := .venvs/local/.ready
 ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop status logs prove simulate bench mutants storm load scaling plan \
-	test check docs picture structure lint format hooks typecheck lock build deploy sam-local \
+.PHONY: help setup start stop status logs prove simulate bench compare mutants storm load scaling \
+	plan test check docs picture structure lint format hooks typecheck lock build deploy sam-local \
 	sam-invoke dynamodb-local clean
 
 help: ## list these commands
@@ -56,6 +56,9 @@ simulate: $(DEVELOPMENT_READY) ## simulate sales with all faults [SEED=n SEEDS=n
 
 bench: $(ALL_READY) ## measure what a sale costs [ARGS="--only cpu"]
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m benchmarks $(ARGS)
+
+compare: $(ALL_READY) ## measure it against other ways to sell tickets, in six minutes
+	@PYTHONPATH=functions $(DEVELOPMENT)/python -m benchmarks --only others --only stack $(ARGS)
 
 mutants: $(DEVELOPMENT_READY) ## simulate mistakes, each of which must be caught [ARGS=--find]
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation.mutants $(ARGS)

@@ -22,8 +22,8 @@ class Row:
     """One figure: a ratio that was measured interleaved, with its spread, or an exact count.
 
     value: a ratio where the unit is TIMES, otherwise a count. how: what was measured, in a
-    sentence. low, high: the middle 80 % of a ratio's pairs; None for a count. at_most: the target;
-    None where the figure has none. samples: the raw figures.
+    sentence. low, high: the middle 80 % of a ratio's pairs; None for a count. at_most,
+    at_least: the target; None where the figure has none. samples: the raw figures.
     """
 
     name: str
@@ -33,11 +33,18 @@ class Row:
     low: float | None = None
     high: float | None = None
     at_most: float | None = None
+    at_least: float | None = None
     samples: Sequence[Any] = ()
 
     @classmethod
     def ratio(
-        cls, name: str, pairs: Sequence[Pair], how: str, *, at_most: float | None = None
+        cls,
+        name: str,
+        pairs: Sequence[Pair],
+        how: str,
+        *,
+        at_most: float | None = None,
+        at_least: float | None = None,
     ) -> Self:
         """Return the median ratio of at least two pairs."""
         ratios = [ours / theirs for ours, theirs in pairs]
@@ -51,6 +58,7 @@ class Row:
             low=round(deciles[0], 3),
             high=round(deciles[-1], 3),
             at_most=at_most,
+            at_least=at_least,
             samples=samples,
         )
 
@@ -69,9 +77,11 @@ class Row:
     @property
     def verdict(self) -> str:
         """Return the target and whether it is met; empty without one."""
-        if self.at_most is None:
-            return ""
-        return f"≤ {self.at_most:g}{', missed' * (self.value > self.at_most)}"
+        if self.at_most is not None:
+            return f"≤ {self.at_most:g}{', missed' * (self.value > self.at_most)}"
+        if self.at_least is not None:
+            return f"≥ {self.at_least:g}{', missed' * (self.value < self.at_least)}"
+        return ""
 
 
 def interleaved[Figure](
@@ -87,10 +97,10 @@ def interleaved[Figure](
             yield our_figure, theirs()
 
 
-def terminal_table(rows: Sequence[Row]) -> Group:
+def terminal_table(title: str, rows: Sequence[Row]) -> Group:
     """Return the rows for a terminal, and below them how each was measured."""
     hows = _hows(rows)
-    table = Table(title="What a sale costs")
+    table = Table(title=title)
     for heading in ("", "measured", "spread", "target", "how"):
         table.add_column(heading, justify="right" if heading in {"measured", "how"} else "left")
     for row in rows:
