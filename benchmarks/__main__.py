@@ -35,10 +35,11 @@ COST: Final[Mapping[str, Measure]] = {
     "cpu": cpu.rows,
     "startup": startup.rows,
     "package": package.rows,
-    "units": units.rows,
 }
+UNITS: Final[Mapping[str, Measure]] = {"units": units.rows}
 COMPARISON: Final[Mapping[str, Measure]] = {"others": others.rows, "stack": stack.rows}
-PARTS: Final = {**COST, **COMPARISON}
+BY_DEFAULT: Final = [*COST, *UNITS]
+PARTS: Final = {**COST, **UNITS, **COMPARISON}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--only",
         action="append",
         choices=PARTS,
-        help=f"measure this part; may be repeated; by default {', '.join(COST)}",
+        help=f"measure this part; may be repeated; by default {', '.join(BY_DEFAULT)}",
     )
     add("--json", type=Path, metavar="PATH", help="write the raw figures there")
     add(
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 160)
     try:
-        results = measure(options.only or list(COST), console)
+        results = measure(options.only or BY_DEFAULT, console)
     except (subprocess.CalledProcessError, LocalError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -108,8 +109,8 @@ def written(readme: str, results: Mapping[str, Any]) -> str:
 
 
 def _rows(results: Mapping[str, Any], parts: Mapping[str, Measure]) -> list[Row]:
-    """Return the rows of those parts that were measured, but for the units."""
-    measured = [results[part]["rows"] for part in parts if part in results and part != "units"]
+    """Return the rows of those parts that were measured."""
+    measured = [results[part]["rows"] for part in parts if part in results]
     return [Row(**row) for rows in measured for row in rows]
 
 

@@ -4,7 +4,6 @@ uvicorn --factory benchmarks.lambda_server:sale
 """
 
 import json
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, Final
@@ -65,7 +64,6 @@ def bare() -> Application:
 
 def _adapted(handler: Handler) -> Application:
     """Return the ASGI application of a Lambda function. It blocks while the function works."""
-    os.environ.pop("_X_AMZN_TRACE_ID", None)  # Lambda sets it for each invocation
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         result = handler(

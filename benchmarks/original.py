@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 from fastapi import FastAPI, HTTPException
-from sqlalchemy import ForeignKey, create_engine, func, select
+from sqlalchemy import CheckConstraint, DateTime, Engine, ForeignKey, create_engine, func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -27,22 +27,6 @@ CONNECTIONS: Final = 5  # of each process
 SETTINGS: Final = {"lock_timeout": "5s", "synchronous_commit": "off"}
 CACHE_SECONDS: Final = 1.0
 
-TABLES: Final = """
-CREATE TABLE IF NOT EXISTS items (
-    item_id integer PRIMARY KEY,
-    stock integer NOT NULL CHECK (stock >= 0),
-    updated_at timestamptz NOT NULL DEFAULT now()
-);
-CREATE TABLE IF NOT EXISTS purchases (
-    purchase_id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    item_id integer NOT NULL REFERENCES items,
-    quantity integer NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now()
-);
-TRUNCATE items, purchases;
-"""
-STOCK: Final = "INSERT INTO items (item_id, stock) VALUES ($1, $2)"
-PURCHASES: Final = "SELECT count(*) FROM purchases"
 LOCK: Final = "SELECT stock FROM items WHERE item_id = $1 FOR UPDATE"
 TAKE: Final = "UPDATE items SET stock = stock - 1, updated_at = now() WHERE item_id = $1"
 RECORD: Final = "INSERT INTO purchases (item_id, quantity) VALUES ($1, 1) RETURNING purchase_id"
@@ -60,20 +44,42 @@ type Bought = tuple[UUID, int]  # the purchase's id, the tickets that are left
 type Buy = Callable[[asyncpg.Pool], Awaitable[Bought | None]]  # None: it is sold out
 
 
-async def open_sale(url: str, stock: int) -> None:
-    """Make the tables, and put so many tickets on sale. url: of the database."""
-    connection = await asyncpg.connect(url)
-    await connection.execute(TABLES)
-    await connection.execute(STOCK, ITEM, stock)
-    await connection.close()
+class Base(DeclarativeBase):
+    """The tables."""
 
 
-async def purchases(url: str) -> int:
-    """Return the number of purchase records. url: of the database."""
-    connection = await asyncpg.connect(url)
-    count: int = await connection.fetchval(PURCHASES)
-    await connection.close()
-    return count
+class ItemRow(Base):
+    """An item on sale."""
+
+    __tablename__ = "items"
+    __table_args__ = (CheckConstraint("stock >= 0"),)
+    item_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    stock: Mapped[int]
+    updated_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now(), onupdate=func.now()
+    )
+
+
+class PurchaseRow(Base):
+    """A purchase record."""
+
+    __tablename__ = "purchases"
+    purchase_id: Mapped[UUID] = mapped_column(
+        primary_key=True, server_default=func.gen_random_uuid()
+    )
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.item_id"))
+    quantity: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+def engine(url: str, **pool: Any) -> Engine:
+    """Return SQLAlchemy's engine for the database. pool: options of its pool of connections."""
+    options = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
+    return create_engine(
+        url.replace("postgresql:", "postgresql+psycopg:"),
+        connect_args={"options": options},
+        **pool,
+    )
 
 
 def row_lock() -> FastAPI:
@@ -110,19 +116,13 @@ def conditional_update() -> FastAPI:
 
 def row_lock_with_orm() -> FastAPI:
     """Return the original's design as it is usually written: an ORM, and blocking handlers."""
-    options = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
-    engine = create_engine(
-        os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+psycopg:"),
-        pool_size=CONNECTIONS,
-        max_overflow=0,
-        connect_args={"options": options},
-    )
+    connections = engine(os.environ["DATABASE_URL"], pool_size=CONNECTIONS, max_overflow=0)
     app = FastAPI()
 
     @app.post("/buy_ticket")
     def buy_ticket() -> Mapping[str, Any]:
         try:
-            with Session(engine) as session, session.begin():
+            with Session(connections) as session, session.begin():
                 item = session.execute(
                     select(ItemRow).where(ItemRow.item_id == ITEM).with_for_update()
                 ).scalar_one()
@@ -137,29 +137,6 @@ def row_lock_with_orm() -> FastAPI:
         return _reply(bought)
 
     return app
-
-
-class Base(DeclarativeBase):
-    """The tables, as SQLAlchemy maps them."""
-
-
-class ItemRow(Base):
-    """The item on sale."""
-
-    __tablename__ = "items"
-    item_id: Mapped[int] = mapped_column(primary_key=True)
-    stock: Mapped[int]
-    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
-
-
-class PurchaseRow(Base):
-    """A purchase record."""
-
-    __tablename__ = "purchases"
-    purchase_id: Mapped[UUID] = mapped_column(primary_key=True)
-    item_id: Mapped[int] = mapped_column(ForeignKey("items.item_id"))
-    quantity: Mapped[int]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 async def _buy_with_lock(pool: asyncpg.Pool) -> Bought | None:

@@ -6,7 +6,6 @@ of the original have PostgreSQL. So the figures compare machines of one kind, an
 """
 
 import tempfile
-import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,10 +15,16 @@ from typing import Final
 
 from benchmarks.crowd import Crowd
 from benchmarks.report import Progress, Row
-from benchmarks.servers import BareSale, DynamoDBSale, PostgresSale, StoredSale, postgres, serving
+from benchmarks.servers import (
+    BareSale,
+    DynamoDBSale,
+    PostgresSale,
+    Shop,
+    postgres,
+    serving,
+)
 from local.ministack import MiniStack
-from local.process import LocalError, free_port
-from ticketing.limits import CACHE_SECONDS
+from local.process import free_port
 
 ROUNDS: Final = 5
 IN_FLIGHT: Final = 100
@@ -44,7 +49,7 @@ class Contender:
     targets: Mapping[str, float]
 
 
-# As many processes as sell fastest on two cores.
+# Each has as many processes as sell fastest on two cores.
 OURS: Final = Contender("ours", "benchmarks.lambda_server:sale", 3, {})
 BARE: Final = Contender("a bare DynamoDB transaction", "benchmarks.lambda_server:bare", 3, {})
 ORIGINAL: Final = {"storm": 2.5, "sale": 1.0}  # the targets against the original
@@ -84,29 +89,6 @@ def rows(
             )
 
 
-class Shop:
-    """Where a contender sells. url: of its server."""
-
-    def __init__(self, url: str, sale: StoredSale) -> None:
-        self._url = url
-        self._sale = sale
-        self._closed_at = -CACHE_SECONDS
-
-    def sell(self, crowd: Crowd) -> float:
-        """Return the requests per second of a crowd at a new sale.
-
-        Raises LocalError unless exactly its tickets are sold and recorded.
-        """
-        self._sale.open(crowd.tickets)
-        # Until no process remembers the sale before. Mostly the others' turns take longer.
-        time.sleep(max(0.0, self._closed_at + 1.1 * CACHE_SECONDS - time.monotonic()))
-        rate = crowd.buy(self._url)
-        self._closed_at = time.monotonic()
-        if (records := self._sale.records()) != min(crowd.tickets, crowd.buyers):
-            raise LocalError(f"{self._url}, {crowd}: there are {records} purchase records")
-        return rate
-
-
 @contextmanager
 def _all_serving() -> Iterator[Mapping[Contender, Shop]]:
     """Serve all contenders."""
@@ -115,7 +97,9 @@ def _all_serving() -> Iterator[Mapping[Contender, Shop]]:
         emulator = MiniStack(directory / "emulator", free_port(), services="dynamodb")
         stack.enter_context(emulator)
         database = PostgresSale(stack.enter_context(postgres(directory / "postgres")))
-        sales: dict[Contender, StoredSale] = dict.fromkeys(POSTGRES, database)
+        sales: dict[Contender, PostgresSale | DynamoDBSale | BareSale] = dict.fromkeys(
+            POSTGRES, database
+        )
         sales |= {OURS: DynamoDBSale(emulator), BARE: BareSale(emulator)}
         shops = {}
         for contender, sale in sales.items():

@@ -1,6 +1,6 @@
 """Servers on loopback, each with its store: our function's, and those it is compared with."""
 
-import asyncio
+import json
 import subprocess
 import sys
 import tempfile
@@ -8,28 +8,32 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from benchmarks import original
+from samtranslator.yaml_helper import yaml_parse
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
+
+from benchmarks.crowd import Crowd
 from benchmarks.lambda_server import BARE_STOCK, BARE_TABLE
+from benchmarks.original import ITEM, Base, ItemRow, PurchaseRow, engine
 from benchmarks.process import ROOT, TABLE_NAME, variables
+from local.api import call
 from local.ministack import CREDENTIALS, MiniStack
 from local.process import LocalError, end, free_port, port_is_free, tail
+from local.sam_local import table_schema
+from local.stack import Stack
+from ticketing.limits import CACHE_SECONDS
 from ticketing.wiring import build_services
 
 READY_SECONDS: Final = 60.0
-SCHEMA: Final[Mapping[str, Any]] = {
-    "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
-    "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
-    "BillingMode": "PAY_PER_REQUEST",
-}
 
 
 class StoredSale(Protocol):
-    """A sale in a store. variables: with which a server finds it."""
-
-    variables: Mapping[str, str]
+    """A sale in a store."""
 
     def open(self, stock: int) -> None:
         """Put so many tickets on sale, with no purchase yet."""
@@ -39,51 +43,64 @@ class StoredSale(Protocol):
 
 
 class PostgresSale:
-    """A sale of the original, in PostgreSQL. url: of the database."""
+    """A sale of the original, in PostgreSQL.
+
+    url: of the database, where it makes its tables. variables: with which a server finds them.
+    """
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self.variables: Mapping[str, str] = {"DATABASE_URL": url}
+        self._engine = engine(url, poolclass=NullPool)
+        self.variables = {"DATABASE_URL": url}
 
     def open(self, stock: int) -> None:
         """Put so many tickets on sale, with no purchase yet."""
-        asyncio.run(original.open_sale(self._url, stock))
+        Base.metadata.create_all(self._engine)
+        with Session(self._engine) as session, session.begin():
+            session.execute(text("TRUNCATE items, purchases"))
+            session.add(ItemRow(item_id=ITEM, stock=stock))
 
     def records(self) -> int:
         """Return the number of purchase records."""
-        return asyncio.run(original.purchases(self._url))
+        with Session(self._engine) as session:
+            return session.scalar(select(func.count()).select_from(PurchaseRow)) or 0
 
 
 class DynamoDBSale:
-    """A sale of our function, in DynamoDB. emulator: where it makes its table."""
+    """A sale of our function, in DynamoDB.
+
+    emulator: where it makes its table. variables: with which a server finds it.
+    """
 
     def __init__(self, emulator: MiniStack) -> None:
         client = emulator.client("dynamodb")
-        client.create_table(TableName=TABLE_NAME, **SCHEMA)
+        client.create_table(TableName=TABLE_NAME, **_schema())
         self._services = build_services(client, TABLE_NAME)
-        self.variables: Mapping[str, str] = {"AWS_ENDPOINT_URL": emulator.endpoint} | CREDENTIALS
+        self.variables = _variables(emulator)
 
     def open(self, stock: int) -> None:
         """Put so many tickets on sale, with no purchase yet."""
-        self._services.catalogue.reset(original.ITEM, stock=stock, item_name=None, shard_count=None)
+        self._services.catalogue.reset(ITEM, stock=stock, item_name=None, shard_count=None)
 
     def records(self) -> int:
         """Return the number of purchase records."""
-        return self._services.auditor.audit(original.ITEM).purchase_records
+        return self._services.auditor.audit(ITEM).purchase_records
 
 
 class BareSale:
-    """A sale of the bare function, in DynamoDB. emulator: where it makes its table."""
+    """A sale of the bare function, in DynamoDB.
+
+    emulator: where it makes its table. variables: with which a server finds it.
+    """
 
     def __init__(self, emulator: MiniStack) -> None:
         self._client = emulator.client("dynamodb")
-        self._client.create_table(TableName=BARE_TABLE, **SCHEMA)
-        self.variables: Mapping[str, str] = {"AWS_ENDPOINT_URL": emulator.endpoint} | CREDENTIALS
+        self._client.create_table(TableName=BARE_TABLE, **_schema())
+        self.variables = _variables(emulator)
 
     def open(self, stock: int) -> None:
         """Put so many tickets on sale, with no purchase yet."""
         self._client.delete_table(TableName=BARE_TABLE)
-        self._client.create_table(TableName=BARE_TABLE, **SCHEMA)
+        self._client.create_table(TableName=BARE_TABLE, **_schema())
         item = {"pk": {"S": BARE_STOCK}, "stock": {"N": str(stock)}}
         self._client.put_item(TableName=BARE_TABLE, Item=item)
 
@@ -91,6 +108,51 @@ class BareSale:
         """Return the number of purchase records: of all items but the stock."""
         pages = self._client.get_paginator("scan").paginate(TableName=BARE_TABLE, Select="COUNT")
         return sum(int(page["Count"]) for page in pages) - 1
+
+
+class StackSale:
+    """A sale on the local stack, through its API."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._url = stack.url
+
+    def open(self, stock: int) -> None:
+        """Put so many tickets on sale, with no purchase yet. Raises LocalError."""
+        self._call("POST", "/reset", {"item_id": ITEM, "stock": stock})
+
+    def records(self) -> int:
+        """Return the number of purchase records. Raises LocalError."""
+        count: int = self._call("GET", f"/audit/{ITEM}")["purchase_records"]
+        return count
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        status, answer = call(method, f"{self._url}{path}", body, signed=True)
+        if status != HTTPStatus.OK:
+            raise LocalError(f"{method} {path} answers {status}: {answer}")
+        return json.loads(answer)
+
+
+class Shop:
+    """Where a sale sells. url: of its server."""
+
+    def __init__(self, url: str, sale: StoredSale) -> None:
+        self._url = url
+        self._sale = sale
+        self._closed_at = -CACHE_SECONDS
+
+    def sell(self, crowd: Crowd) -> float:
+        """Return the requests per second of a crowd at a new sale.
+
+        Raises LocalError unless exactly its tickets are sold and recorded.
+        """
+        self._sale.open(crowd.tickets)
+        # Until no process remembers the sale before. Mostly the others' turns take longer.
+        time.sleep(max(0.0, self._closed_at + 1.1 * CACHE_SECONDS - time.monotonic()))
+        rate = crowd.buy(self._url)
+        self._closed_at = time.monotonic()
+        if (records := self._sale.records()) != min(crowd.tickets, crowd.buyers):
+            raise LocalError(f"{self._url}, {crowd}: there are {records} purchase records")
+        return rate
 
 
 @contextmanager
@@ -134,3 +196,12 @@ def serving(application: str, processes: int, environment: Mapping[str, str]) ->
             yield f"http://127.0.0.1:{port}/buy_ticket"
         finally:
             end(server)
+
+
+def _variables(emulator: MiniStack) -> Mapping[str, str]:
+    return {"AWS_ENDPOINT_URL": emulator.endpoint} | CREDENTIALS
+
+
+def _schema() -> Mapping[str, Any]:
+    """Return the keys and billing of the template's table."""
+    return table_schema(yaml_parse((ROOT / "template.yaml").read_text()))

@@ -1,22 +1,19 @@
 """The sale on the local stack against a function there that does nothing: requests a second."""
 
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
 from benchmarks.crowd import Crowd
 from benchmarks.process import ROOT
 from benchmarks.report import Progress, Row, interleaved
+from benchmarks.servers import Shop, StackSale
 from local import sam
-from local.api import call
 from local.ministack import worker_limit
-from local.process import LocalError, free_port
+from local.process import free_port
 from local.stack import DOMAIN, STAGE, Stack
-from ticketing.limits import CACHE_SECONDS
 
 PAIRS: Final = 5
 TEMPLATE: Final = ROOT / "benchmarks" / "nothing.yaml"
@@ -52,10 +49,11 @@ def compared(
 ) -> Iterator[Row]:
     """Measure on a deployed stack. Raises LocalError where it does not sell exactly its tickets."""
     nothing = _deploy_nothing(stack)
+    shop = Shop(f"{stack.url}/buy_ticket", StackSale(stack))
     for name, crowd in crowds.items():
         all_buy = Crowd(crowd.buyers, crowd.buyers, crowd.in_flight)
         theirs = partial(all_buy.buy, nothing)
-        ours = partial(_buy, stack, crowd)
+        ours = partial(shop.sell, crowd)
         progress(f"{name} on the local stack: warming up")
         ours()
         theirs()
@@ -71,26 +69,13 @@ def compared(
         )
 
 
-def _buy(stack: Stack, crowd: Crowd) -> float:
-    """Return the requests per second of a crowd at a new sale."""
-    body = {"item_id": 1, "stock": crowd.tickets}
-    status, answer = call("POST", f"{stack.url}/reset", body, signed=True)
-    if status != HTTPStatus.OK:
-        raise LocalError(f"POST /reset answers {status}: {answer}")
-    time.sleep(CACHE_SECONDS * 1.1)  # until no process remembers the sale before
-    return crowd.buy(f"{stack.url}/buy_ticket")
-
-
 def _deploy_nothing(stack: Stack) -> str:
     """Deploy the function that does nothing, and return its URL."""
     sam.deploy(stack.endpoint, NOTHING, TEMPLATE, {"Architecture": sam.architecture()})
-    resource = stack.client("cloudformation").describe_stack_resource(
-        StackName=NOTHING, LogicalResourceId="Api"
-    )
     stack.client("apigateway").create_base_path_mapping(
         domainName=DOMAIN,
         basePath=NOTHING,
-        restApiId=resource["StackResourceDetail"]["PhysicalResourceId"],
+        restApiId=stack.resource("Api", NOTHING),
         stage=STAGE,
     )
     return f"{stack.endpoint}/{NOTHING}/buy_ticket"

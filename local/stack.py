@@ -46,11 +46,11 @@ class Stack(MiniStack):
         self._map_domain()
         self._wait_for_answer()
 
-    def resource(self, logical_id: str) -> str:
-        """Return the physical name of a resource of the template."""
+    def resource(self, logical_id: str, stack_name: str = STACK_NAME) -> str:
+        """Return the physical name of a resource of a deployed template."""
         try:
             answer = self.client("cloudformation").describe_stack_resource(
-                StackName=STACK_NAME, LogicalResourceId=logical_id
+                StackName=stack_name, LogicalResourceId=logical_id
             )
         except ClientError as error:
             raise LocalError(f"There is no {logical_id} on {self.endpoint}: {error}") from error

@@ -30,6 +30,10 @@ ITEM = 1
 END_SECONDS_MAX = 300.0
 
 
+def silent(_: str) -> None:
+    """Show no progress."""
+
+
 def template() -> dict[str, Any]:
     """Return template.yaml with its short forms (!Ref, !If …) expanded."""
     loaded: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import cpu, startup
 from benchmarks.__main__ import README, RESULTS, main, written
 from benchmarks.report import Row, interleaved
-from tests.support import ROOT
+from tests.support import ROOT, silent
 
 CPU_PAIRS = 4
 STARTUP_PAIRS = 3
@@ -50,10 +50,6 @@ def changed(folder: Path, file: str, before: str, after: str) -> Path:
     assert text.count(before) == 1
     (copy / file).write_text(text.replace(before, after))
     return copy
-
-
-def silent(_: str) -> None:
-    """Show no progress."""
 
 
 def test_cpu() -> None:

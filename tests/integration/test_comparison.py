@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.crowd import Crowd
-from benchmarks.others import BARE, POSTGRES, Shop, rows
-from benchmarks.servers import PostgresSale, postgres, serving
+from benchmarks.others import BARE, POSTGRES, rows
+from benchmarks.servers import PostgresSale, Shop, postgres, serving
 from benchmarks.stack import compared
 from local.process import LocalError, free_port
 from local.stack import Stack
+from tests.support import silent
 
 STORM = Crowd(buyers=60, tickets=20, in_flight=4)
 
@@ -42,10 +43,6 @@ def original(database: str) -> Iterator[str]:
     """Where the original's row lock sells."""
     with serving("benchmarks.original:row_lock", 1, PostgresSale(database).variables) as url:
         yield url
-
-
-def silent(_: str) -> None:
-    """Show no progress."""
 
 
 def test_all_sell_exactly() -> None:

@@ -1,11 +1,7 @@
 """The deployment package. It is built here: tests that build share a process, and so the folder."""
 
 from benchmarks import package
-from tests.support import ROOT
-
-
-def silent(_: str) -> None:
-    """Show no progress."""
+from tests.support import ROOT, silent
 
 
 def test_size() -> None:
