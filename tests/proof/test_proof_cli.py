@@ -225,7 +225,7 @@ def test_failed_beats_inconclusive(prove_here: ProveHere) -> None:
 
 @pytest.mark.parametrize(
     ("tickets", "buyers", "processes", "shards"),
-    [(2, 200, 4, 1), (2, 2, 2, 1), (3, 4, 4, 100), (7, 9, 3, 2), (20, 20, 2, 1)],
+    [(2, 200, 4, 1), (2, 2, 2, 1), (3, 4, 4, 100)],
 )
 def test_odd_sizes(
     tickets: int, buyers: int, processes: int, shards: int, prove_here: ProveHere

@@ -412,22 +412,22 @@ class TestReclaim:
 
     @pytest.mark.G2
     def test_half_of_buyers_vanish(self, world: World) -> None:
-        """All 500 tickets are sold in the end, with nothing running in the background."""
-        world.open_sale(stock=500, shards=4, hold_seconds=SECONDS)
+        """All 100 tickets are sold in the end, with nothing running in the background."""
+        world.open_sale(stock=100, shards=4, hold_seconds=SECONDS)
         services = world.services()
-        for number in range(250):
+        for number in range(50):
             order = services.purchases.order(ITEM, 2, None, f"{KEY}-{number}", is_hold=True)
             held = services.purchases.buy(order)
             assert isinstance(held, Held)
             if number % 2:
                 bought(services.holds.confirm(held.hold.purchase_id, None))
-        assert inventory(world)[:2] == (0, 250)
+        assert inventory(world)[:2] == (0, 50)
         world.clock.now += OVER_SECONDS
-        sold = 250
+        sold = 50
         while isinstance(outcome := buy(world, quantity=5), Bought):
             sold += outcome.purchase.quantity
-        assert (outcome, sold) == (SoldOut(left=0), 500)
-        world.assert_exact(sold=500)
+        assert (outcome, sold) == (SoldOut(left=0), 100)
+        world.assert_exact(sold=100)
 
     def test_slots_are_few(self, world: World) -> None:
         """Holds that no one needs back for days: old slots go when a shard has too many."""
