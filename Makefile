@@ -16,12 +16,13 @@ LOCAL := $(DEPLOYMENT)/python -m local
 DEVELOPMENT_READY := .venvs/development/.ready
 DEPLOYMENT_READY := .venvs/deployment/.ready
 LOCAL_READY := .venvs/local/.ready
-ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY)
+LOCUST_READY := .venvs/locust/.ready
+ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY) $(LOCUST_READY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop status logs prove simulate bench compare mutants storm load scaling \
-	plan test check docs picture structure lint format hooks typecheck lock build deploy sam-local \
-	sam-invoke dynamodb-local clean
+.PHONY: help setup start stop status logs prove simulate bench compare cost locust mutants storm \
+	load scaling plan test check docs picture structure lint format hooks typecheck lock build \
+	deploy sam-local sam-invoke dynamodb-local clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -59,6 +60,19 @@ bench: $(ALL_READY) ## measure what a sale costs [ARGS="--only cpu"]
 
 compare: $(ALL_READY) ## measure it against other ways to sell tickets, in six minutes
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m benchmarks --only others --only stack $(ARGS)
+
+cost: $(DEVELOPMENT_READY) ## the bill of a sale on AWS, and quotas [BUYERS=n TICKETS=n MINUTES=10]
+	@PYTHONPATH=functions $(DEVELOPMENT)/python -m benchmarks.cost \
+		$(if $(BUYERS),--buyers $(BUYERS)) $(if $(TICKETS),--tickets $(TICKETS)) \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
+locust: $(LOCUST_READY) $(if $(URL),,$(DEPLOYMENT_READY) $(LOCAL_READY))
+locust: ## send buyers to a sale [URL=https://… RATE=20 SECONDS=30 PROCESSES=1 ARGS="--item 2"]
+	@$(if $(URL),,$(LOCAL) status >/dev/null 2>&1 || $(LOCAL) start $(if $(PORT),--port $(PORT)))
+	@.venvs/locust/bin/locust --locustfile tests/load/locustfile.py --headless --only-summary \
+		--host "$(or $(URL),$$($(LOCAL) url))" $(if $(RATE),--rate $(RATE)) \
+		$(if $(SECONDS),--seconds $(SECONDS)) --users $(or $(PROCESSES),1) \
+		--spawn-rate $(or $(PROCESSES),1) $(if $(PROCESSES),--processes $(PROCESSES)) $(ARGS)
 
 mutants: $(DEVELOPMENT_READY) ## simulate mistakes, each of which must be caught [ARGS=--find]
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation.mutants $(ARGS)
@@ -122,6 +136,7 @@ lock: $(UV) ## lock the dependencies again [UPGRADE=1 takes the newest versions]
 	$(call compile,development,requirements/development.txt)
 	$(call compile,deployment,requirements/deployment.txt)
 	$(call compile,local,requirements/local.txt)
+	$(call compile,locust,requirements/locust.txt)
 
 # Packages are built for one architecture, so both commands need it where it is not the default.
 ARCHITECTURE_PARAMETER = $(if $(ARCHITECTURE),--parameter-overrides Architecture=$(ARCHITECTURE))

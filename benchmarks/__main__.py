@@ -21,12 +21,18 @@ from rich.console import Console
 
 from benchmarks import cpu, others, package, stack, startup, units
 from benchmarks.process import ROOT
-from benchmarks.report import Progress, Row, markdown_table, terminal_table, with_part
+from benchmarks.report import (
+    README,
+    RESULTS,
+    Progress,
+    Row,
+    markdown_table,
+    terminal_table,
+    with_part,
+)
 from local.process import LocalError
 from simulation import run
 
-README: Final = ROOT / "README.md"
-RESULTS: Final = ROOT / "benchmarks" / "results.json"  # the figures of the README
 PACKAGES: Final = ("boto3", "aws-lambda-powertools", "msgspec")
 
 type Measure = Callable[[Progress], Any]

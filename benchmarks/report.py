@@ -9,8 +9,12 @@ from typing import Any, Final, Self
 from rich.console import Group
 from rich.table import Table
 
+from benchmarks.process import ROOT
+
 TIMES: Final = "\N{MULTIPLICATION SIGN}"  # the unit of a ratio
 
+README: Final = ROOT / "README.md"
+RESULTS: Final = ROOT / "benchmarks" / "results.json"  # the figures of the README
 COLUMNS: Final = 100  # of a line in the README
 
 type Pair = tuple[float, float]  # our figure and the one that it is compared with, in one unit

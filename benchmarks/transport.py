@@ -10,6 +10,7 @@ from zlib import crc32
 
 from botocore.awsrequest import AWSResponse
 
+from benchmarks.process import TABLE_NAME
 from ticketing.limits import HOLD_SECONDS_DEFAULT
 from ticketing.model import Sale, Shard
 from ticketing.store.items import SALE, SHARD, Item, sale_key, shard_key
@@ -26,6 +27,7 @@ SALE_RECORD: Final = Sale(
     created_at="2026-01-14T12:30:27.000000+00:00",
     hold_seconds=HOLD_SECONDS_DEFAULT,
 )
+_SHARDS: Final = [Shard.fresh(SALE_RECORD, index) for index in range(SHARDS)]
 
 # Kinds of records that have answers of their own.
 _KINDS: Final = ("purchase", "summary")
@@ -73,7 +75,10 @@ class Transport:
 
 def selling(record: Item | None = None) -> dict[str, Answer]:
     """Return the answers while tickets are left. record: of the purchase that is looked up."""
+    shards = [SHARD.to_item(shard_key(ITEM, index), shard) for index, shard in enumerate(_SHARDS)]
+    read = {"Responses": {TABLE_NAME: shards}, "UnprocessedKeys": {}}
     return {
+        "BatchGetItem": (HTTPStatus.OK, read),
         "TransactWriteItems": (HTTPStatus.OK, {}),
         "GetItem": (HTTPStatus.OK, {"Item": SALE.to_item(sale_key(ITEM), SALE_RECORD)}),
         "GetItem purchase": (HTTPStatus.OK, {"Item": record} if record else {}),

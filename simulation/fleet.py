@@ -48,6 +48,8 @@ class _Handler[Answer]:
 class Fleet:
     """All environments. Serves each request in an idle one, or starts one.
 
+    throttled: requests that found no environment. served, serving_seconds: those that ended, and
+    how long they were served, all together.
     start: returns environment number n. environments_max: of the account's quota. start_seconds:
     what a start takes; 0 where enough environments are kept ready.
     """
@@ -61,6 +63,9 @@ class Fleet:
     ) -> None:
         self.started = 0
         self.deaths = 0
+        self.throttled = 0
+        self.served = 0
+        self.serving_seconds = 0.0
         self.overdue: list[Overdue] = []
         self._world = world
         self._start = start
@@ -109,6 +114,7 @@ class Fleet:
                 self._start_seconds, self._world.start, self._serve, environment, handler, reply
             )
         else:
+            self.throttled += 1
             self._world.after(self._way(), reply, NoAnswer.THROTTLED)
 
     def _serve[Answer](
@@ -129,6 +135,8 @@ class Fleet:
         else:
             self._idle.append(environment)
         seconds = self._world.now - began_at - (connection.frozen_seconds - stood_still)
+        self.served += 1
+        self.serving_seconds += seconds
         if seconds > handler.seconds_max:
             self.overdue.append(Overdue(began_at, seconds, handler.seconds_max))
         self._world.after(self._way(), reply, answer)

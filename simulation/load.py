@@ -10,6 +10,7 @@ import argparse
 import random
 import sys
 from collections.abc import Sequence
+from math import inf
 
 from msgspec import Struct
 
@@ -17,7 +18,7 @@ from proof.figures import percentile
 from proof.history import Kind, PurchaseRequest
 from simulation import run as run_command
 from simulation.dynamodb import DynamoDB
-from simulation.fleet import COLD_START_SECONDS
+from simulation.fleet import COLD_START_SECONDS, Fleet
 from simulation.sale import Build, Setting, SimulatedSale, simulate
 from simulation.workload import Buyer, arrivals
 from simulation.world import World
@@ -29,19 +30,22 @@ SAMPLES_PER_SECOND = 10
 
 
 class Load(Struct, frozen=True):
-    """Buyers per second, for so many seconds. Each wants one ticket, and sends no key.
+    """Buyers per second, for so many seconds. Each wants one ticket.
 
-    With a key a refusal reads one unit more, of a record of its own. is_warm: enough
-    environments are kept ready, so none is waited for. sends_once: a buyer who hears "busy" goes
-    away.
+    rush_seconds, calm_rate: after so many seconds, so many a second come. has_keys: buyers send a
+    key. Then a refusal reads one unit more, of a record of its own. is_warm: enough environments
+    are kept ready, so none is waited for. sends_once: a buyer who hears "busy" goes away.
     """
 
     seed: int = 1
     rate: float = 10_000.0
     seconds: float = 8.0
+    rush_seconds: float = inf
+    calm_rate: float = 0.0
     tickets: int = 20_000
     shards: int = 100
     environments_max: int = 1000
+    has_keys: bool = False
     is_warm: bool = False
     sends_once: bool = False
 
@@ -49,10 +53,15 @@ class Load(Struct, frozen=True):
         """Return all buyers."""
         draw = random.Random(f"{self.seed}/load")
         buyers = [
-            Buyer.plain(number, instant).without_key()
-            for number, instant in enumerate(arrivals(draw, self.seconds, lambda _: self.rate))
+            Buyer.plain(number, instant)
+            for number, instant in enumerate(arrivals(draw, self.seconds, self._rate))
         ]
+        if not self.has_keys:
+            buyers = [buyer.without_key() for buyer in buyers]
         return [buyer.only_once() for buyer in buyers] if self.sends_once else buyers
+
+    def _rate(self, instant: float) -> float:
+        return self.rate if instant < self.rush_seconds else self.calm_rate
 
     def run(self, build: Build = build_services) -> "Measured":
         """Simulate the load."""
@@ -73,12 +82,19 @@ class Load(Struct, frozen=True):
 class Used(Struct, frozen=True):
     """What had happened until an instant, which is in seconds of the simulation.
 
-    sold: tickets. transactions: those that write, cancelled ones as well.
+    sold: tickets. calls: of the store. transactions: those of them that write, cancelled ones as
+    well. throttled: requests that found no environment. served: requests by a function.
+    serving_seconds: how long, all together. environments: those that were started.
     """
 
     at: float = 0.0
     sold: int = 0
+    calls: int = 0
     transactions: int = 0
+    throttled: int = 0
+    served: int = 0
+    serving_seconds: float = 0.0
+    environments: int = 0
     read_units: float = 0.0
     write_units: float = 0.0
 
@@ -91,14 +107,24 @@ class _Meter:
         self.last_sale = Used()
         self._seconds = seconds
 
-    def watch(self, world: World, model: DynamoDB) -> None:
+    def watch(self, world: World, model: DynamoDB, fleet: Fleet) -> None:
         """Begin now, when the first buyer comes."""
         ends_at = world.now + self._seconds
 
         def now(sold: int) -> Used:
             usage = model.usage
-            transactions = usage.calls["TransactWriteItems"]
-            return Used(world.now, sold, transactions, usage.read_units, usage.write_units)
+            return Used(
+                at=world.now,
+                sold=sold,
+                calls=usage.calls.total(),
+                transactions=usage.calls["TransactWriteItems"],
+                throttled=fleet.throttled,
+                served=fleet.served,
+                serving_seconds=fleet.serving_seconds,
+                environments=fleet.started,
+                read_units=usage.read_units,
+                write_units=usage.write_units,
+            )
 
         def note(key: str, _before: object, _after: object) -> None:
             if key.startswith("purchase#") and world.now <= ends_at:
@@ -150,15 +176,16 @@ class Measured(Struct, frozen=True):
     @property
     def first_read_units(self) -> float:
         """Return the read units of the first second after the last ticket."""
-        return self._until(self.last_sale.at + 1).read_units - self.last_sale.read_units
+        return self.used_at(self.last_sale.at + 1).read_units - self.last_sale.read_units
 
     @property
     def later_read_units(self) -> float:
         """Return the read units a second from then on."""
-        begin, end = self._until(self.last_sale.at + 1), self.samples[-1]
+        begin, end = self.used_at(self.last_sale.at + 1), self.samples[-1]
         return (end.read_units - begin.read_units) / (end.at - begin.at)
 
-    def _until(self, instant: float) -> Used:
+    def used_at(self, instant: float) -> Used:
+        """Return what had happened until an instant, or shortly after it."""
         return next(used for used in self.samples if used.at >= instant)
 
 

@@ -105,7 +105,7 @@ def simulate(
     build: Build = build_services,
     journal: Journal | None = None,
     buyers: Sequence[Buyer] | None = None,
-    watch: Callable[[World, DynamoDB], object] | None = None,
+    watch: Callable[[World, DynamoDB, Fleet], object] | None = None,
 ) -> SimulatedSale:
     """Run a sale to its end, and judge it. The same setting gives the same result.
 
@@ -127,7 +127,7 @@ def simulate(
     held_seconds = 2 * HOLD_SECONDS if Fault.HOLD in setting.faults else 0
     trouble.start(setting.rush_seconds + held_seconds + FAULT_SECONDS)
     if watch is not None:
-        watch(world, model)
+        watch(world, model, fleet)
     if buyers is None:
         callers.start(setting.buyers, setting.rush_seconds, setting.resets)
     else:

@@ -34,6 +34,7 @@ LOCKS = {
     "development": "requirements/development.txt",
     "deployment": "requirements/deployment.txt",
     "local": "requirements/local.txt",
+    "locust": "requirements/locust.txt",
 }
 
 

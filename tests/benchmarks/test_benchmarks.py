@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import cpu, startup
-from benchmarks.__main__ import README, RESULTS, main, written
-from benchmarks.report import Row, interleaved
+from benchmarks.__main__ import main, written
+from benchmarks.report import README, RESULTS, Row, interleaved
 from tests.support import ROOT, silent
 
 CPU_PAIRS = 4
