@@ -1,4 +1,4 @@
-"""The bill of a sale, and the quotas that it needs: arithmetic on what was measured, no more."""
+"""The bill of a sale, and the quotas that it needs: arithmetic alone, on what was measured."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Set
@@ -28,14 +28,8 @@ GATEWAY_METRICS: Final = 5  # of a route: Count, 4XXError, 5XXError, Latency, In
 ITEM_OVERHEAD_BYTES: Final = 100  # of each stored item
 CONFIRMATION_UNITS: Final = "its confirmation, with a payment"
 # A confirmation reads the hold and writes a transaction.
-CONFIRMATION_SECONDS: Final = (
-    latency.PLAIN_SECONDS
-    + latency.TRANSACTION_REQUEST_SECONDS
-    + latency.PREPARE_SECONDS
-    + latency.DECIDE_SECONDS
-    + latency.COMMIT_SECONDS
-    + latency.TRANSACTION_REPLY_SECONDS
-)
+CONFIRMATION_SECONDS: Final = latency.PLAIN_SECONDS + latency.TRANSACTION_SECONDS
+# An inventory that is not cached reads the sale, and then all shards.
 INVENTORY_SECONDS: Final = latency.PLAIN_SECONDS + latency.BATCH_SECONDS
 INVENTORY_CALLS: Final = 2
 # An environment answers so many `GET /inventory` with what it read once.
@@ -63,6 +57,11 @@ class PricedSale(Struct, frozen=True):
         """Return how many tickets are sold."""
         return min(self.buyers, self.tickets)
 
+    @property
+    def order(self) -> str:
+        """Return the case of an order that gets its tickets."""
+        return cases.HOLD if self.is_held else cases.PURCHASE
+
 
 class OrderCost(Struct, frozen=True):
     """What an order costs on average, until it has its definite answer.
@@ -82,10 +81,10 @@ class OrderCost(Struct, frozen=True):
 class Rush(Struct, frozen=True):
     """What the simulation measured of a sale.
 
-    opening: an order of those that came until the last ticket was sold, and how many came for each
-    ticket. late: an order in the second after that, and how many there were. refused: a later one.
-    environments: those that were started. throttled: share of the opening's requests that found
-    none, and were answered with 429.
+    opening: an order until the last ticket was sold. orders_per_ticket: how many came until then.
+    late: an order in the second after that. late_orders: how many came in it. refused: a later
+    order. environments: those that were started. throttled: share of the opening's requests that
+    found none, and were answered with 429.
     """
 
     opening: OrderCost
@@ -98,10 +97,10 @@ class Rush(Struct, frozen=True):
 
 
 class Costs(Struct, frozen=True):
-    """What a request of each kind costs, measured by the other benchmarks.
+    """What requests cost, measured by the other benchmarks.
 
-    cpu_seconds: of a request without its store calls where it makes none, and of the bare call;
-    traffic: what it writes and sends; units: of the store.
+    cpu_seconds, traffic: of each case in `cases`; the bare store call has CPU only. units: of each
+    outcome in `units`.
     """
 
     cpu_seconds: Mapping[str, float]
@@ -187,16 +186,15 @@ def _billed_seconds(group: _Group) -> float:
 def _metrics(sale: PricedSale, names: Set[str]) -> BillLine:
     """Return the line of the custom metrics, which are billed by the hour."""
     hours = math.ceil(sale.minutes / 60)
-    # "Conflicts" is one more, of any order.
-    metrics = len(names) + 1 + GATEWAY_METRICS * len(_routes(sale))
+    routes = 3 if sale.is_held else 2  # orders, their confirmation, the inventory
+    metrics = len(names) + 1 + GATEWAY_METRICS * routes  # any order may add to "Conflicts" as well
     months = metrics * hours / prices.HOURS_PER_MONTH
     return BillLine.of(prices.METRIC_MONTHS, f"{metrics} metrics for {hours} h", months)
 
 
 def standing(sale: PricedSale, costs: Costs) -> list[BillLine]:
     """Return what the deployed sale costs in a month in which no buyer comes."""
-    kind = cases.HOLD if sale.is_held else cases.PURCHASE
-    stored = sale.sold * (costs.traffic[kind].record_bytes + ITEM_OVERHEAD_BYTES)
+    stored = sale.sold * (costs.traffic[sale.order].record_bytes + ITEM_OVERHEAD_BYTES)
     seconds = prices.HOURS_PER_MONTH * 3600
     return [
         BillLine.of(
@@ -221,21 +219,15 @@ def order_environments(sale: PricedSale, rush: Rush) -> int:
     return math.ceil(max(busy, served / prices.REQUESTS_PER_ENVIRONMENT_MAX))
 
 
-def _routes(sale: PricedSale) -> list[str]:
-    held = ["POST /holds", "POST /holds/{hold_id}/confirm"]
-    return [*(held if sale.is_held else ["POST /buy_ticket"]), "GET /inventory"]
-
-
 def _groups(sale: PricedSale, rush: Rush, costs: Costs) -> Iterator[_Group]:
     """Yield everything that the buyers order and read."""
     cpu = costs.cpu_seconds
     bare, refusal = cpu[cases.BARE], cpu[cases.REFUSAL]
-    kind = cases.HOLD if sale.is_held else cases.PURCHASE
     opening = min(sale.buyers, round(sale.sold * rush.orders_per_ticket))
     sold = sale.sold / opening
     # A purchase was measured with its one call.
-    seconds = sold * (cpu[kind] - bare) + (1 - sold) * refusal + rush.opening.calls * bare
-    yield _Group(opening, rush.opening, costs.traffic[kind], seconds)
+    seconds = sold * (cpu[sale.order] - bare) + (1 - sold) * refusal + rush.opening.calls * bare
+    yield _Group(opening, rush.opening, costs.traffic[sale.order], seconds)
     refused = sale.buyers - opening
     late = min(refused, rush.late_orders)
     for orders, each in ((late, rush.late), (refused - late, rush.refused)):
@@ -253,8 +245,15 @@ def _groups(sale: PricedSale, rush: Rush, costs: Costs) -> Iterator[_Group]:
         )
         seconds = cpu[cases.CONFIRMATION]
         yield _Group(sale.sold, each, costs.traffic[cases.CONFIRMATION], seconds)
+    read = _inventory_read(sale)
+    seconds = cpu[cases.INVENTORY] + read.calls * bare
+    yield _Group(sale.buyers * sale.reads, read, costs.traffic[cases.INVENTORY], seconds)
+
+
+def _inventory_read(sale: PricedSale) -> OrderCost:
+    """Return what a `GET /inventory` costs, with its share of what is read for all of them."""
     uncached = 1 / READS_PER_SNAPSHOT
-    each = OrderCost(
+    return OrderCost(
         requests=1,
         served=1,
         calls=uncached * INVENTORY_CALLS,
@@ -262,9 +261,6 @@ def _groups(sale: PricedSale, rush: Rush, costs: Costs) -> Iterator[_Group]:
         write_units=0,
         read_units=uncached * (1 + sale.shards),
     )
-    reads = sale.buyers * sale.reads
-    seconds = cpu[cases.INVENTORY] + each.calls * bare
-    yield _Group(reads, each, costs.traffic[cases.INVENTORY], seconds)
 
 
 class Remedy(StrEnum):
@@ -337,9 +333,8 @@ def _lambda_quotas(sale: PricedSale, rush: Rush) -> Iterator[Quota]:
 
 def table_units(sale: PricedSale, rush: Rush) -> tuple[int, int]:
     """Return how many write units and read units a second the opening takes."""
-    reads = sale.peak * rush.opening.read_units
-    reads += sale.peak * sale.reads / READS_PER_SNAPSHOT * (1 + sale.shards)
-    return math.ceil(sale.peak * rush.opening.write_units), math.ceil(reads)
+    reads = rush.opening.read_units + sale.reads * _inventory_read(sale).read_units
+    return math.ceil(sale.peak * rush.opening.write_units), math.ceil(sale.peak * reads)
 
 
 def _table_quotas(sale: PricedSale, rush: Rush) -> Iterator[Quota]:

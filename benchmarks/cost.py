@@ -13,6 +13,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import msgspec
@@ -68,10 +69,10 @@ class Bill(Struct, frozen=True):
     lines: Sequence[BillLine]
     standing: Sequence[BillLine]
 
-    @property
-    def dollars(self) -> float:
-        """Return what the sale costs in all."""
-        return sum(line.dollars for line in self.lines)
+
+def total(part: Sequence[BillLine]) -> float:
+    """Return what these lines cost together, in dollars."""
+    return sum(line.dollars for line in part)
 
 
 def simulated(sale: PricedSale) -> Rush:
@@ -135,16 +136,12 @@ def costs() -> Costs:
     """Return what `make bench` measured last, and the traffic, which is measured now."""
     results = json.loads(RESULTS.read_text())
     cpu = {
-        row["name"].removeprefix("CPU of "): _median([ours for ours, _ in row["samples"]]) / 1e6
+        row["name"].removeprefix("CPU of "): median(ours for ours, _ in row["samples"]) / 1e6
         for row in results["cpu"]["rows"]
         if row["samples"]
     }
     units = {row["outcome"]: Units(**row) for row in results["units"]["rows"]}
     return Costs(cpu, traffic.measured(), units)
-
-
-def _median(figures: Sequence[float]) -> float:
-    return sorted(figures)[len(figures) // 2]
 
 
 def bill_of(sale: PricedSale) -> Bill:
@@ -162,44 +159,46 @@ def markdown(bill: Bill) -> str:
             f"{_dollars(line.dollars)} |"
             for line in part
         ]
-        total = sum(line.dollars for line in part)
-        rows.append(f"| **{heading}** | | | | **${total:.2f}** |")
+        rows.append(f"| **{heading}** | | | | **${total(part):.2f}** |")
     return "\n".join([*rows, "", textwrap.fill(summary(bill), COLUMNS)])
 
 
 def summary(bill: Bill) -> str:
     """Return what the sale is, and what a ticket costs."""
-    sale = bill.sale
+    sale, dollars = bill.sale, total(bill.lines)
     return (
         f"{sale.buyers:,} buyers for {sale.tickets:,} tickets in {sale.minutes:g} min, "
         f"{sale.peak:,} a second at the opening, {sale.shards} shards, {sale.reads} reads of the "
-        f"inventory by each buyer: ${bill.dollars:.2f} in all, "
-        f"${bill.dollars / sale.sold:.5f} for each ticket. Prices of {prices.REGION} as of "
+        f"inventory by each buyer: ${dollars:.2f} in all, "
+        f"${dollars / sale.sold:.5f} for each ticket. Prices of {prices.REGION} as of "
         f"{bill.on}, without the free tier."
     )
 
 
 def show(bill: Bill, console: Console) -> None:
     """Print the bill, the quotas and when to warm up."""
-    for title, part in (
-        ("The sale", bill.lines),
-        ("Each month, as long as it is deployed", bill.standing),
-    ):
-        table = Table(title=title, show_footer=True)
-        total = f"${sum(line.dollars for line in part):.2f}"
-        for heading, justify, footer in (
-            ("", "left", ""),
-            ("for", "left", "in all"),
-            ("amount", "right", ""),
-            ("price", "left", ""),
-            ("dollars", "right", total),
-        ):
-            table.add_column(heading, justify=justify, footer=footer)  # type: ignore[arg-type]
-        for line in part:
-            table.add_row(line.service, line.what, line.amount, line.price, _dollars(line.dollars))
-        console.print(table)
+    console.print(_bill_table("The sale", bill.lines))
+    console.print(_bill_table("Each month, as long as it is deployed", bill.standing))
     console.print(summary(bill), highlight=False)
     found = quotas(bill.sale, bill.rush)
+    console.print(_quota_table(found))
+    for step in steps(bill.sale, bill.rush, found):
+        console.print(f"- {step}", highlight=False)
+
+
+def _bill_table(title: str, part: Sequence[BillLine]) -> Table:
+    table = Table(title=title, show_footer=True)
+    table.add_column("")
+    table.add_column("for", footer="in all")
+    table.add_column("amount", justify="right")
+    table.add_column("price")
+    table.add_column("dollars", justify="right", footer=f"${total(part):.2f}")
+    for line in part:
+        table.add_row(line.service, line.what, line.amount, line.price, _dollars(line.dollars))
+    return table
+
+
+def _quota_table(found: Sequence[Quota]) -> Table:
     table = Table(title="Quotas")
     table.add_column("")
     table.add_column("needed", justify="right")
@@ -209,9 +208,7 @@ def show(bill: Bill, console: Console) -> None:
         todo = f"{quota.remedy}{', or put a cache before it' * quota.is_cacheable}"
         todo = "enough" if quota.is_enough else todo
         table.add_row(quota.what, f"{quota.need:,}", f"{quota.has:,}", todo)
-    console.print(table)
-    for step in steps(bill.sale, bill.rush, found):
-        console.print(f"- {step}", highlight=False)
+    return table
 
 
 def steps(sale: PricedSale, rush: Rush, found: Sequence[Quota]) -> list[str]:

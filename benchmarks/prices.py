@@ -68,22 +68,6 @@ TRANSFER: Final = Price(
     "https://aws.amazon.com/ec2/pricing/on-demand/",
 )
 
-PRICES: Final = (
-    GATEWAY_REQUESTS,
-    LAMBDA_REQUESTS,
-    LAMBDA_SECONDS,
-    SNAPSHOT_RESTORES,
-    SNAPSHOT_SECONDS,
-    WRITE_UNITS,
-    READ_UNITS,
-    STORED_MONTHS,
-    BACKUP_MONTHS,
-    LOGS,
-    METRIC_MONTHS,
-    TRACES,
-    TRANSFER,
-)
-
 HOURS_PER_MONTH: Final = 730.0
 
 # Default quotas, and what AWS writes about them:

@@ -3,8 +3,10 @@
 import io
 import json
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct, convert
 
 from benchmarks.cases import HOLD, PURCHASE, environments, record_of
@@ -35,14 +37,15 @@ GATEWAY_HEADER_BYTES: Final = 400
 class Traffic(Struct, frozen=True):
     """What a request of one kind writes and sends.
 
-    log_bytes: all lines of the function's log. response_bytes: body and headers. metrics: names of
-    those in its line. record_bytes: what is stored; 0: nothing is.
+    log_bytes: all lines of the function's log. response_bytes: body and headers. metrics: those in
+    its line, each with its dimensions. record_bytes: of the record that it stores; 0: it stores
+    none.
     """
 
     log_bytes: int
     response_bytes: int
     metrics: tuple[str, ...]
-    record_bytes: int = 0
+    record_bytes: int
 
 
 def measured() -> dict[str, Traffic]:
@@ -55,7 +58,7 @@ def access_log_bytes() -> int:
     return len(ACCESS_LINE) + EVENT_BYTES
 
 
-def _traffic() -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _traffic() -> Iterator[tuple[str, Traffic]]:
     stream = io.StringIO()
     lambda_bytes = sum(len(line) + EVENT_BYTES for line in LAMBDA_LINES)
     for name, environment in environments(Telemetry(stream=stream)):
@@ -69,35 +72,31 @@ def _traffic() -> Iterator[tuple[str, Mapping[str, Any]]]:
             for header, values in result["multiValueHeaders"].items()
             for value in values
         )
-        record = item_bytes(record_of(environment.payload())) if name in {PURCHASE, HOLD} else 0
+        header_bytes = GATEWAY_HEADER_BYTES + sum(map(len, headers))
+        stores = name in {PURCHASE, HOLD}
         yield (
             name,
-            {
-                "log_bytes": lambda_bytes + len(line.encode()) + EVENT_BYTES,
-                "response_bytes": GATEWAY_HEADER_BYTES
-                + sum(map(len, headers))
-                + len(result["body"].encode()),
-                "metrics": _metrics(json.loads(line)),
-                "record_bytes": record,
-            },
+            Traffic(
+                log_bytes=lambda_bytes + len(line.encode()) + EVENT_BYTES,
+                response_bytes=header_bytes + len(result["body"].encode()),
+                metrics=tuple(_metrics(json.loads(line))),
+                record_bytes=item_bytes(record_of(environment.payload())) if stores else 0,
+            ),
         )
 
 
-def _metrics(line: Mapping[str, Any]) -> list[str]:
-    """Return the metrics of a log line, each with its dimensions."""
-    return [
-        " ".join([metric["Name"], *(line[name] for name in dimensions)])
-        for directive in line.get("_aws", {}).get("CloudWatchMetrics", ())
-        for metric in directive["Metrics"]
-        for dimensions in directive["Dimensions"]
-    ]
+def _metrics(line: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the metrics of a log line, each with its dimensions."""
+    for directive in line.get("_aws", {}).get("CloudWatchMetrics", ()):
+        for metric, dimensions in product(directive["Metrics"], directive["Dimensions"]):
+            yield " ".join([metric["Name"], *(line[name] for name in dimensions)])
 
 
 def main() -> None:
     """Print the traffic of each case."""
     output = take_output()
     for figures in _traffic():
-        print(json.dumps(figures), file=output)
+        print(msgspec.json.encode(figures).decode(), file=output)
 
 
 if __name__ == "__main__":

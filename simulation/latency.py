@@ -20,6 +20,13 @@ PREPARE_SECONDS: Final = 0.0014
 DECIDE_SECONDS: Final = 0.003
 COMMIT_SECONDS: Final = 0.0014
 TRANSACTION_REPLY_SECONDS: Final = 0.0075
+TRANSACTION_SECONDS: Final = (
+    TRANSACTION_REQUEST_SECONDS
+    + PREPARE_SECONDS
+    + DECIDE_SECONDS
+    + COMMIT_SECONDS
+    + TRANSACTION_REPLY_SECONDS
+)
 # A reading transaction takes twice as long as a read. Between its two reads is this time.
 READ_AGAIN_SECONDS: Final = 0.0038
 

@@ -9,14 +9,15 @@ import pytest
 
 from benchmarks import bill, cases, prices, traffic
 from benchmarks.bill import Costs, OrderCost, PricedSale, Rush, lines, quotas, standing
-from benchmarks.cost import BILL, Bill, main, simulated, steps, written
-from benchmarks.prices import GIGABYTE, MILLION, PRICES, Price
+from benchmarks.cost import BILL, Bill, costs, main, simulated, steps, written
+from benchmarks.prices import GIGABYTE, MILLION, Price
 from benchmarks.report import README
 from benchmarks.traffic import Traffic
-from benchmarks.units import Units
+from benchmarks.units import SHARDS, Units
 from tests.support import template
 
 SALE = PricedSale(buyers=1000, tickets=100, minutes=10, peak=20, shards=10, reads=2)
+PRICES = [price for price in vars(prices).values() if isinstance(price, Price)]
 NOTHING = OrderCost(requests=1, served=1, calls=0, serving_seconds=0, write_units=0, read_units=0)
 RUSH = Rush(
     opening=replace(NOTHING, requests=1.5, calls=2, serving_seconds=0.03, write_units=5),
@@ -49,6 +50,7 @@ def test_price() -> None:
     per_gigabyte = Price("a", "logs", 0.625, GIGABYTE, "")
     assert (per_gigabyte.of(2e9), per_gigabyte.text) == (1.25, "$0.625 per GB of logs")
     assert per_gigabyte.amount(1.5e9) == "1.500 GB"
+    assert len(PRICES) > 10
     assert all(price.source.startswith("https://aws.amazon.com/") for price in PRICES)
 
 
@@ -125,6 +127,11 @@ def test_constants_are_the_templates() -> None:
     assert of_all["SnapStart"] == {"ApplyOn": "PublishedVersions"}
     assert len(with_snapshot) == bill.SNAPSHOTS
     assert loaded["Resources"]["TicketsTable"]["Properties"]["BillingMode"] == "PAY_PER_REQUEST"
+
+
+def test_inventory_is_as_counted() -> None:
+    counted = costs().units["`GET /inventory`, not cached"]
+    assert (counted.calls, counted.read_units) == (bill.INVENTORY_CALLS, 1 + SHARDS)
 
 
 def test_access_line_is_the_templates() -> None:

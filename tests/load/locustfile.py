@@ -191,7 +191,7 @@ class Buyer:
         self._see_receipt(receipt)
         if random.random() < COMES_BACK:
             self._think()
-            self._again("/buy_ticket", key, receipt, "purchase_id")
+            self._come_back(key, receipt)
         return "bought"
 
     def _hold(self) -> str:
@@ -225,7 +225,7 @@ class Buyer:
     def _ordered(self, route: str, key: str) -> Answer:
         """Order, and perhaps press twice. Return the definite answer."""
         orders = 2 if random.random() < PRESSES_TWICE else 1
-        sent = [gevent.spawn(self._order_once, route, key) for _ in range(orders)]
+        sent = [gevent.spawn(self._order_or_none, route, key) for _ in range(orders)]
         gevent.joinall(sent, raise_error=True)
         answers: list[Answer] = [each.value for each in sent if each.value is not None]
         if not answers:
@@ -236,22 +236,23 @@ class Buyer:
             self._entrance.note("pressed twice", 0.0, f"one key, and two orders: {sorted(ids)}")
         return min(answers, key=lambda answer: answer[0])
 
-    def _order_once(self, route: str, key: str) -> Answer | None:
+    def _order_once(self, route: str, key: str) -> Answer:
+        headers = {"Idempotency-Key": key}
+        return self._until_definite("POST", route, route, self._order, headers)
+
+    def _order_or_none(self, route: str, key: str) -> Answer | None:
+        """Return None where the buyer gave up: gevent would print an exception."""
         try:
-            headers = {"Idempotency-Key": key}
-            return self._until_definite("POST", route, route, self._order, headers)
+            return self._order_once(route, key)
         except GaveUp:
             return None
 
-    def _again(self, route: str, key: str, first: Body, name: str) -> None:
-        """Send an order again: the answer is the same receipt, and says so."""
-        answer = self._order_once(route, key)
-        if answer is None:
-            raise GaveUp
-        status, body, headers = answer
+    def _come_back(self, key: str, receipt: Body) -> None:
+        """Send a purchase again: the answer is the same receipt, and says so."""
+        status, body, headers = self._order_once("/buy_ticket", key)
         if (
             status != HTTPStatus.OK
-            or body.get(name) != first[name]
+            or body.get("purchase_id") != receipt["purchase_id"]
             or headers.get("Idempotent-Replayed") != "true"
         ):
             self._entrance.note("came back", 0.0, f"not the same receipt: {status} {body}")
@@ -299,7 +300,7 @@ class Buyer:
         with client.request(
             method, path, name=route, json=body, headers=headers, catch_response=True
         ) as response:
-            status = response.status_code or 0
+            status = response.status_code or NO_ANSWER
             is_json = "json" in (response.headers or {}).get("Content-Type", "")
             answer = response.json() if is_json and response.content else {}
             code = answer.get("code", "") if status >= HTTPStatus.BAD_REQUEST else ""
