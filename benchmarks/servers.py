@@ -27,6 +27,7 @@ from local.process import LocalError, end, free_port, port_is_free, tail
 from local.sam_local import table_schema
 from local.stack import Stack
 from ticketing.limits import CACHE_SECONDS
+from ticketing.model import SaleSettings
 from ticketing.wiring import build_services
 
 READY_SECONDS: Final = 60.0
@@ -79,7 +80,7 @@ class DynamoDBSale:
 
     def open(self, stock: int) -> None:
         """Put so many tickets on sale, with no purchase yet."""
-        self._services.catalogue.reset(ITEM, stock=stock, item_name=None, shard_count=None)
+        self._services.organiser.reset(ITEM, SaleSettings(stock))
 
     def records(self) -> int:
         """Return the number of purchase records."""

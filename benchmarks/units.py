@@ -13,7 +13,7 @@ import simulation.world
 from benchmarks.report import Progress
 from simulation.dynamodb import DynamoDB
 from ticketing.limits import HOLD_SECONDS_DEFAULT, LOOK_SECONDS
-from ticketing.model import Bought, Held, Order, Purchase
+from ticketing.model import Bought, Held, Order, Purchase, SaleSettings
 from ticketing.retry import Runtime
 from ticketing.wiring import Services, build_services
 
@@ -90,14 +90,8 @@ class CountedSale:
         self.now = 1_800_000_000.0
         self._table_name = table_name
         self.services = self.process(1)
-        self.services.catalogue.reset(
-            ITEM,
-            stock=TICKETS,
-            item_name=None,
-            shard_count=SHARDS,
-            hold_seconds=None,
-            per_buyer_limit=limit,
-        )
+        settings = SaleSettings(TICKETS, shard_count=SHARDS, per_buyer_limit=limit)
+        self.services.organiser.reset(ITEM, settings)
         self.buy(buyer="another")
         self.meter.reset()
 

@@ -10,7 +10,7 @@ client     one buyer over HTTP: retries with the same key until there is a defin
 responses  what an HTTP response means
 admin      inventory, reset and audit, signed with SigV4
 processes  the processes of buyers; each runs `worker`
-scenarios  the nine tests and their checks
+scenarios  the ten tests and their checks
 runner     runs one test, from the reset to the verdict
 figures    counts and latencies of a sale
 report     the console output and the JSON report

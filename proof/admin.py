@@ -1,4 +1,4 @@
-"""The organiser's calls: inventory, reset, refund and audit, signed with SigV4."""
+"""The organiser's calls: inventory, reset, pause, refund and audit, signed with SigV4."""
 
 import os
 import random
@@ -45,6 +45,8 @@ from proof.responses import (
 )
 
 CALLS_IN_FLIGHT = 8
+NOT_OPEN_STATES = frozenset({"scheduled", "paused", "closed"})
+LAST_CALL_SECONDS = 5.0
 LOOPBACK_REGION = "us-east-1"
 # Without 500: that is a bug, and would be one again.
 SENT_AGAIN = BUSY_STATUSES | UNKNOWN_STATUSES - {500}
@@ -128,6 +130,7 @@ class Admin:
         self._target = target
         self._auth = auth
         self.item_id = item_id
+        self.may_be_paused = False  # by us
         self._draw = draw
 
     def __enter__(self) -> Self:
@@ -154,7 +157,14 @@ class Admin:
         self._demand_ok(
             response, "GET /inventory", "Check the URL: it ends in the stage, as in …/live."
         )
-        return _shaped(response, Inventory, "GET /inventory")
+        inventory = _shaped(response, Inventory, "GET /inventory")
+        if inventory.state in NOT_OPEN_STATES:
+            raise NotUsable(
+                f"The sale of item {self.item_id} is {inventory.state}.",
+                "Open it: POST /items/{item_id}/resume, or PUT /items/{item_id} with another "
+                "opens_at or closes_at. Or test another --item.",
+            )
+        return inventory
 
     def inventory(self) -> Sample:
         """Return the inventory at rest; retries until there is one."""
@@ -206,6 +216,40 @@ class Admin:
             hold_seconds or inventory.hold_seconds or 0,
             per_buyer_limit,
         )
+
+    def pause(self) -> tuple[float, float]:
+        """Stop selling; return when the call began and ended."""
+        self.may_be_paused = True  # an interrupted call may take effect all the same
+        return self._set_paused("pause")
+
+    def resume(self) -> tuple[float, float]:
+        """Sell again; return when the call began and ended."""
+        instants = self._set_paused("resume")
+        self.may_be_paused = False
+        return instants
+
+    def try_to_resume(self) -> bool:
+        """Sell again where we may have paused the sale; return whether it is resumed.
+
+        One attempt of a few seconds: the proof was interrupted, and must end.
+        """
+        if not self.may_be_paused:
+            return True
+        path = f"/items/{self.item_id}/resume"
+        try:
+            response = self._http.post(path, auth=self._auth, timeout=LAST_CALL_SECONDS)
+        except httpx.RequestError:
+            return False
+        return response.status_code == STATUS_OK
+
+    def _set_paused(self, call: str) -> tuple[float, float]:
+        started_at = time.monotonic()
+        path = f"/items/{self.item_id}/{call}"
+        response, _ = self._send("POST", path, key=str(uuid.uuid4()))
+        self._demand_ok(
+            response, f"POST /items/{{item_id}}/{call}", "Sign with credentials that may call it."
+        )
+        return started_at, time.monotonic()
 
     def refund(self, receipts: Sequence[Receipt]) -> list[Refund]:
         """Refund purchases, each twice in parallel with one key."""

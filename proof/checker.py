@@ -225,6 +225,46 @@ def no_undersell(facts: Facts) -> Iterator[Violation]:
             )
 
 
+def nothing_is_sold_while_paused(facts: Facts) -> Iterator[Violation]:
+    """G1: no request buys that begins in a pause and ends in it.
+
+    Processes need some time to learn of it: `History.pause_seconds`.
+    """
+    for request, attempt in answers_of(facts.history.requests):
+        for pause in facts.history.pauses:
+            known_at = pause.closed_at + facts.history.pause_seconds
+            if (
+                attempt.kind is Kind.BOUGHT
+                and attempt.started_at >= known_at
+                and attempt.ended_at <= pause.reopens_at
+            ):
+                start, end = (at - facts.started_at for at in (pause.closed_at, pause.reopens_at))
+                yield Violation(
+                    "G1",
+                    "sold_while_paused",
+                    f"nothing sold from {start:.3f} to {end:.3f} s, when the sale was paused",
+                    answer_text(attempt),
+                    (facts.line(request, attempt),),
+                )
+
+
+def a_sale_is_not_open_only_in_a_pause(facts: Facts) -> Iterator[Violation]:
+    """G2: no request is told that the sale is not open, which was open all the time."""
+    for request, attempt in answers_of(facts.history.requests):
+        start, end = facts.window(request, attempt)
+        if attempt.kind is Kind.NOT_OPEN and not any(
+            pause.began_at <= end and start <= pause.ended_at for pause in facts.history.pauses
+        ):
+            yield Violation(
+                "G2",
+                "refused_while_open",
+                "an order accepted: the sale was open from before the request until after the "
+                "answer",
+                answer_text(attempt),
+                (facts.line(request, attempt),),
+            )
+
+
 def limits_are_true(facts: Facts) -> Iterator[Violation]:
     """G2, G5: a buyer is refused for the limit only where it is, or may be, used up.
 
@@ -326,7 +366,8 @@ def a_receipt_is_not_followed_by_a_refusal(facts: Facts) -> Iterator[Violation]:
 
     This includes its copy in flight at the same time, as long as free tickets only get fewer: when
     there were too few for the copy, the purchase had been made and its record could be found. And
-    it includes every copy with a refusal that is on record, because that is final.
+    it includes every copy with a refusal that is on record, because that is final. A sale that is
+    not open is so for one copy sooner than for another.
     """
     for requests in facts.by_key.values():
         receipts = list(receipts_of(requests))
@@ -335,11 +376,17 @@ def a_receipt_is_not_followed_by_a_refusal(facts: Facts) -> Iterator[Violation]:
         told_at = min(attempt.ended_at for _, attempt, _ in receipts)
         first = min(receipts, key=lambda each: each[1].ended_at)
         for request, attempt in answers_of(requests):
-            if attempt.kind not in REFUSALS or request.content != first[0].content:
+            is_refusal = attempt.kind in REFUSALS
+            if not is_refusal and attempt.kind is not Kind.NOT_OPEN:
+                continue
+            if request.content != first[0].content:
                 continue
             spoken_of = facts.generations_during(*facts.window(request, attempt))
-            had_bought = {one.number for one in spoken_of} == {first[2].generation} and all(
-                one.only_gets_fewer(max(told_at, attempt.ended_at)) for one in spoken_of
+            numbers = {one.number for one in spoken_of}
+            had_bought = (
+                is_refusal
+                and numbers == {first[2].generation}
+                and all(one.only_gets_fewer(max(told_at, attempt.ended_at)) for one in spoken_of)
             )
             if attempt.started_at > told_at or attempt.replayed or had_bought:
                 yield Violation(
@@ -760,6 +807,8 @@ RULES: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     no_buyer_over_limit,
     one_key_buys_once,
     no_undersell,
+    nothing_is_sold_while_paused,
+    a_sale_is_not_open_only_in_a_pause,
     counters_add_up,
     no_sale_in_a_wrong_generation,
     a_reset_takes_effect_once,

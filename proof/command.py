@@ -33,7 +33,7 @@ EXIT_PASSED, EXIT_FAILED, EXIT_NOT_USABLE, EXIT_INCONCLUSIVE = 0, 1, 2, 3
 IN_FLIGHT_LOOPBACK, IN_FLIGHT_ELSEWHERE = 50, 200
 
 DESCRIPTION = """\
-Proves that the ticket sale sells exactly its stock: nine tests with processes of buyers, and a
+Proves that the ticket sale sells exactly its stock: ten tests with processes of buyers, and a
 check of every answer.
 
 Each test resets the item that it sells, and no one else may buy it meanwhile. At the end the item
@@ -140,9 +140,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started_at = datetime.now(UTC)
     seed = random.randrange(2**32) if options.seed is None else options.seed
     results: list[Result] = []
-    ending = _unless_interrupted(lambda: _carry_out(options, seed, screen, results))
+    admins: list[Admin] = []
+    ending = _unless_interrupted(lambda: _carry_out(options, seed, screen, results, admins))
     if ending is INTERRUPTED:
         screen.take_over()
+        paused = [admin for admin in admins if not admin.try_to_resume()]
         screen.say(
             f"\nInterrupted {screen.progress_text()}. {len(results)} tests were complete.",
             style="bold red",
@@ -151,6 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             screen.say(
                 f"Item {options.item} is left in the middle of a test: reset it before you sell it."
             )
+        if paused:
+            screen.say(f"It may be paused: resume it, with POST /items/{options.item}/resume.")
     if options.report:
         machines = report.document(
             url=options.url,
@@ -201,10 +205,14 @@ def _unless_interrupted(work: Callable[[], Ending]) -> Ending:
 
 
 def _carry_out(
-    options: argparse.Namespace, seed: int, screen: report.Screen, results: list[Result]
+    options: argparse.Namespace,
+    seed: int,
+    screen: report.Screen,
+    results: list[Result],
+    admins: list[Admin],
 ) -> Ending:
     try:
-        return _prove(options, seed, screen, results)
+        return _prove(options, seed, screen, results, admins)
     except NotUsable as error:
         screen.finished()
         screen.say(
@@ -221,7 +229,11 @@ def _carry_out(
 
 
 def _prove(
-    options: argparse.Namespace, seed: int, screen: report.Screen, results: list[Result]
+    options: argparse.Namespace,
+    seed: int,
+    screen: report.Screen,
+    results: list[Result],
+    admins: list[Admin],
 ) -> Ending:
     target = Target(options.url, options.timeout, options.patience)
     chosen = _chosen(options)
@@ -230,6 +242,7 @@ def _prove(
     with Admin(
         target, signer(target, options.region, options.profile), options.item, random.Random(seed)
     ) as admin:
+        admins.append(admin)
         before = admin.inventory_at_start()
         screen.say(f"Server is running!\n\n{options.url}, seed {seed}")
         named = f" ({before.item_name}, {before.initial_stock} tickets)" if before else ""
@@ -301,7 +314,7 @@ def _check_options(parsed: argparse.ArgumentParser, options: argparse.Namespace)
     if options.report and not options.report.absolute().parent.is_dir():
         parsed.error(f"--report {options.report}: there is no such folder")
     if options.only is not None and not _chosen(options):
-        parsed.error("--only names no test: there are 1 to 9")
+        parsed.error("--only names no test: there are 1 to 10")
     if not Target(options.url).is_loopback and options.i_know_this_resets_item != options.item:
         parsed.error(
             f"the proof resets item {options.item} of {options.url}, which ends its sale. "

@@ -282,10 +282,13 @@ def _may_have_bought(requests: list[PurchaseRequest], can_come_back: bool) -> bo
     """Return whether a key without a receipt may have bought.
 
     A refusal settles it that is on record. Any other one settles it unless tickets can come back:
-    then an earlier attempt in doubt may still be in flight, and find them.
+    then an earlier attempt in doubt may still be in flight, and find them. That a sale is not open
+    settles it where no attempt is in doubt.
     """
     kinds = {attempt.kind for _, attempt in answers_of(requests)}
     if kinds & RECEIPTS or any(attempt.replayed for _, attempt in answers_of(requests)):
+        return False
+    if Kind.NOT_OPEN in kinds and Kind.UNKNOWN not in kinds:
         return False
     refused = bool(kinds & REFUSALS)
     return not refused or (Kind.UNKNOWN in kinds and can_come_back)

@@ -24,6 +24,7 @@ class Figures(Struct, frozen=True):
     all_held: int
     not_enough_left: int
     buyer_limit_reached: int
+    not_open: int
     keys_refused: int
     errors: int
     busy_answers: int
@@ -70,6 +71,7 @@ def figures_of(requests: Sequence[PurchaseRequest]) -> Figures:
         all_held=last_kinds.count(Kind.ALL_HELD),
         not_enough_left=last_kinds.count(Kind.NOT_ENOUGH_LEFT),
         buyer_limit_reached=last_kinds.count(Kind.LIMIT_REACHED),
+        not_open=last_kinds.count(Kind.NOT_OPEN),
         keys_refused=last_kinds.count(Kind.KEY_REUSED),
         errors=sum(kind in NOT_DEFINITE or kind is Kind.UNEXPECTED for kind in last_kinds),
         busy_answers=kinds.count(Kind.BUSY),

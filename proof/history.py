@@ -16,6 +16,7 @@ class Kind(StrEnum):
     ALL_HELD = "all_held"  # 409: none left, and some are held
     LIMIT_REACHED = "buyer_limit_reached"  # 409: the buyer would have more than the sale allows
     BUYER_UNKNOWN = "buyer_unknown"  # 422: the sale has a limit, and the request names no buyer
+    NOT_OPEN = "sale_not_open"  # 409: the sale does not sell now
     KEY_REUSED = "idempotency_key_reused"  # 422: the key belongs to another request
     BUSY = "busy"  # not now: 429, 503, or no connection
     UNKNOWN = "unknown"  # the outcome is unknown: time-out, broken connection, 500, 502, 504
@@ -25,6 +26,7 @@ class Kind(StrEnum):
 RECEIPTS = frozenset({Kind.BOUGHT, Kind.REPLAYED})
 # Too few tickets are free; and all definite answers that say that nothing was bought.
 SHORTAGES = frozenset({Kind.SOLD_OUT, Kind.NOT_ENOUGH_LEFT, Kind.ALL_HELD})
+# A sale that is not open may open: that is said of the request only, and not of its key.
 REFUSALS = SHORTAGES | {Kind.LIMIT_REACHED, Kind.BUYER_UNKNOWN}
 NONE_LEFT = frozenset({Kind.SOLD_OUT, Kind.ALL_HELD})
 NOT_DEFINITE = frozenset({Kind.BUSY, Kind.UNKNOWN})
@@ -92,6 +94,7 @@ class Attempt(Struct, frozen=True):
     """One HTTP request and its response. status: None without a response.
 
     replayed: a refusal that is on record, and that an earlier request with this key had first.
+    reason: of a sale that is not open: "scheduled", "paused" or "closed".
     """
 
     started_at: float
@@ -104,6 +107,7 @@ class Attempt(Struct, frozen=True):
     retry_after_seconds: float | None = None
     detail: str = ""
     replayed: bool = False
+    reason: str | None = None
 
 
 class PurchaseRequest(Struct, frozen=True):
@@ -153,6 +157,19 @@ class Reset(Struct, frozen=True):
     attempts: int = 1
     hold_seconds: float = 600.0
     per_buyer_limit: int | None = None
+
+
+class Pause(Struct, frozen=True):
+    """A time in which the sale did not sell, as the organiser wanted it.
+
+    It began at some instant between `began_at` and `closed_at`, and ended between `reopens_at` and
+    `ended_at`.
+    """
+
+    began_at: float
+    closed_at: float
+    reopens_at: float
+    ended_at: float
 
 
 class HoldAction(StrEnum):
@@ -221,6 +238,7 @@ class Inventory(Struct, frozen=True):
     shard_count: int = 1
     hold_seconds: int | None = None
     per_buyer_limit: int | None = None
+    state: str | None = None
 
 
 class Sample(Struct, frozen=True):
@@ -259,19 +277,22 @@ class History(Struct, frozen=True):
     """One complete sale of one item. resets: in order; the first one started the sale.
 
     cache_seconds: how long a process of the service may repeat "sold out" (G2). skew_seconds: how
-    far its clocks may be apart. final, audit: taken at rest, with no request in flight.
+    far its clocks may be apart. pause_seconds: how long after a pause tickets may still be sold.
+    final, audit: taken at rest, with no request in flight.
     """
 
     requests: tuple[PurchaseRequest, ...]
     resets: tuple[Reset, ...]
     refunds: tuple[Refund, ...] = ()
     changes: tuple[HoldChange, ...] = ()
+    pauses: tuple[Pause, ...] = ()
     samples: tuple[Sample, ...] = ()
     lookups: tuple[Lookup, ...] = ()
     final: Sample | None = None
     audit: AuditReport | None = None
     cache_seconds: float = 1.0
     skew_seconds: float = 1.0
+    pause_seconds: float = 1.0
 
 
 class Violation(Struct, frozen=True):

@@ -13,6 +13,8 @@ SLOTS_PER_HOLD = 30
 
 def longest_hold_seconds(hold_seconds: float, skew_seconds: float) -> float:
     """Return after what time a hold is over for every clock: it ends with a slot."""
+    if hold_seconds == inf:
+        return inf
     return hold_seconds + ceil(hold_seconds / SLOTS_PER_HOLD) + skew_seconds
 
 

@@ -68,9 +68,11 @@ class Screen:
         self.finished()
 
     def say(self, text: str = "", style: str | None = None) -> None:
-        """Print a line as it is: no markup, no wrapping."""
+        """Print a line as it is: no markup, no emoji for `:smile:`, no wrapping."""
         with self._lock:
-            self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(
+                text, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True
+            )
 
     def headline(self, text: str) -> None:
         """Print a title between two lines."""
@@ -89,6 +91,7 @@ class Screen:
             "6. Loses and doubles nothing when it is reset in mid-sale\n"
             "7. Gives refunded tickets and those of forgotten holds back, once\n"
             "8. Keeps each buyer within the limit\n"
+            "9. Sells nothing while it is paused\n"
         )
 
     def note(self, text: str) -> None:
@@ -120,7 +123,7 @@ class Screen:
         """Count a request that has its last answer."""
         self._counts["answered"] += 1
         self._counts["receipts"] += request.last.kind in RECEIPTS
-        self._counts["refused"] += request.last.kind in REFUSALS
+        self._counts["refused"] += request.last.kind in {*REFUSALS, Kind.NOT_OPEN}
         self._counts["busy"] += sum(attempt.kind is Kind.BUSY for attempt in request.attempts)
         answered = self._counts["answered"]
         if self._progress:
@@ -252,6 +255,7 @@ def _results_text(figures: Figures) -> str:
         f"  All held responses: {figures.all_held}\n"
         f"  Not enough left responses: {figures.not_enough_left}\n"
         f"  Buyer limit responses: {figures.buyer_limit_reached}\n"
+        f"  Sale not open responses: {figures.not_open}\n"
         f"  Server busy responses: {figures.busy_answers} (each retried with the same key)\n"
         f"  Unknown outcomes: {figures.unknown_outcomes} (each retried with the same key)\n"
         f"  Errors: {figures.errors}\n\n"

@@ -23,6 +23,7 @@ KINDS_BY_CODE = {
     (409, "not_enough_left"): Kind.NOT_ENOUGH_LEFT,
     (409, "all_held"): Kind.ALL_HELD,
     (409, "buyer_limit_reached"): Kind.LIMIT_REACHED,
+    (409, "sale_not_open"): Kind.NOT_OPEN,
     (422, "idempotency_key_reused"): Kind.KEY_REUSED,
 }
 DETAIL_CHARACTERS_MAX = 200
@@ -106,6 +107,7 @@ def attempt_of(
         retry_after_seconds=retry_after_seconds(response),
         detail=excerpt(response) if kind in (Kind.UNKNOWN, Kind.UNEXPECTED) else "",
         replayed=_is_replayed(response),
+        reason=problem.get("reason") if kind is Kind.NOT_OPEN else None,
     )
 
 

@@ -4,7 +4,9 @@ import asyncio
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
 from msgspec import Struct
@@ -18,6 +20,7 @@ from proof.history import (
     HoldChange,
     Kind,
     Lookup,
+    Pause,
     PurchaseRequest,
     Receipt,
     Refund,
@@ -161,12 +164,14 @@ def run(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Resul
         resets=(opening, *sold.resets),
         refunds=tuple(sold.refunds),
         changes=tuple(sold.changes),
+        pauses=tuple(sold.pauses),
         samples=tuple(sampler.samples),
         lookups=tuple(lookups),
         final=final,
         audit=audit,
         cache_seconds=plan.cache_seconds,
         skew_seconds=SKEW_SECONDS,
+        pause_seconds=plan.cache_seconds,
     )
     violations = check(history)
     observation = Observation(
@@ -183,6 +188,43 @@ class _Sold(Struct):
     resets: list[Reset] = []
     refunds: list[Refund] = []
     changes: list[HoldChange] = []
+    pauses: list[Pause] = []
+
+
+class _Pausing(AbstractContextManager["_Pausing"]):
+    """Pauses the sale once, where the test says so. It is resumed also where the test fails."""
+
+    def __init__(
+        self, scenario: Scenario, buyers: BuyerProcesses, plan: Plan, admin: Admin, watcher: Watcher
+    ) -> None:
+        stages = Counter(each.stage for each in buyers.planned for _ in range(each.copies))
+        self._pause_after = scenario.pause_after
+        self._resume_after = stages[0] + stages[1]
+        self._buyers = buyers
+        self._seconds = plan.cache_seconds
+        self._admin = admin
+        self._watcher = watcher
+        self._began: tuple[float, float] | None = None
+
+    def __exit__(self, *error: object) -> None:
+        if self._admin.may_be_paused:
+            self._admin.resume()
+
+    def answered(self, answers: int) -> list[Pause]:
+        """Pause or resume, where so many answers are the time to; return a pause that is over."""
+        if answers == self._pause_after:
+            self._watcher.note("Pausing the sale...")
+            self._began = self._admin.pause()
+            time.sleep(self._seconds)
+            self._buyers.open_gate(1)
+        if self._began is None or answers != self._resume_after:
+            return []
+        pause = Pause(*self._began, *self._admin.resume())
+        self._began = None
+        self._watcher.note("Sale resumed")
+        time.sleep(self._seconds)
+        self._buyers.open_gate(2)
+        return [pause]
 
 
 def _reset(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Reset:
@@ -200,32 +242,34 @@ def _reset(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Re
 def _sell(
     scenario: Scenario, buyers: BuyerProcesses, plan: Plan, admin: Admin, watcher: Watcher
 ) -> _Sold:
-    sold = _Sold()
+    sold, pausing = _Sold(), _Pausing(scenario, buyers, plan, admin, watcher)
     are_refunded, vanished = not scenario.refunds, list[Receipt]()
     first_stage = sum(each.copies for each in buyers.planned if each.stage == 0)
     buyers.open_gate(0)
-    for request in buyers.requests():
-        sold.sale.append(request)
-        watcher.answered(request)
-        if len(sold.sale) == scenario.reset_after:
-            buyers.open_gate(1)
-            sold.resets.append(_reset(scenario, plan, admin, watcher))
-            time.sleep(plan.cache_seconds)
-            buyers.open_gate(2)
-        if not are_refunded and _is_time_to_refund(scenario, sold.sale, first_stage):
-            are_refunded = True
-            receipts = _receipts(sold.sale)
-            watcher.note(f"Refunding {len(receipts)} purchases, each twice in parallel...")
-            sold.refunds = admin.refund(receipts)
-            time.sleep(plan.cache_seconds)
-            buyers.open_gate(1)
-        if scenario.vanishing and len(sold.sale) == first_stage:
-            holds = _receipts(sold.sale)
-            vanished, kept = holds[: scenario.vanishing], holds[scenario.vanishing :]
-            watcher.note(f"Confirming {len(kept)} holds, each twice in parallel...")
-            sold.changes = admin.confirm(kept, copies=2)
-            buyers.open_gate(1)
-            _open_when_expired(buyers, plan, watcher)
+    with pausing:
+        for request in buyers.requests():
+            sold.sale.append(request)
+            watcher.answered(request)
+            sold.pauses += pausing.answered(len(sold.sale))
+            if len(sold.sale) == scenario.reset_after:
+                buyers.open_gate(1)
+                sold.resets.append(_reset(scenario, plan, admin, watcher))
+                time.sleep(plan.cache_seconds)
+                buyers.open_gate(2)
+            if not are_refunded and _is_time_to_refund(scenario, sold.sale, first_stage):
+                are_refunded = True
+                receipts = _receipts(sold.sale)
+                watcher.note(f"Refunding {len(receipts)} purchases, each twice in parallel...")
+                sold.refunds = admin.refund(receipts)
+                time.sleep(plan.cache_seconds)
+                buyers.open_gate(1)
+            if scenario.vanishing and len(sold.sale) == first_stage:
+                holds = _receipts(sold.sale)
+                vanished, kept = holds[: scenario.vanishing], holds[scenario.vanishing :]
+                watcher.note(f"Confirming {len(kept)} holds, each twice in parallel...")
+                sold.changes = admin.confirm(kept, copies=2)
+                buyers.open_gate(1)
+                _open_when_expired(buyers, plan, watcher)
     if vanished:
         watcher.note(f"Confirming the {len(vanished)} others, too late...")
         sold.changes += admin.confirm(vanished, copies=1)

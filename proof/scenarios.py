@@ -1,4 +1,4 @@
-"""The tests: the original system's three, in its words, and six new ones."""
+"""The tests: the original system's three, in its words, and seven new ones."""
 
 import random
 import uuid
@@ -10,7 +10,15 @@ from msgspec import Struct, structs
 
 from proof.client import PlannedRequest
 from proof.figures import Figures
-from proof.history import SHORTAGES, AuditReport, History, Inventory, PurchaseRequest, Violation
+from proof.history import (
+    SHORTAGES,
+    AuditReport,
+    History,
+    Inventory,
+    Kind,
+    PurchaseRequest,
+    Violation,
+)
 
 QUANTITY_MAX = 5
 # Of the test of limits: tickets for each buyer, and requests that each sends at once.
@@ -96,9 +104,10 @@ class Scenario(Struct, frozen=True):
     stage 2 well after it. reset_after: the number of answers before the reset. refunds: how many
     purchases are refunded, as soon as there are so many; then stage 1 starts. vanishing: how many
     holds of stage 0 are forgotten; the others are confirmed, then stage 1 starts, and stage 2 when
-    the forgotten ones have expired. per_buyer_limit: of the sale; None: any number.
-    sends_keys_again: send the keys that bought once more after the sale. refuses: more buyers than
-    tickets, so some must be refused.
+    the forgotten ones have expired. pause_after: the number of answers before the sale is paused;
+    then stage 1 starts, and when it has its answers the sale is resumed and stage 2 starts.
+    per_buyer_limit: of the sale; None: any number. sends_keys_again: send the keys that bought once
+    more after the sale. refuses: more buyers than tickets, so some must be refused.
     """
 
     number: int
@@ -113,6 +122,7 @@ class Scenario(Struct, frozen=True):
     refunds: int = 0
     vanishing: int = 0
     per_buyer_limit: int | None = None
+    pause_after: int | None = None
     sends_keys_again: bool = False
     refuses: bool = True
 
@@ -129,6 +139,7 @@ def scenarios(size: Size) -> list[Scenario]:
         _refunds(size),
         _holds(size),
         _limits(size),
+        _pause(size),
     ]
 
 
@@ -381,6 +392,34 @@ def _limits(size: Size) -> Scenario:
     )
 
 
+def _pause(size: Size) -> Scenario:
+    # The sale is paused while the buyers of stage 0 buy half of the tickets. Those of stage 1 come
+    # in the pause: some send a key of stage 0 again, the others are new. Those of stage 2 buy what
+    # is left.
+    tickets = size.tickets
+    buyers = [max(2, tickets // 2), tickets, 2 * tickets]
+    again = buyers[0]
+
+    def planned(item_id: int, _draw: random.Random) -> list[PlannedRequest]:
+        stages = [stage for stage, count in enumerate(buyers) for _ in range(count)]
+        new = [
+            _planned(number, item_id, stage=stage) for number, stage in enumerate(stages, start=1)
+        ]
+        return new + [structs.replace(each, stage=1) for each in new[:again]]
+
+    return Scenario(
+        number=10,
+        name="Pause in Mid-Sale",
+        title=f"PAUSE IN MID-SALE ({sum(buyers)} buyers, {tickets} tickets, paused while they buy)",
+        launch_text=f"Launching {sum(buyers) + again} concurrent purchase attempts...",
+        processes=size.processes,
+        planned=planned,
+        checks=_pause_checks,
+        success_text=" Nothing was sold in the pause, and nothing was lost by it!",
+        pause_after=buyers[0] // 2,
+    )
+
+
 def _purchases(observation: Observation) -> int:
     """Return the number of requests that bought; a replay counts where the 201 was lost."""
     return observation.figures.successes + observation.figures.replays
@@ -388,7 +427,8 @@ def _purchases(observation: Observation) -> int:
 
 def _accounted(observation: Observation) -> Check:
     figures = observation.figures
-    definite = figures.successes + figures.replays + figures.refusals + figures.buyer_limit_reached
+    refused = figures.refusals + figures.buyer_limit_reached + figures.not_open
+    definite = figures.successes + figures.replays + refused
     return Check(f"All {figures.requests} requests accounted for", definite == figures.requests)
 
 
@@ -603,6 +643,44 @@ def _limit_checks(observation: Observation) -> list[Check]:
             observation.audit.tickets_in_records == tickets
             and observation.records == _purchases(observation),
         ),
+        _no_overselling(observation),
+    ]
+
+
+def _pause_checks(observation: Observation) -> list[Check]:
+    tickets, (pause,) = observation.size.tickets, observation.history.pauses
+    began = pause.closed_at + observation.history.pause_seconds
+    inside = [
+        request
+        for request in observation.sale
+        if began <= request.attempts[0].started_at and request.last.ended_at <= pause.reopens_at
+    ]
+    refused = sum(request.last.kind is Kind.NOT_OPEN for request in inside)
+    replays = sum(request.last.kind is Kind.REPLAYED for request in inside)
+    receipts = {
+        request.last.receipt.purchase_id
+        for request in observation.sale
+        if request.last.receipt is not None
+    }
+    return [
+        Check(
+            f"{refused} of {len(inside) - replays} new orders in the pause were refused",
+            refused == len(inside) - replays and observation.free_of("sold_while_paused"),
+            looked_at=refused,
+        ),
+        Check(
+            f"{replays} keys that had bought got their receipts in the pause",
+            observation.free_of("refused_although_bought"),
+            looked_at=replays,
+        ),
+        Check(
+            "No order was refused while the sale was open",
+            observation.free_of("refused_while_open"),
+        ),
+        Check(f"Exactly {tickets} purchases succeeded", len(receipts) == tickets),
+        _accounted(observation),
+        Check("Final inventory is 0 (not negative!)", observation.stock == 0),
+        Check(f"Database has exactly {tickets} purchase records", observation.records == tickets),
         _no_overselling(observation),
     ]
 

@@ -70,6 +70,10 @@ def canonical(value: Value) -> Value:
             return {"M": {name: canonical(part) for name, part in content.items()}}
         case "L":
             return {"L": [canonical(part) for part in content]}
+        case "NS":
+            return {
+                "NS": sorted({canonical({"N": number})["N"] for number in content}, key=Decimal)
+            }
         case _:
             return value
 
@@ -164,11 +168,11 @@ def _found(item: Item, path: Path) -> Value | None:
 
 
 def _size(value: Value | None) -> Value | None:
-    """Return how many values a map or a list has; None, which compares with nothing, of none."""
+    """Return how many values a map, list or set has; None, which compares with nothing, of none."""
     if value is None:
         return None
     ((type_, content),) = value.items()
-    if type_ not in {"M", "L"}:
+    if type_ not in {"M", "L", "NS"}:
         raise NotImplementedError(f"the model does not know the size of type {type_}")
     return {"N": str(len(content))}
 
@@ -278,11 +282,9 @@ def _action_operand(action: Any, path: Path, names: Mapping[str, str]) -> _Opera
             return _update_operand(action.children[1], names)
         case updates.UpdateExpressionAddAction():
             before, operand = _attribute_operand(path), _update_operand(action.children[1], names)
-            return lambda item, values: _sum(
-                before(item, values) or {"N": "0"}, operand(item, values), 1
-            )
+            return lambda item, values: _added(before(item, values), operand(item, values))
         case _:
-            raise NotImplementedError("the model knows the clauses SET, REMOVE and ADD of numbers")
+            raise NotImplementedError("the model knows the clauses SET, REMOVE and ADD")
 
 
 def _actions(node: Any) -> Iterator[Any]:
@@ -336,6 +338,17 @@ def _update_operand(node: Any, names: Mapping[str, str]) -> _Operand:
             return lambda item, values: _sum(left(item, values), right(item, values), factor)
         case _:
             raise NotImplementedError(f"the model does not know {type(node).__name__}")
+
+
+def _added(before: Value | None, more: Value | None) -> Value:
+    """Return a number with another one added, or a set of numbers with those of another one."""
+    if more is not None and "NS" in more:
+        if before is not None and "NS" not in before:
+            raise InvalidExpression(
+                "An operand in the update expression has an incorrect data type"
+            )
+        return {"NS": [*(before or {"NS": []})["NS"], *more["NS"]]}
+    return _sum(before or {"N": "0"}, more, 1)
 
 
 def _sum(left: Value | None, right: Value | None, factor: int) -> Value:

@@ -58,6 +58,7 @@ class Fault(StrEnum):
     REFUND = "refund"  # the organiser refunds purchases
     HOLD = "hold"  # buyers hold tickets before they buy them, or go away
     LIMIT = "limit"  # the sale has a limit for each buyer, and buyers send several requests
+    PAUSE = "pause"  # the organiser pauses and resumes the sale, and moves its window
 
 
 ALL_FAULTS: Final = frozenset(Fault)

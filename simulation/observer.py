@@ -27,6 +27,7 @@ from proof.history import (
 )
 from simulation.buyers import Limits
 from simulation.expressions import Item
+from simulation.openings import Openings
 from simulation.records import BUYER, PURCHASE, SHARD, StoredPurchase, StoredShard
 from simulation.world import EPOCH_SECONDS
 from ticketing.limits import CLOCK_SKEW_SECONDS
@@ -126,6 +127,7 @@ class Observer:
         self._sale_key = f"item#{item_id}"
         self._sold: dict[tuple[int, int], int] = {}
         self._limits = Limits()
+        self._openings = Openings()
 
     def write(self, key: str, before: Item | None, after: Item | None, now: float) -> None:
         """Note a change of an item."""
@@ -139,8 +141,11 @@ class Observer:
             self._note_purchase(key, before, after, now)
 
     def _note_sale(self, item: Item, now: float) -> None:
+        self._openings.note_sale(item, now)
         number, capacity = int(item["generation"]["N"]), int(item["capacity"]["N"])
         newest = self.generations[-1].number if self.generations else 0
+        if number == newest:
+            return  # the organiser has changed its settings
         if number != newest + 1:
             found = f"generation {number} after {newest}"
             self._report("G1", "generations_do_not_rise", "each generation once", found, now)
@@ -154,6 +159,7 @@ class Observer:
             self._report("G1", "shard_is_deleted", "every shard for ever", key, now)
             return
         index, shard = int(key.rpartition("#")[2]), StoredShard.of(item)
+        self._openings.note_shard(index, item, now)
         slots = sum(shard.slots.values())
         if min(shard.stock, shard.held, shard.sold) < 0 or (
             shard.stock + shard.held + shard.sold != shard.capacity or shard.held != slots
@@ -170,11 +176,12 @@ class Observer:
 
     def _note_purchase(self, key: str, before: Item | None, after: Item | None, now: float) -> None:
         purchase = StoredPurchase.of(key, after, now) if after is not None else None
-        if before is not None:
-            earlier = StoredPurchase.of(key, before, now)
-            if purchase is None or not earlier.may_become(purchase):
-                expected = "a record that only refunds and the changes of a hold change"
-                self._report("G3", "record_is_replaced", expected, f"{key}: {after}", now)
+        earlier = StoredPurchase.of(key, before, now) if before is not None else None
+        if earlier is not None and (purchase is None or not earlier.may_become(purchase)):
+            expected = "a record that only refunds and the changes of a hold change"
+            self._report("G3", "record_is_replaced", expected, f"{key}: {after}", now)
+        if after is not None:
+            self._openings.note_purchase(key, earlier, after, now)
         if purchase is not None and (violation := self._limits.note_purchase(purchase, now)):
             self._violations.append((now, violation))
         if purchase is not None and purchase.is_sold:
@@ -198,6 +205,8 @@ class Observer:
                 for now, violation in self._violations
             ),
             *self._refusals(history),
+            *self._openings.wrong_sales(),
+            *self._not_open(history),
             *self._totals(),
             *self._limits.differences(),
             *self._owners(history, keys),
@@ -278,6 +287,20 @@ class Observer:
             line = self._line(request, attempt)
             yield Violation("G5", "buyer_known_or_not_needed", expected, attempt.kind, (line,))
 
+    def _not_open(self, history: History) -> Iterator[Violation]:
+        """G5: a sale that is said not to be open is so at some instant, and for this reason."""
+        for request, attempt in _answers(history.requests):
+            if attempt.kind is Kind.NOT_OPEN and not self._openings.is_true(
+                attempt, history.cache_seconds
+            ):
+                yield Violation(
+                    "G5",
+                    "not_open_yet_open",
+                    f"a sale that was {attempt.reason} between request and answer",
+                    attempt.kind,
+                    (self._line(request, attempt),),
+                )
+
     def _totals(self) -> Iterator[Violation]:
         """G4: in every shard and generation the records add up to what the shard says it sold."""
         taken: Counter[tuple[int, int]] = Counter()
@@ -343,7 +366,8 @@ class Observer:
     ) -> Iterator[Violation]:
         """Report a record whose key was refused, where no attempt in doubt can have put it.
 
-        One that is in flight may find tickets that have come back, or that a reset brought.
+        One that is in flight may find tickets that have come back, or that a reset brought, or a
+        sale that was still open for it.
         """
         answers = list(answers)
         in_doubt = any(attempt.kind is Kind.UNKNOWN for _, attempt in answers)
@@ -352,7 +376,7 @@ class Observer:
                 purchase.quantity,
                 purchase.expires_at is not None,
             )
-            if attempt.kind not in REFUSALS or is_other:
+            if attempt.kind not in {*REFUSALS, Kind.NOT_OPEN} or is_other:
                 continue
             start = attempt.started_at - history.cache_seconds
             alive = {
@@ -360,7 +384,8 @@ class Observer:
                 for generation in self.generations
                 if generation.free_between(start, attempt.ended_at)
             }
-            if not in_doubt or attempt.replayed or alive == {purchase.generation: True}:
+            is_certain = attempt.kind in REFUSALS and alive == {purchase.generation: True}
+            if not in_doubt or attempt.replayed or is_certain:
                 yield Violation(
                     "G5",
                     "refused_and_bought",

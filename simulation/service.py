@@ -45,6 +45,9 @@ _BUDGETS_SECONDS: Final[Mapping[str, float]] = {
     "GET /inventory": CATALOGUE_BUDGET_SECONDS,
     "POST /purchases/{purchase_id}/refund": REFUND_BUDGET_SECONDS,
     "POST /reset": CATALOGUE_BUDGET_SECONDS,
+    "PUT /items/{item_id}": CATALOGUE_BUDGET_SECONDS,
+    "POST /items/{item_id}/pause": CATALOGUE_BUDGET_SECONDS,
+    "POST /items/{item_id}/resume": CATALOGUE_BUDGET_SECONDS,
     "GET /audit/{item_id}": AUDIT_BUDGET_SECONDS,
 }
 

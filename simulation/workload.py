@@ -1,7 +1,7 @@
 """The callers of one sale: they buy, wait, send again, come in five copies, refund and look."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
@@ -19,6 +19,7 @@ from proof.history import (
     Inventory,
     Kind,
     Lookup,
+    Pause,
     PurchaseRequest,
     Receipt,
     Refund,
@@ -40,8 +41,15 @@ from proof.responses import (
 from simulation.faults import Fault, Faults
 from simulation.fleet import Fleet, NoAnswer
 from simulation.service import Call, ServiceResponse, gateway_response, serve
-from simulation.world import World
-from ticketing.limits import CACHE_SECONDS, HOLD_SECONDS_MIN, QUANTITY_MAX
+from simulation.world import EPOCH_SECONDS, World
+from ticketing.limits import (
+    CACHE_SECONDS,
+    CACHE_STALE_SECONDS,
+    CLOCK_SKEW_SECONDS,
+    HOLD_SECONDS_MIN,
+    QUANTITY_MAX,
+)
+from ticketing.rules import timestamp
 
 ITEM: Final = 1
 HOLD_SECONDS: Final = HOLD_SECONDS_MIN
@@ -86,6 +94,12 @@ EARLY_SHARE: Final = 0.8
 LATE_SECONDS: Final = (-3.0, 6.0)
 PAID: Final = 0.6
 PAID_AGAIN: Final = 0.2
+# How often the organiser stops the sale at most, and for how long; the kinds of that.
+PAUSES_MAX: Final = 3
+PAUSE_SECONDS: Final = (0.2, 12.0)
+# Share of the callers who come back when a sale that was not open may have opened, and how much
+# later than they were told.
+COME_WHEN_OPEN: Final = 0.7
 # Share of the callers who arrive when the first holds expire.
 SECOND_RUSH: Final = 0.4
 QUANTITIES: Final = (1, 1, 1, 1, 2, 3, 5, 10)
@@ -202,8 +216,8 @@ class Callers:
     """Everyone who calls the service, and what they saw.
 
     faults: whether callers are impatient, so that some end the connection early and of these some
-    do not come back; whether the organiser refunds purchases; whether buyers hold tickets; whether
-    there are limits for each buyer.
+    do not come back; whether the organiser refunds purchases, and stops the sale; whether buyers
+    hold tickets; whether there are limits for each buyer.
     """
 
     def __init__(self, world: World, fleet: Fleet, faults: Faults) -> None:
@@ -211,6 +225,7 @@ class Callers:
         self.resets: list[Reset] = []
         self.refunds: list[Refund] = []
         self.changes: list[HoldChange] = []
+        self.pauses: list[Pause] = []
         self.samples: list[Sample] = []
         self.failures: list[Violation] = []  # that only a caller sees
         self.buyers: list[Buyer] = []
@@ -221,10 +236,12 @@ class Callers:
         self._refunded = REFUNDED if Fault.REFUND in faults else 0.0
         self._holds = Fault.HOLD in faults
         self._limits = Fault.LIMIT in faults
+        self._stops = Fault.PAUSE in faults
         self._draw = world.random("callers")
         self._holder = world.random("holders")
         self._organiser = world.random("organiser")
         self._limiter = world.random("limits")
+        self._stopper = world.random("stops")
 
     def start(self, buyers: int, rush_seconds: float, resets: int) -> None:
         """Let buyers arrive from now on; beside them a watcher, and an organiser who resets."""
@@ -236,6 +253,8 @@ class Callers:
         self._world.start(self._watch)
         if resets:
             self._world.start(self._reset_often, resets, rush_seconds)
+        if self._stops:
+            self._world.start(self._stop_often, rush_seconds)
 
     def _named(self, buyer: Buyer, callers: int) -> Buyer:
         """Return the plan of a caller who is one of fewer buyers."""
@@ -271,8 +290,11 @@ class Callers:
             resets=tuple(self.resets),
             refunds=tuple(self.refunds),
             changes=tuple(self.changes),
+            pauses=tuple(self.pauses),
             samples=tuple(self.samples),
             cache_seconds=CACHE_SECONDS,
+            # Where reading the sale is throttled, processes sell with older settings.
+            pause_seconds=CACHE_STALE_SECONDS,
         )
 
     # --- buyers ---
@@ -321,6 +343,8 @@ class Callers:
         while True:
             attempt, response = self._attempt(buyer)
             attempts.append(attempt)
+            if attempt.kind is Kind.NOT_OPEN and self._comes_when_open(attempt):
+                continue
             if attempt.kind not in NOT_DEFINITE or self._gives_up(buyer, attempts):
                 return attempts
             if buyer.key is None and attempt.kind is Kind.UNKNOWN:
@@ -331,6 +355,14 @@ class Callers:
                 continue
             asked_for = attempt.retry_after_seconds
             self._world.sleep(pause_seconds(len(attempts), asked_for, self._draw))
+
+    def _comes_when_open(self, refusal: Attempt) -> bool:
+        """Wait until the sale may be open; return whether to send the request again then."""
+        seconds = refusal.retry_after_seconds
+        if seconds is None or self._stopper.random() >= COME_WHEN_OPEN:
+            return False
+        self._world.sleep(seconds + self._stopper.random())
+        return True
 
     def _attempt(self, buyer: Buyer) -> tuple[Attempt, ServiceResponse | None]:
         started_at = self._world.now
@@ -520,6 +552,53 @@ class Callers:
             stock = max(1, round(len(self.buyers) * self._draw.choice((0.05, 0.3, 1.0))))
             self.reset(stock, self._draw.choice((1, 2, 5, 16)))
 
+    def _stop_often(self, rush_seconds: float) -> None:
+        """Stop the sale now and then, in one of three ways, for a while. At the end it is open."""
+        draw, longest = self._stopper, rush_seconds + (HOLD_SECONDS if self._holds else 0)
+        for _ in range(1 + draw.randrange(PAUSES_MAX)):
+            self._world.sleep(draw.uniform(0.0, longest))
+            seconds = draw.uniform(*PAUSE_SECONDS)
+            stop = draw.choice((self._pause, self._close, self._postpone))
+            self.pauses.append(stop(seconds))
+
+    def _pause(self, seconds: float) -> Pause:
+        began_at, closed_at = self._until_done("POST /items/{item_id}/pause")
+        self._world.sleep(seconds)
+        return Pause(began_at, closed_at, *self._until_done("POST /items/{item_id}/resume"))
+
+    def _close(self, seconds: float) -> Pause:
+        """Let the window end now, and lift that later."""
+        closes_at = {"closes_at": _timestamp(self._world.now)}
+        began_at, closed_at = self._until_done("PUT /items/{item_id}", closes_at)
+        self._world.sleep(seconds)
+        open_again = self._until_done("PUT /items/{item_id}", {"closes_at": None})
+        return Pause(began_at, closed_at, *open_again)
+
+    def _postpone(self, seconds: float) -> Pause:
+        """Let the window begin later. It does so by itself, by each process's clock."""
+        # Every clock is ahead of this one, by less than a second.
+        opens_at = self._world.now + seconds + CLOCK_SKEW_SECONDS
+        body = {"opens_at": _timestamp(opens_at)}
+        began_at, closed_at = self._until_done("PUT /items/{item_id}", body)
+        self._world.sleep(max(0.0, opens_at - self._world.now))
+        return Pause(began_at, closed_at, opens_at - CLOCK_SKEW_SECONDS, opens_at)
+
+    def _until_done(self, route: str, body: Mapping[str, Any] | None = None) -> tuple[float, float]:
+        """Send a change of the item until it is done; return when that began and ended."""
+        key = f"change-{self._stopper.getrandbits(64):016x}"
+        call = Call(route, body, key, {"item_id": str(ITEM)})
+        began_at, attempts = self._world.now, 0
+        while True:
+            attempts += 1
+            response = self.send(call)
+            code = None if response is None else problem_of(response).get("code")
+            if response is not None and response.status_code == STATUS_OK:
+                return began_at, self._world.now
+            if code == "generation_changed":
+                # It took effect before a reset, which keeps what it changed.
+                return began_at, self._world.now
+            self._world.sleep(pause_seconds(attempts, None, self._stopper))
+
     def _watch(self) -> None:
         """Look at the inventory while anyone is still buying."""
         while self._buying:
@@ -564,3 +643,8 @@ class Callers:
             line = f"answered at {self._world.now:.3f} s: {call.route}"
             self.failures.append(Violation("G6", "internal_error", "no bug", "500", (line,)))
         return response
+
+
+def _timestamp(now: float) -> str:
+    """Return an instant of the world as the API takes it."""
+    return timestamp(EPOCH_SECONDS + now)

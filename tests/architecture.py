@@ -15,6 +15,7 @@ from simulation.mutants import table
 from ticketing.moves import MOVES
 from ticketing.store.items import (
     BUYER,
+    CATALOGUE_KEY,
     PAYMENT,
     PURCHASE,
     SALE,
@@ -56,6 +57,7 @@ def records() -> str:
     for name, key, codec in kinds:
         attributes = [f"`{each}`" for each in codec.attributes]
         rows.append(f"| {name} | `{key['pk']['S']}` | {', '.join(attributes)} |")
+    rows.append(f"| catalogue | `{CATALOGUE_KEY['pk']['S']}` | `item_ids` |")
     return "\n".join(rows)
 
 

@@ -69,7 +69,7 @@ CPU = """
 number = lambda value: {"N": str(value)}
 sale = {"pk": {"S": "item#1"}, "item_name": {"S": "A"}, "capacity": number(10_000_000),
     "shard_count": number(8), "shards_ever": number(8), "generation": number(1),
-    "created_at": {"S": "2026-01-15T12:30:27.000000Z"}, "reset_keys": {"L": []}}
+    "created_at": {"S": "2026-01-15T12:30:27.000000Z"}, "used_keys": {"L": []}}
 boto3.client = lambda *_, **__: SimpleNamespace(
     get_item=lambda **_: {"Item": sale}, transact_write_items=lambda **_: {})
 result, sys.stdout = sys.stdout, open(os.devnull, "w")

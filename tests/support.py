@@ -17,7 +17,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from local.sam_local import table_schema
 from ticketing.buying import PurchaseService
-from ticketing.model import AuditResult, Purchase
+from ticketing.model import AuditResult, Purchase, SaleChange, SaleSettings
 from ticketing.retry import Deadline, Runtime
 from ticketing.rules import totals
 from ticketing.store.table import Store, Table
@@ -158,7 +158,8 @@ class World:
         self.table_name = table_name
         self.clock = Clock()
         self._processes = 0
-        self.catalogue = self.services().catalogue
+        services = self.services()
+        self.catalogue, self.organiser = services.catalogue, services.organiser
 
     @property
     def store(self) -> Store:
@@ -190,6 +191,20 @@ class World:
             if start is None:
                 return found
 
+    def reset(
+        self,
+        stock: int | None = None,
+        shard_count: int | None = None,
+        *,
+        item_name: str | None = None,
+        hold_seconds: int | None = None,
+        per_buyer_limit: int | None = None,
+        **how: Any,
+    ) -> SaleChange:
+        """Start the item's next generation in one process of the organiser. how: of `reset`."""
+        settings = SaleSettings(stock, item_name, shard_count, hold_seconds, per_buyer_limit)
+        return self.organiser.reset(ITEM, settings, **how)
+
     def open_sale(
         self,
         stock: int,
@@ -198,14 +213,7 @@ class World:
         limit: int | None = None,
     ) -> None:
         """Start the item's next generation. limit: for each buyer."""
-        self.catalogue.reset(
-            ITEM,
-            stock=stock,
-            item_name=None,
-            shard_count=shards,
-            hold_seconds=hold_seconds,
-            per_buyer_limit=limit,
-        )
+        self.reset(stock, shards, hold_seconds=hold_seconds, per_buyer_limit=limit)
         self.client.calls.clear()
 
     def assert_exact(self, *, sold: int) -> None:

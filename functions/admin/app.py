@@ -6,31 +6,73 @@ from typing import Final
 
 from ticketing.api.problems import Code, key_reused, problem
 from ticketing.api.request import REPLAYED, Reply, Request, to_item_id
-from ticketing.api.routes import AUDIT, REFUND_PURCHASE, RESET, Route
-from ticketing.api.schemas import AuditReport, Inventory, Receipt, RefundPurchase, ResetSale
+from ticketing.api.routes import (
+    AUDIT,
+    PAUSE_ITEM,
+    PUT_ITEM,
+    REFUND_PURCHASE,
+    RESET,
+    RESUME_ITEM,
+    Route,
+)
+from ticketing.api.schemas import (
+    AuditReport,
+    Inventory,
+    PutItem,
+    Receipt,
+    RefundPurchase,
+    ResetSale,
+)
 from ticketing.api.serving import Handler
 from ticketing.errors import InvalidRequest
-from ticketing.model import AuditResult, KeyReused, Refunded, RefundTooLarge
+from ticketing.model import AuditResult, KeyReused, Refunded, RefundTooLarge, SaleChange
 from ticketing.wiring import Services
 
 
 def reset(request: Request, services: Services) -> Reply:
     wanted = request.body(ResetSale)
-    done = services.catalogue.reset(
+    done = services.organiser.reset(
         wanted.item_id,
-        stock=wanted.stock,
-        item_name=wanted.item_name,
-        shard_count=wanted.shards,
-        hold_seconds=wanted.hold_seconds,
-        per_buyer_limit=wanted.per_buyer_limit,
+        wanted.settings,
         key=request.idempotency_key(),
         expected_generation=wanted.expected_generation,
         statistics=request.statistics,
     )
+    return _changed(done, "reset")
+
+
+def put_item(request: Request, services: Services) -> Reply:
+    wanted = request.body(PutItem)
+    done = services.organiser.put(
+        to_item_id(request.path_parameter("item_id")),
+        wanted.settings,
+        key=request.idempotency_key(),
+        expected_generation=wanted.expected_generation,
+        statistics=request.statistics,
+    )
+    return _changed(done, "changed")
+
+
+def pause_item(request: Request, services: Services) -> Reply:
+    item_id = to_item_id(request.path_parameter("item_id"))
+    done = services.organiser.pause(item_id, request.idempotency_key(), request.statistics)
+    return _changed(done, "paused")
+
+
+def resume_item(request: Request, services: Services) -> Reply:
+    item_id = to_item_id(request.path_parameter("item_id"))
+    done = services.organiser.resume(item_id, request.idempotency_key(), request.statistics)
+    return _changed(done, "resumed")
+
+
+def _changed(done: SaleChange, outcome: str) -> Reply:
+    """Return the reply to a change of a sale. outcome: for the log line."""
     inventory = Inventory.of(done.inventory)
     if done.replayed:
         return Reply(inventory, headers=REPLAYED, outcome="replayed")
-    return Reply(inventory, outcome="reset")
+    if done.is_new and outcome == "changed":
+        return Reply(inventory, HTTPStatus.CREATED, outcome="created")
+    return Reply(inventory, outcome=outcome)
 
 
 def audit(request: Request, services: Services) -> Reply:
@@ -79,6 +121,9 @@ def _outcome(result: AuditResult) -> str:
 
 HANDLERS: Final[Mapping[Route, Handler]] = {
     RESET: reset,
+    PUT_ITEM: put_item,
+    PAUSE_ITEM: pause_item,
+    RESUME_ITEM: resume_item,
     AUDIT: audit,
     REFUND_PURCHASE: refund_purchase,
 }

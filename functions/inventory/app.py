@@ -10,12 +10,13 @@ from ticketing.api.routes import (
     GET_INVENTORY,
     GET_OPENAPI,
     GET_SERVICE,
+    LIST_ITEMS,
     ROUTES,
     Route,
 )
-from ticketing.api.schemas import Inventory, Service
+from ticketing.api.schemas import Inventory, ItemList, Service
 from ticketing.api.serving import Handler
-from ticketing.limits import CACHE_SECONDS
+from ticketing.limits import CACHE_SECONDS, ITEM_ID_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from ticketing.rules import FIRST_ITEM_ID
 from ticketing.wiring import Services
 
@@ -51,6 +52,13 @@ def inventory(request: Request, services: Services) -> Reply:
     return cacheable(request, Inventory.of(state), seconds=int(CACHE_SECONDS))
 
 
+def list_items(request: Request, services: Services) -> Reply:
+    after = request.number("after", 0, ITEM_ID_MAX, default=0)
+    count = request.number("limit", 1, PAGE_ITEMS_MAX, default=PAGE_ITEMS_DEFAULT)
+    page = services.catalogue.page(after, count, request.statistics)
+    return cacheable(request, ItemList.of(page), seconds=int(CACHE_SECONDS))
+
+
 def openapi_document(_request: Request, _services: Services) -> Reply:
     return Reply(openapi.document(), headers=_FIVE_MINUTES)
 
@@ -62,6 +70,7 @@ def docs(_request: Request, _services: Services) -> Reply:
 HANDLERS: Final[Mapping[Route, Handler]] = {
     GET_SERVICE: service,
     GET_INVENTORY: inventory,
+    LIST_ITEMS: list_items,
     GET_OPENAPI: openapi_document,
     GET_DOCS: docs,
 }

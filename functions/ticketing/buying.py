@@ -8,10 +8,11 @@ from ticketing.errors import (
     DeadlineExceeded,
     HoldsNotOffered,
     NotFound,
+    SaleNotOpen,
     StoreError,
 )
 from ticketing.limits import LATE_COMMIT_SECONDS, PURCHASE_BUDGET_SECONDS
-from ticketing.model import Held, Order, Outcome, Purchase, Sale, TooFew
+from ticketing.model import Held, Order, Outcome, Phase, Purchase, Sale, TooFew
 from ticketing.moves import BUY, HOLD, Status
 from ticketing.retry import Attempts, InDoubt, Runtime, Statistics, TryAgain
 from ticketing.rules import as_of, expiry_slot, make_order, refused, settle, timestamp
@@ -61,8 +62,8 @@ class PurchaseService:
     def buy(self, order: Order, statistics: Statistics | None = None) -> Outcome:
         """Carry out the order, exactly once for its purchase id: buy the tickets, or hold them.
 
-        Raises NotFound for an unknown item, HoldsNotOffered, BuyerUnknown, and Busy when the time
-        budget is spent.
+        Raises NotFound for an unknown item, SaleNotOpen, HoldsNotOffered, BuyerUnknown, and Busy
+        when the time budget is spent.
         """
         attempts: Attempts[Purchase] = Attempts(
             self._runtime,
@@ -138,6 +139,8 @@ class _PurchaseFlow:
         quantity = self._order.quantity
         if cached is None or cached.free >= quantity or self._lacks_buyer(cached.sale):
             return None
+        if cached.sale.phase(self._runtime.clock()) is not Phase.OPEN:
+            return None
         try:
             too_few = self._taking.reader.read(cached, quantity)
             return self._refuse(too_few) if too_few else None
@@ -148,7 +151,7 @@ class _PurchaseFlow:
         """Make one attempt, and settle the order where its outcome is definite."""
         try:
             outcome = self._taking.attempt()
-        except BuyerUnknown:
+        except (BuyerUnknown, SaleNotOpen):
             found = self._look_up()
             if found is None:
                 raise
@@ -209,7 +212,7 @@ class _PurchaseFlow:
             return self._empty_record(sale, BUY.after)
         if sale.hold_seconds is None:
             raise HoldsNotOffered
-        expires_at = expiry_slot(sale.hold_seconds, self._runtime.clock())
+        expires_at = expiry_slot(sale.hold_seconds, self._runtime.clock(), sale.slot_seconds)
         return self._empty_record(sale, HOLD.after, expires_at)
 
     def _empty_record(self, sale: Sale, status: Status, expires_at: int | None = None) -> Purchase:

@@ -4,9 +4,11 @@
     ├── InvalidRequest       malformed or out of bounds: names the field and the remedy
     │   └── BuyerUnknown         the sale has a limit for each buyer, and the order names none
     ├── NotFound             no such item, purchase or route
+    ├── SaleNotOpen          the sale has not begun, is paused or is over
     ├── Refused              definite: no attempt of this request can still take effect
     │   ├── GenerationChanged    the sale has another generation than expected
-    │   ├── KeyReusedForReset    the key belongs to another reset
+    │   ├── KeyReusedForSale     the key belongs to another change of the sale
+    │   ├── CatalogueFull        there are too many items
     │   └── HoldsNotOffered      the sale has no holds
     ├── Busy                 no definite outcome within the budget: why, and when to send it again
     ├── UnreadableRecord     a record that this software did not write
@@ -71,6 +73,28 @@ class NotFound(TicketingError):
         return cls(f"There is no item {item_id}. Ask for another item_id.")
 
 
+class SaleNotOpen(TicketingError):
+    """The sale does not sell now: no tickets can be taken out of its stock.
+
+    phase: why, a `Phase`. opens_at, closes_at: see `Sale`. retry_after_seconds: when it may have
+    changed; None: not by itself.
+    """
+
+    def __init__(
+        self,
+        phase: str,
+        *,
+        opens_at: float | None,
+        closes_at: float | None,
+        retry_after_seconds: int | None,
+    ) -> None:
+        super().__init__(phase)
+        self.phase = phase
+        self.opens_at = opens_at
+        self.closes_at = closes_at
+        self.retry_after_seconds = retry_after_seconds
+
+
 class Refused(TicketingError):
     """A definite refusal: no attempt of this request can still take effect."""
 
@@ -84,8 +108,12 @@ class GenerationChanged(Refused):
         self.generation = generation
 
 
-class KeyReusedForReset(Refused):
-    """The idempotency key belongs to a reset with other values."""
+class KeyReusedForSale(Refused):
+    """The idempotency key belongs to a change of the sale that asked for something else."""
+
+
+class CatalogueFull(Refused):
+    """The catalogue has as many items as it may have."""
 
 
 class HoldsNotOffered(Refused):

@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ticketing.errors import Contended, NotFound
+from ticketing.errors import Contended, NotFound, SaleNotOpen
 from ticketing.limits import PURCHASE_BUDGET_SECONDS, REFUSED_PAYMENTS_MAX
 from ticketing.model import (
     Bought,
@@ -49,7 +49,7 @@ class HoldService:
         """Make a hold a purchase, once. payment_reference: of its payment, which pays only for it.
 
         A hold whose time is over is refused, unless it was paid for: then its tickets are taken
-        where they are still there, or others out of stock.
+        where they are still there, or others out of stock, while the sale is open.
 
         Raises NotFound, and Busy when the time budget is spent.
         """
@@ -148,12 +148,13 @@ class _HoldFlow(Struct):
         if hold.status is Status.RELEASED:
             return HoldProblem.RELEASED
         cached, _ = self.cache.current(self.store, hold.item_id)
-        hold_seconds = cached.sale.hold_seconds
-        if hold.status is Status.EXPIRED or hold_seconds is None:
+        sale = cached.sale
+        if hold.status is Status.EXPIRED or sale.hold_seconds is None:
             return self._refuse_expired(hold)
         if hold.extended_at is not None:
             return Held(hold, replayed=not self._is_own(hold))
-        return self._extend(hold, expiry_slot(hold_seconds, self.runtime.clock()))
+        now = self.runtime.clock()
+        return self._extend(hold, expiry_slot(sale.hold_seconds, now, sale.slot_seconds))
 
     def _extend(self, hold: Purchase, expires_at: int) -> HoldOutcome:
         """Move its tickets to a later slot."""
@@ -212,7 +213,11 @@ class _HoldFlow(Struct):
     def _confirm_late(self, hold: Purchase, late: Taking) -> ConfirmOutcome:
         """Take tickets out of stock for a hold whose slot is gone."""
         late.seen = hold  # its revision may be another one than at the attempt before
-        match late.attempt():
+        try:
+            outcome = late.attempt()
+        except SaleNotOpen:
+            return self._refuse_expired(hold)
+        match outcome:
             case Purchase() as confirmed:
                 return Bought(confirmed, replayed=False)
             case Cancellation(payment_reused=True, record=None):

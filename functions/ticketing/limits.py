@@ -89,8 +89,23 @@ STOCK_MAX: Final = 10_000_000  # chosen
 QUANTITY_MAX: Final = 10  # chosen: tickets of one purchase
 ITEM_ID_MAX: Final = 999_999_999  # chosen
 GENERATION_MAX: Final = 999_999_999  # chosen: of `expected_generation`
-# Chosen: the sale's record keeps the keys of its last resets, and stays below 1 KB.
-RESET_KEYS_MAX: Final = 10
+# Chosen: the sale's record keeps the keys of its last changes, and stays below 4 KB, which one read
+# unit reads.
+USED_KEYS_MAX: Final = 10
+# Chosen: instants that a window may have, in seconds since the epoch: the years 2000 to 2099.
+INSTANT_MIN: Final = 946_684_800
+INSTANT_MAX: Final = 4_102_444_799
+# Chosen. Retry-After of a paused sale is drawn from 1 to this: its buyers look now and then.
+PAUSED_RETRY_AFTER_SECONDS_MAX: Final = 10
+
+# --- The catalogue. Chosen. ---
+
+# Their ids are in one record, which has some 60 KB then.
+ITEMS_MAX: Final = 10_000
+# Items on a page. One batch read reads them: BATCH_READ_ITEMS_MAX.
+PAGE_ITEMS_MAX: Final = 100
+PAGE_ITEMS_DEFAULT: Final = 50
+CACHED_PAGES_MAX: Final = 100  # pages that a process caches
 
 # --- Holds ---
 
@@ -152,6 +167,7 @@ _check(
     min(TRANSACTION_ACTIONS_MAX, BATCH_READ_ITEMS_MAX) >= SHARDS_MAX,
     "one snapshot and one batch read must reach all shards",
 )
+_check(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX <= BATCH_READ_ITEMS_MAX, "one batch read reads a page")
 _check(CACHE_SECONDS <= 1, "G2 allows a process to cache a refusal for one second")
 _check(
     SUMMARY_SECONDS < LOOK_SECONDS < CACHE_SECONDS / 2,

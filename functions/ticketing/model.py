@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from ticketing.limits import CLOCK_SKEW_SECONDS
 from ticketing.moves import Status
 
 
-class ResetKey(Struct, frozen=True):
-    """An idempotency key that has reset a sale.
+class UsedKey(Struct, frozen=True):
+    """An idempotency key with which the organiser has changed a sale.
 
-    key: a digest of the key, which may be long. generation: the one that this reset started.
-    request: a digest of the values asked for.
+    key: a digest of the key, which may be long. generation: the one that the change started, or was
+    made in. request: a digest of what was asked for.
     """
 
     key: str
@@ -27,13 +27,26 @@ class ResetKey(Struct, frozen=True):
     request: str
 
 
+class Phase(StrEnum):
+    """Whether a sale sells, and if not, why not. Its stock has no part in it."""
+
+    SCHEDULED = "scheduled"  # its window has not begun
+    OPEN = "open"
+    PAUSED = "paused"
+    CLOSED = "closed"  # its window is over
+
+
 class Sale(Struct, frozen=True):
     """One generation of an item's sale. Its record defines the sale; shards are opened from it.
 
     shards_ever: the highest shard count of all generations; a reset closes that many shards to
-    older generations. reset_keys: of the last resets, the newest at the end. hold_seconds: how long
+    older generations. used_keys: of the last changes, the newest at the end. hold_seconds: how long
     a hold lasts; None where the sale has none, because an earlier version opened it.
     per_buyer_limit: how many tickets a buyer may hold and have bought together; None: any number.
+    opens_at, closes_at: the window in which tickets are sold, without its end, in seconds since the
+    epoch; None: without a beginning, or an end. is_paused: the organiser has stopped it.
+    slot_seconds: how far its expiry slots are apart at least. revision: counts the changes of the
+    record, of all generations; 0: an earlier version has put it.
     """
 
     item_id: int
@@ -43,13 +56,31 @@ class Sale(Struct, frozen=True):
     shards_ever: int
     generation: int
     created_at: str
-    reset_keys: tuple[ResetKey, ...] = ()
+    used_keys: tuple[UsedKey, ...] = ()
     hold_seconds: int | None = None
     per_buyer_limit: int | None = None
+    opens_at: float | None = None
+    closes_at: float | None = None
+    is_paused: bool = False
+    slot_seconds: int = 0
+    revision: int = 0
 
-    def reset_key(self, key: str) -> ResetKey | None:
-        """Return the reset with this key digest; None where it is not in the record."""
-        return next((each for each in self.reset_keys if each.key == key), None)
+    def used_key(self, key: str) -> UsedKey | None:
+        """Return the change with this key digest; None where it is not in the record."""
+        return next((each for each in self.used_keys if each.key == key), None)
+
+    def phase(self, now: float) -> Phase:
+        """Return whether the sale sells. now: by the clock of the process that would sell.
+
+        A sale that is paused before its window says so, because it will not open by itself.
+        """
+        if self.closes_at is not None and now >= self.closes_at:
+            return Phase.CLOSED
+        if self.is_paused:
+            return Phase.PAUSED
+        if self.opens_at is not None and now < self.opens_at:
+            return Phase.SCHEDULED
+        return Phase.OPEN
 
     def share(self, index: int) -> int:
         """Return the tickets that shard `index` opens with; 0 where there is no such shard."""
@@ -370,64 +401,92 @@ class RefundTooLarge(Struct, frozen=True):
 type RefundOutcome = Refunded | RefundTooLarge | KeyReused
 
 
-class ResetOrder(Struct, frozen=True):
-    """A request to start an item's next generation.
+class SaleSettings(Struct, frozen=True):
+    """What the organiser asks for. None keeps the sale's value, where there is one.
 
-    stock, item_name, hold_seconds: None keeps the sale's value. shard_count: None takes the default
-    for the stock. per_buyer_limit: None keeps the sale's value, and 0 lifts it. key, request:
-    digests of the idempotency key and of the values asked for. expected_generation: the one that
-    the sale must have (0: no sale yet); None: any.
+    shard_count: None takes the default for the capacity where a generation starts. per_buyer_limit:
+    0 lifts it. opens_at, closes_at: UNSET keeps the sale's value, and None lifts it.
     """
 
-    item_id: int
-    stock: int | None
-    item_name: str | None
-    shard_count: int | None
-    hold_seconds: int | None
-    per_buyer_limit: int | None
-    key: str
-    request: str
-    expected_generation: int | None
+    capacity: int | None = None
+    item_name: str | None = None
+    shard_count: int | None = None
+    hold_seconds: int | None = None
+    per_buyer_limit: int | None = None
+    opens_at: float | UnsetType | None = UNSET
+    closes_at: float | UnsetType | None = UNSET
 
 
-class SaleState(Struct, frozen=True):
+class SaleState(Struct, frozen=True, dict=True):
     """A sale with its shards, each as it was when it was read or opened. now: by our clock then."""
 
     sale: Sale
     shards: Sequence[Shard]
     now: float
 
-    @property
+    @cached_property
     def free(self) -> int:
         """Return how many tickets can be taken: those of expired holds are among them."""
         return sum(shard.free(self.now) for shard in self.shards)
 
-    @property
+    @cached_property
     def held(self) -> int:
         """Return how many tickets are held and may not be taken."""
         return sum(shard.held - sum(shard.expired(self.now).values()) for shard in self.shards)
 
-    @property
+    @cached_property
     def sold(self) -> int:
         """Return how many tickets are sold."""
         return sum(shard.sold for shard in self.shards)
 
     @property
+    def phase(self) -> Phase:
+        """Return whether the sale sells."""
+        return self.sale.phase(self.now)
+
+    @property
+    def is_sold_out(self) -> bool:
+        """Return whether the sale is open, and no ticket is free or can come free by itself."""
+        return self.phase is Phase.OPEN and not self.free and not self.held
+
+    @cached_property
+    def next_release_at(self) -> int | None:
+        """Return when the first held tickets come back, see `TooFew`; None: none are held."""
+        releases = [shard.next_release_at(self.now) for shard in self.shards]
+        return min(filter(None, releases), default=None)
+
+    @cached_property
     def updated_at(self) -> str:
         """Return when the last ticket moved. ISO 8601 in UTC sorts as time does."""
         return max(shard.updated_at for shard in self.shards)
 
 
-class ResetResult(Struct, frozen=True):
-    """The sale that a reset started. replayed: an earlier request with this key started it."""
+class SaleChange(Struct, frozen=True):
+    """A sale after a change by the organiser.
+
+    replayed: an earlier request with this key made the change. is_new: there was no such item.
+    """
 
     inventory: SaleState
-    replayed: bool
+    replayed: bool = False
+    is_new: bool = False
 
     @property
     def sale(self) -> Sale:
         """Return the sale's record."""
         return self.inventory.sale
+
+
+class CataloguePage(Struct, frozen=True):
+    """Some sales of the catalogue, in the order of their item ids.
+
+    after: the item id after which the next page begins; None: there is no next page. now: by our
+    clock, when they were read.
+    """
+
+    sales: Sequence[Sale]
+    after: int | None
+    now: float
 
 
 class AuditResult(Struct, frozen=True):

@@ -14,12 +14,15 @@ from itertools import accumulate
 from typing import Final, Protocol
 from uuid import UUID, uuid5
 
+from msgspec import UNSET
+
+from ticketing.errors import InvalidRequest
 from ticketing.limits import (
     HOLD_SECONDS_DEFAULT,
-    RESET_KEYS_MAX,
     SHARDS_MAX,
     SLOTS_PER_HOLD,
     TICKETS_PER_SHARD,
+    USED_KEYS_MAX,
 )
 from ticketing.model import (
     Bought,
@@ -30,12 +33,12 @@ from ticketing.model import (
     Order,
     Outcome,
     Purchase,
-    ResetKey,
-    ResetOrder,
     Sale,
+    SaleSettings,
     Shard,
     SoldOut,
     TooFew,
+    UsedKey,
 )
 from ticketing.moves import Counter, Move, Status
 
@@ -206,13 +209,18 @@ def _from_fullest(stock: Mapping[int, int], quantity: int) -> dict[int, int]:
     return taken
 
 
-def expiry_slot(hold_seconds: int, now: float) -> int:
+def slot_seconds(hold_seconds: int) -> int:
+    """Return how far expiry slots are apart: holds of this length are in SLOTS_PER_HOLD of them."""
+    return math.ceil(hold_seconds / SLOTS_PER_HOLD)
+
+
+def expiry_slot(hold_seconds: int, now: float, apart: int = 0) -> int:
     """Return when a hold that is made now expires: `hold_seconds` later, rounded up to a slot.
 
-    Slots are that far apart that holds of this length are in about SLOTS_PER_HOLD of them.
+    apart: how far the sale's slots are apart at least, in seconds.
     """
-    slot_seconds = math.ceil(hold_seconds / SLOTS_PER_HOLD)
-    return math.ceil((now + hold_seconds) / slot_seconds) * slot_seconds
+    apart = max(apart, slot_seconds(hold_seconds))
+    return math.ceil((now + hold_seconds) / apart) * apart
 
 
 def as_of(record: Purchase, now: float, generation: int) -> Purchase:
@@ -236,31 +244,97 @@ def default_shard_count(stock: int) -> int:
     return max(1, min(SHARDS_MAX, stock // TICKETS_PER_SHARD))
 
 
-def next_sale(old: Sale | None, order: ResetOrder, now: str) -> Sale:
+def next_sale(item_id: int, old: Sale | None, settings: SaleSettings, now: str) -> Sale:
     """Return the sale's next generation. old: the one before; None for a new item.
 
     now: a timestamp.
     """
-    first_name = FIRST_ITEM_NAME if order.item_id == FIRST_ITEM_ID else f"Item {order.item_id}"
-    capacity = order.stock if order.stock is not None else old.capacity if old else FIRST_STOCK
-    shard_count = order.shard_count or default_shard_count(capacity)
-    generation = old.generation + 1 if old else 1
-    limit = order.per_buyer_limit
-    if limit is None and old is not None:
-        limit = old.per_buyer_limit
-    keys = (*(old.reset_keys if old else ()), ResetKey(order.key, generation, order.request))
-    return Sale(
-        item_id=order.item_id,
-        item_name=order.item_name or (old.item_name if old else first_name),
+    first_name = FIRST_ITEM_NAME if item_id == FIRST_ITEM_ID else f"Item {item_id}"
+    capacity = settings.capacity
+    if capacity is None:
+        capacity = old.capacity if old else FIRST_STOCK
+    shard_count = settings.shard_count or default_shard_count(capacity)
+    before = old or Sale(
+        item_id, first_name, capacity, shard_count, shards_ever=0, generation=0, created_at=now
+    )
+    hold_seconds = settings.hold_seconds or before.hold_seconds or HOLD_SECONDS_DEFAULT
+    started = replace(
+        before,
         capacity=capacity,
         shard_count=shard_count,
-        shards_ever=max(shard_count, old.shards_ever if old else 0),
-        generation=generation,
+        shards_ever=max(shard_count, before.shards_ever),
+        generation=before.generation + 1,
         created_at=now,
-        reset_keys=keys[-RESET_KEYS_MAX:],
-        hold_seconds=order.hold_seconds or (old and old.hold_seconds) or HOLD_SECONDS_DEFAULT,
-        per_buyer_limit=limit or None,
+        slot_seconds=slot_seconds(hold_seconds),
     )
+    return _with_settings(started, replace(settings, hold_seconds=hold_seconds))
+
+
+def changed_sale(old: Sale, settings: SaleSettings) -> Sale:
+    """Return the sale with what the organiser asks for, in the same generation.
+
+    Raises InvalidRequest for what only a new generation can have.
+    """
+    if settings.capacity not in {None, old.capacity}:
+        raise InvalidRequest(
+            f"The sale began with a capacity of {old.capacity}. "
+            "POST /reset starts it again with another one.",
+            field="capacity",
+        )
+    if settings.shard_count not in {None, old.shard_count}:
+        raise InvalidRequest(
+            f"The sale began with {old.shard_count} shards. "
+            "POST /reset starts it again with others.",
+            field="shards",
+        )
+    if settings.hold_seconds and old.hold_seconds is None:
+        raise InvalidRequest(
+            "An earlier version opened this sale, without holds. POST /reset starts it again with "
+            "them.",
+            field="hold_seconds",
+        )
+    if settings.per_buyer_limit and old.per_buyer_limit is None:
+        raise InvalidRequest(
+            "The sale has no limit for each buyer, so what buyers have is not counted. "
+            "POST /reset starts it again with one.",
+            field="per_buyer_limit",
+        )
+    return _with_settings(old, settings)
+
+
+def _with_settings(sale: Sale, settings: SaleSettings) -> Sale:
+    """Return the sale with the settings that may change while it sells."""
+    limit = settings.per_buyer_limit
+    hold_seconds = settings.hold_seconds or sale.hold_seconds
+    opens_at = sale.opens_at if settings.opens_at is UNSET else settings.opens_at
+    closes_at = sale.closes_at if settings.closes_at is UNSET else settings.closes_at
+    if opens_at is not None and closes_at is not None and closes_at <= opens_at:
+        raise InvalidRequest(
+            f"The sale would close at {timestamp(closes_at)}, before or when it opens, at "
+            f"{timestamp(opens_at)}. Send a later closes_at, or an earlier opens_at.",
+            field="closes_at",
+        )
+    return replace(
+        sale,
+        item_name=settings.item_name or sale.item_name,
+        hold_seconds=hold_seconds,
+        # Slots never get closer together: those of longer holds would still be there, and a shard
+        # has room for one kind.
+        slot_seconds=max(sale.slot_seconds, slot_seconds(hold_seconds or 0)),
+        per_buyer_limit=sale.per_buyer_limit if limit is None else limit or None,
+        opens_at=opens_at,
+        closes_at=closes_at,
+    )
+
+
+def recorded(sale: Sale, old: Sale | None, key: str, request: str) -> Sale:
+    """Return the record of a sale after a change. old: the one before; None for a new item.
+
+    key, request: see `UsedKey`.
+    """
+    keys = (*sale.used_keys, UsedKey(key, sale.generation, request))
+    revision = old.revision + 1 if old else 1
+    return replace(sale, used_keys=keys[-USED_KEYS_MAX:], revision=revision)
 
 
 def current_shards(sale: Sale, stored: Iterable[Shard]) -> list[Shard]:
@@ -302,3 +376,8 @@ def timestamp(seconds: float) -> str:
         .isoformat(timespec="microseconds")
         .replace("+00:00", "Z")
     )
+
+
+def seconds_of(timestamp: str) -> float:
+    """Return the seconds since the epoch of an instant as `timestamp` writes it."""
+    return datetime.fromisoformat(timestamp).timestamp()

@@ -1,13 +1,18 @@
-"""Taking free tickets out of a sale's stock: for a purchase, a hold or a late confirmation."""
+"""Taking free tickets out of a sale's stock: for a purchase, a hold or a late confirmation.
 
+Only this demands that the sale is open. Tickets that are held can be confirmed, extended and
+released while it is paused and after it has closed: the hold's time was promised.
+"""
+
+import math
 from collections.abc import Callable, Iterable, Mapping
 from copy import replace
 
 from msgspec import Struct
 
-from ticketing.errors import Contended, InvalidRequest, Refused, StaleGeneration
-from ticketing.limits import NEARLY_EMPTY_TICKETS
-from ticketing.model import BuyerTickets, Purchase, Sale, TooFew
+from ticketing.errors import Contended, InvalidRequest, Refused, SaleNotOpen, StaleGeneration
+from ticketing.limits import NEARLY_EMPTY_TICKETS, PAUSED_RETRY_AFTER_SECONDS_MAX
+from ticketing.model import BuyerTickets, Phase, Purchase, Sale, TooFew
 from ticketing.moves import Move
 from ticketing.retry import Attempts, Runtime, TryAgain
 from ticketing.rules import allocate, choose, counted, is_within, timestamp
@@ -71,12 +76,12 @@ class Taking(Struct):
 
         Returns the record when it is done; the cancellation where the record is not as the move
         demands, or the payment is used; and what a snapshot showed, where it had too few tickets,
-        or what the buyer had, where the limit leaves too few.
+        or what the buyer had, where the limit leaves too few. Raises SaleNotOpen.
         """
         cached, throttle = self.cache.current(self.store, self.item_id)
         try:
             outcome = self._attempt(cached)
-        except (InvalidRequest, Refused):
+        except (InvalidRequest, Refused, SaleNotOpen):
             if throttle:
                 raise throttle from None
             raise
@@ -85,8 +90,10 @@ class Taking(Struct):
         return outcome
 
     def _attempt(self, cached: CachedSale) -> Purchase | Cancellation | TooFew:
-        record = self.make_record(cached.sale)
         now = self.runtime.clock()
+        if (phase := cached.sale.phase(now)) is not Phase.OPEN:
+            raise self._not_open(cached.sale, phase, now)
+        record = self.make_record(cached.sale)
         buyer = count(self.store, cached.sale, self.move, before=self.seen, after=record, now=now)
         if isinstance(buyer, TooFew):
             return buyer
@@ -99,6 +106,16 @@ class Taking(Struct):
         except StaleGeneration:
             self.cache.forget(self.item_id)
             raise TryAgain from None
+
+    def _not_open(self, sale: Sale, phase: Phase, now: float) -> SaleNotOpen:
+        seconds = None
+        if phase is Phase.PAUSED:
+            seconds = 1 + self.runtime.random.randrange(PAUSED_RETRY_AFTER_SECONDS_MAX)
+        elif phase is Phase.SCHEDULED and sale.opens_at is not None:
+            seconds = math.ceil(sale.opens_at - now)
+        return SaleNotOpen(
+            phase, opens_at=sale.opens_at, closes_at=sale.closes_at, retry_after_seconds=seconds
+        )
 
     def _choose(self, cached: CachedSale) -> dict[int, int] | TooFew:
         """Return shard index → tickets to take, or what a snapshot showed that had too few.

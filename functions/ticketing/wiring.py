@@ -11,6 +11,7 @@ from ticketing.audit import Auditor
 from ticketing.buying import PurchaseService
 from ticketing.catalogue import Catalogue
 from ticketing.holding import HoldService
+from ticketing.organising import OrganiserService
 from ticketing.refunding import RefundService
 from ticketing.retry import Runtime
 from ticketing.sale_cache import SaleCache
@@ -29,6 +30,7 @@ class Services(Struct, frozen=True):
     holds: HoldService
     refunds: RefundService
     catalogue: Catalogue
+    organiser: OrganiserService
     auditor: Auditor
 
 
@@ -51,5 +53,6 @@ def build_services(
         holds=HoldService(table, runtime, cache),
         refunds=RefundService(table, runtime),
         catalogue=Catalogue(table, runtime),
+        organiser=OrganiserService(table, runtime),
         auditor=Auditor(table, runtime),
     )

@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -230,3 +231,40 @@ def test_docs_behind_stage_path(api: Api) -> None:
     document = api.call("GET", "/openapi.json").json()
     assert document["openapi"] == "3.1.0"
     assert "/buy_ticket" in document["paths"]
+
+
+@pytest.mark.G1
+def test_opens_pauses_closes(api: Api) -> None:
+    """As an organiser runs a sale: it opens by itself, is paused, goes on, and is closed."""
+    api.reset(1000)
+    path, name = f"/items/{ITEM}", "<b>Gala</b> \u202eelaS\u202c \N{ADMISSION TICKETS}"
+    opens_at = datetime.now(UTC) + timedelta(seconds=3)
+    settings = {"item_name": name, "opens_at": opens_at.isoformat(), "closes_at": None}
+    changed = api.signed("PUT", path, settings)
+    assert changed.status_code == 200, changed.text
+    assert (changed.json()["state"], changed.json()["item_name"]) == ("scheduled", name)
+    # Processes may sell with settings that are a second old.
+    early = eventually(api.buy, lambda answer: answer.status_code == 409)
+    assert (early.json()["code"], early.json()["reason"]) == ("sale_not_open", "scheduled")
+    assert datetime.fromisoformat(early.json()["opens_at"]) == opens_at
+    assert 1 <= int(early.headers["Retry-After"]) <= 3
+    key = str(uuid.uuid4())
+    bought = eventually(lambda: api.buy(key=key), lambda answer: answer.status_code != 409)
+    assert bought.status_code == 201
+    assert datetime.fromisoformat(bought.json()["purchased_at"]) >= opens_at
+    assert api.signed("POST", f"{path}/pause").json()["state"] == "paused"
+    eventually(api.buy, lambda answer: answer.json().get("reason") == "paused")
+    assert api.buy(key=key).json() == bought.json(), "no receipt in the pause"
+    assert api.signed("POST", f"{path}/resume").json()["state"] == "open"
+    closed = api.signed("PUT", path, {"opens_at": None, "closes_at": "2026-01-01T00:00:00+01:00"})
+    assert (closed.json()["state"], closed.json()["closes_at"]) == (
+        "closed",
+        "2025-12-31T23:00:00.000000Z",
+    )
+    late = eventually(api.buy, lambda answer: answer.json().get("reason") == "closed")
+    assert "Retry-After" not in late.headers
+    items = api.call("GET", f"/items?after={ITEM - 1}").json()["items"]
+    assert [(each["item_name"], each["state"]) for each in items[:1]] == [(name, "closed")]
+    opened = api.signed("PUT", path, {"closes_at": None, "item_name": "Item"})
+    assert opened.json()["closes_at"] is None
+    assert api.signed("GET", f"/audit/{ITEM}").json()["agrees"]

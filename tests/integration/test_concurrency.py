@@ -20,7 +20,7 @@ from tests.support import END_SECONDS_MAX, ITEM, World, create_table, eventually
 from ticketing.buying import PurchaseService
 from ticketing.errors import Busy
 from ticketing.limits import HOLD_SECONDS_MIN
-from ticketing.model import Bought, Held, LimitReached, Outcome, SoldOut
+from ticketing.model import Bought, Held, LimitReached, Outcome, SaleSettings, SoldOut
 from ticketing.retry import Runtime
 from ticketing.rules import totals
 from ticketing.wiring import Services, build_services
@@ -226,7 +226,8 @@ def test_resets_while_selling(world: World, engine: Engine) -> None:
     shares = [
         [(f"{process:02}-{n:06}-{'k' * 12}", 1) for n in range(100_000)] for process in range(4)
     ]
-    catalogue = build_services(connect(engine.endpoint), world.table_name).catalogue
+    services = build_services(connect(engine.endpoint), world.table_name)
+    catalogue = services.catalogue
 
     def sold_in_this_generation() -> int:
         return totals(catalogue.inventory(ITEM).shards)[3]
@@ -234,7 +235,7 @@ def test_resets_while_selling(world: World, engine: Engine) -> None:
     def reset_again_and_again() -> None:
         for shard_count in shard_counts:
             eventually(sold_in_this_generation, lambda sold: sold > 10)
-            catalogue.reset(ITEM, stock=stock, item_name=None, shard_count=shard_count)
+            services.organiser.reset(ITEM, SaleSettings(stock, shard_count=shard_count))
         eventually(sold_in_this_generation, lambda sold: sold > 10)
 
     answers = run_processes(world, engine, shares, meanwhile=reset_again_and_again)

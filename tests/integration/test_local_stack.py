@@ -84,6 +84,7 @@ class TestRoles:
             ("BuyTicketFunction", {"get_item", "put_item", "update_item"}),
             ("HoldTicketFunction", {"get_item", "put_item", "update_item"}),
             ("InventoryFunction", {"get_item"}),
+            ("ItemsFunction", {"get_item", "put_item", "update_item"}),
             ("RefundFunction", {"get_item", "put_item", "update_item"}),
             ("AuditFunction", {"get_item", "scan"}),
             ("ResetFunction", {"get_item", "put_item", "update_item"}),

@@ -13,8 +13,9 @@ from local import sam
 from local.api import call
 from local.process import free_port
 from local.sam_local import SamLocal, docker_answers
+from tests.functions import load
 from tests.support import ROOT, eventually, need, template
-from tests.unit.test_functions import EXPECTED, load
+from tests.unit.test_functions import EXPECTED
 
 
 def one_of_each() -> list[Path]:

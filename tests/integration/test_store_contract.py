@@ -14,8 +14,8 @@ from moto import mock_aws
 import simulation.world
 from simulation.dynamodb import DynamoDB
 from tests.support import ITEM, World, create_table
-from ticketing.errors import StaleGeneration
-from ticketing.limits import SHARDS_MAX
+from ticketing.errors import CatalogueFull, StaleGeneration
+from ticketing.limits import ITEMS_MAX, SHARDS_MAX
 from ticketing.model import (
     Bought,
     BuyerTickets,
@@ -25,6 +25,7 @@ from ticketing.model import (
     Shard,
     SoldOut,
     StockSummary,
+    UsedKey,
 )
 from ticketing.moves import (
     BUY,
@@ -39,12 +40,24 @@ from ticketing.moves import (
     Status,
 )
 from ticketing.rules import given_back, refund
-from ticketing.store.items import PURCHASE, purchase_key
+from ticketing.store.items import PURCHASE, purchase_key, sale_key
+from ticketing.store.items import SALE as SALE_CODEC
 from ticketing.store.table import Cancellation
 
 CREATED = "2026-01-15T12:30:27.000000Z"
 SALE = Sale(
-    ITEM, "Concert ★", capacity=10, shard_count=4, shards_ever=4, generation=1, created_at=CREATED
+    ITEM,
+    "Concert ★",
+    capacity=10,
+    shard_count=4,
+    shards_ever=4,
+    generation=1,
+    created_at=CREATED,
+    used_keys=(UsedKey("k", 1, "r"),),
+    opens_at=1_800_000_000.25,
+    closes_at=1_800_003_600.0,
+    is_paused=True,
+    revision=1,
 )
 SLOT = 1_800_000_060  # an expiry slot, in seconds since the epoch
 MOTO_SNAPSHOT_ITEMS = 25  # moto 5.2 refuses more items in TransactGetItems; AWS takes 100
@@ -92,7 +105,7 @@ def sell(world: World, record: Purchase, buyer: BuyerTickets | None = None) -> C
 
 
 def open_all(world: World, sale: Sale = SALE) -> None:
-    assert world.store.announce(sale)
+    assert world.store.put_sale(sale, None)
     for index in range(sale.shard_count):
         assert world.store.open_shard(sale, index)
 
@@ -106,15 +119,55 @@ def test_missing_records(world: World) -> None:
     assert world.store.read_purchase("missing") is None
 
 
-def test_announce(world: World) -> None:
-    """Once per generation, and generations only rise."""
-    assert world.store.announce(SALE)
+def test_put_sale(world: World) -> None:
+    """Each revision once, and only after the one that was seen, of every generation."""
+    assert world.store.put_sale(SALE, None)
     assert world.store.read_sale(ITEM) == SALE
-    assert not world.store.announce(replace(SALE, capacity=99))
-    later = replace(SALE, generation=2, item_name="Another")
-    assert world.store.announce(later)
-    assert not world.store.announce(SALE)
+    assert not world.store.put_sale(replace(SALE, capacity=99), None)
+    later = replace(SALE, generation=2, item_name="Another", revision=2)
+    assert world.store.put_sale(later, SALE)
+    assert not world.store.put_sale(replace(SALE, revision=2), SALE)
+    same_revision = replace(SALE, revision=2)
+    assert not world.store.put_sale(replace(SALE, revision=3), same_revision)
     assert world.store.read_sale(ITEM) == later
+
+
+def test_record_of_earlier_version(world: World) -> None:
+    """It has no revision. It changes once, and comes into the catalogue then."""
+    old = replace(SALE, revision=0)
+    world.client.put_item(TableName=world.table_name, Item=SALE_CODEC.to_item(sale_key(ITEM), old))
+    assert world.store.read_catalogue() == []
+    other_generation = replace(old, generation=2)
+    assert not world.store.put_sale(replace(SALE, capacity=99), other_generation)
+    assert world.store.put_sale(SALE, old)
+    assert not world.store.put_sale(replace(SALE, capacity=99), old)
+    assert world.store.read_catalogue() == [ITEM]
+
+
+def test_catalogue(world: World) -> None:
+    """Each item once, in order, and those without a record are left out."""
+    ids = [30, 4, 1000, 200]
+    for item_id in ids:
+        assert world.store.put_sale(replace(SALE, item_id=item_id), None)
+        assert not world.store.put_sale(replace(SALE, item_id=item_id), None)
+    assert world.store.read_catalogue() == sorted(ids)
+    sales = world.store.read_sales([4, 5, 200, 30])
+    assert [sale.item_id for sale in sales] == [4, 30, 200]
+    assert world.store.read_sales([]) == []
+
+
+def test_catalogue_is_full(world: World) -> None:
+    """Nothing is written of an item that has no room; items that are there can change."""
+    world.client.put_item(
+        TableName=world.table_name,
+        Item={"pk": {"S": "catalogue"}, "item_ids": {"NS": [str(n) for n in range(1, ITEMS_MAX)]}},
+    )
+    last = replace(SALE, item_id=ITEMS_MAX)
+    assert world.store.put_sale(last, None)
+    with pytest.raises(CatalogueFull):
+        world.store.put_sale(replace(SALE, item_id=ITEMS_MAX + 1), None)
+    assert world.store.read_sale(ITEMS_MAX + 1) is None
+    assert world.store.put_sale(replace(last, revision=2), last)
 
 
 @pytest.mark.G1
@@ -130,7 +183,7 @@ def test_open_shard(world: World) -> None:
 @pytest.mark.G2
 def test_unopened_shards(world: World) -> None:
     """They have their whole share."""
-    world.store.announce(SALE)
+    world.store.put_sale(SALE, None)
     world.store.open_shard(SALE, 1)
     assert counters(world) == [(3, 0), (3, 0), (2, 0), (2, 0)]
     assert world.store.snapshot(SALE) == world.store.read_shards(SALE)
@@ -229,7 +282,7 @@ def test_sell_in_other_generation(world: World) -> None:
 
 @pytest.mark.G1
 def test_sell_from_missing_shard(world: World) -> None:
-    world.store.announce(SALE)
+    world.store.put_sale(SALE, None)
     refusal = sell(world, purchase(1, s0=1))
     assert refusal
     assert refusal.shards == {0: None}
@@ -248,7 +301,7 @@ def test_snapshot_of_many_shards(world: World, request: pytest.FixtureRequest) -
 def test_read_purchases(world: World) -> None:
     """All of the item's records on all pages, and no others."""
     open_all(world)
-    world.store.announce(replace(SALE, item_id=2))
+    world.store.put_sale(replace(SALE, item_id=2), None)
     note = "n" * 2000  # 1.7 MB: two pages
     records = [
         replace(purchase(number, s0=1), fingerprint=note, item_id=1 + number % 10 // 9)

@@ -53,7 +53,13 @@ NO_ANSWER: Final = 0  # Locust's status where there is none
 BUSY: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 # API Gateway's own, where the function gave no answer: the request may have been carried out.
 UNKNOWN: Final = {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT, NO_ANSWER}
-REFUSALS: Final = {"sold_out", "not_enough_left", "all_held", "buyer_limit_reached"}
+REFUSALS: Final = {
+    "sold_out",
+    "not_enough_left",
+    "all_held",
+    "buyer_limit_reached",
+    "sale_not_open",
+}
 GONE: Final = {"hold_expired", "hold_released"}
 
 type Body = dict[str, Any]

@@ -81,11 +81,12 @@ class Service:
         self.sold = 0
         self.item_name = "Item A - Concert Ticket"
         self.records: dict[str, Record] = {}
-        self.reset_keys: set[str | None] = set()
+        self.used_keys: set[str | None] = set()
         self.refund_keys: set[str | None] = set()
         self.holds: dict[str, Hold] = {}
         self.hold_seconds = 600.0
         self.limit = 0
+        self.is_paused = False
         self._calls = itertools.count(1)
 
     def now_and_then(self) -> bool:
@@ -97,6 +98,8 @@ class Service:
         with self.lock:
             if known := self.records.get(purchase_id):
                 return self.again(known, quantity)
+            if self.refuses_all():
+                return problem(409, "sale_not_open", reason="paused")
             self.reclaim()
             if self.limit and self.tickets_of(buyer_id) + quantity > self.limit:
                 left = max(0, self.limit - self.tickets_of(buyer_id))
@@ -105,6 +108,15 @@ class Service:
                 return self.refusal(self.stock)
             self.stock -= quantity
             return self.sell(Record(purchase_id, item_id, quantity, buyer_id, self.generation))
+
+    def refuses_all(self) -> bool:
+        """Return whether the sale is paused."""
+        return self.is_paused
+
+    def set_paused(self, paused: bool) -> Answer:
+        """POST /items/{item_id}/pause and /resume."""
+        self.is_paused = paused
+        return self.inventory()
 
     def tickets_of(self, buyer_id: str | None) -> int:
         """Return the tickets that a buyer has, which count for the limit."""
@@ -209,9 +221,9 @@ class Service:
     def reset(self, stock: int, key: str | None) -> Answer:
         """POST /reset, once per key."""
         with self.lock:
-            if key is None or key not in self.reset_keys:
+            if key is None or key not in self.used_keys:
                 self.open_generation(stock)
-                self.reset_keys.add(key)
+                self.used_keys.add(key)
         return self.inventory()
 
     def open_generation(self, stock: int) -> None:
@@ -234,6 +246,7 @@ class Service:
                 "generation": self.generation,
                 "shard_count": 1,
                 "hold_seconds": 600,
+                "state": "paused" if self.is_paused else "open",
             }
 
     def audit(self) -> Answer:
@@ -449,7 +462,7 @@ class LosesResetReplies(Service):
     """Correct: loses the first reply to each reset after it took effect; the key identifies it."""
 
     def reset(self, stock: int, key: str | None) -> Answer:
-        is_first = key not in self.reset_keys
+        is_first = key not in self.used_keys
         answer = super().reset(stock, key)
         return problem(503, "busy") if is_first else answer
 
@@ -572,6 +585,32 @@ class LimitsForgetRefunds(Service):
         )
 
 
+class SellsInPauses(Service):
+    """Reads the sale once, and never again."""
+
+    def refuses_all(self) -> bool:
+        return False
+
+
+class StaysPaused(Service):
+    """Some buyers still meet the pause when it is over."""
+
+    has_paused = False
+
+    def refuses_all(self) -> bool:
+        self.has_paused |= self.is_paused
+        return self.is_paused or (self.has_paused and self.now_and_then())
+
+
+class HidesReceiptsInPauses(Service):
+    """Refuses a key that has bought, while the sale is paused."""
+
+    def again(self, known: Record, quantity: int) -> Answer:
+        if self.is_paused:
+            return problem(409, "sale_not_open", reason="paused")
+        return super().again(known, quantity)
+
+
 class WithoutAdmin(Service):
     """Deployed without POST /reset."""
 
@@ -611,6 +650,8 @@ def answer_to_organiser(
             service.hold_seconds = body.get("hold_seconds", service.hold_seconds)
             service.limit = body["per_buyer_limit"]
             return service.reset(body["stock"], headers["Idempotency-Key"])
+        case ["POST", "items", _, "pause" | "resume" as change]:
+            return service.set_paused(change == "pause")
         case ["GET", "audit", _]:
             return service.audit()
     return forbidden()

@@ -194,6 +194,12 @@ class TestKept:
         facts = history(held(0, 1, hold()), resets=(RESET, second), changes=(refusal,))
         assert broken(facts) == []
 
+    def test_unknown_generation(self) -> None:
+        """Nothing is known of how long its holds last. This ended the checker once."""
+        unknown = held(0, 1, structs.replace(hold(), generation=7))
+        found = broken(history(unknown, resets=(RESET,), changes=(confirmed(90, 91),)))
+        assert ("G1", "sold_in_a_wrong_generation") in found
+
     def test_extension_counts(self) -> None:
         """The first one, and not its repetition."""
         refusal = confirmed(90, 91, done=False, code="hold_expired")

@@ -13,6 +13,7 @@ from proof.history import (
     Inventory,
     Kind,
     Lookup,
+    Pause,
     PurchaseRequest,
     Receipt,
     Refund,
@@ -607,3 +608,61 @@ class TestRecordedRefusals:
         assert broken(history(*keys, resets=(FIRST, SECOND), **more)) == [
             ("G4", "figures_disagree")
         ]
+
+
+def not_open(start: float, end: float) -> Attempt:
+    """Return a 409, the sale does not sell."""
+    return Attempt(start, end, Kind.NOT_OPEN, 409, "sale_not_open", reason="paused")
+
+
+class TestPauses:
+    """The sale is paused at an instant from 10 to 11, and resumed at one from 20 to 21."""
+
+    PAUSE = Pause(10.0, 11.0, 20.0, 21.0)
+
+    def broken(self, *requests: PurchaseRequest) -> list[tuple[str, str]]:
+        facts = History(requests, (FIRST,), pauses=(self.PAUSE,))
+        return [(each.guarantee, each.rule) for each in check(facts)]
+
+    @pytest.mark.G1
+    @pytest.mark.parametrize(
+        ("start", "end", "is_wrong"),
+        [(11.9, 12.5, False), (12, 12.5, True), (19, 20, True), (19, 20.1, False)],
+    )
+    def test_sold_while_paused(self, start: float, end: float, is_wrong: bool) -> None:
+        """Processes learn of it within a second."""
+        expected = [("G1", "sold_while_paused")] if is_wrong else []
+        assert self.broken(buyer("a", bought(start, end, "p"))) == expected
+
+    def test_replayed_while_paused(self) -> None:
+        assert self.broken(buyer("a", bought(1, 2, "p"), replayed(13, 14, "p"))) == []
+
+    @pytest.mark.G2
+    @pytest.mark.parametrize(
+        ("start", "end", "is_wrong"),
+        [(8, 9.9, True), (8, 10, False), (15, 16, False), (22, 23, False), (22.1, 23, True)],
+    )
+    def test_refused_while_open(self, start: float, end: float, is_wrong: bool) -> None:
+        expected = [("G2", "refused_while_open")] if is_wrong else []
+        assert self.broken(buyer("a", not_open(start, end))) == expected
+
+    @pytest.mark.G3
+    def test_refused_although_bought(self) -> None:
+        """A copy may meet the pause sooner than the one that buys, and not after its receipt."""
+        first = buyer("a", bought(10.2, 11.5, "p"))
+        assert self.broken(first, buyer("a", not_open(10.5, 11.2), copy=2)) == []
+        found = self.broken(first, buyer("a", not_open(11.6, 12), copy=2))
+        assert found == [("G3", "refused_although_bought")]
+
+    @pytest.mark.G2
+    def test_key_has_not_bought(self) -> None:
+        """A key that only met the pause has bought nothing, unless an attempt of it is in doubt."""
+        other = buyer("b", bought(1, 2, "p"))
+        refused = buyer("c", sold_out(30, 31))
+        found = self.broken(other, buyer("a", not_open(12, 13)), refused)
+        assert found == [("G2", "undersold")]
+        assert self.broken(other, buyer("a", lost(9, 10), not_open(12, 13)), refused) == []
+
+    @pytest.mark.G3
+    def test_bought_when_resumed(self) -> None:
+        assert self.broken(buyer("a", not_open(12, 13), bought(22, 23, "p"))) == []

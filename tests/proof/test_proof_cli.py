@@ -81,7 +81,7 @@ def test_correct_service(report: Path) -> None:
     assert "TEST 2 PASSED! No race conditions detected!" in output
     assert "The inventory system is CORRECT:" in output
     assert document["verdict"] == "passed"
-    assert [test["number"] for test in document["tests"]] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert [test["number"] for test in document["tests"]] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
     assert all(test["figures"]["peak_in_flight"] > 1 for test in document["tests"])
     assert document["tests"][2]["figures"]["processes"] == 2
     assert document["tests"][3]["figures"]["replays"] == 20
@@ -142,6 +142,9 @@ def test_three_broken_services_as_command(
         (services.RefusesWhileHeld, 8, "G2", "undersold"),
         (services.ConfirmsExpired, 8, "G1", "oversold"),
         (services.BreaksHolds, 8, "G1", "oversold"),
+        (services.SellsInPauses, 10, "G1", "sold_while_paused"),
+        (services.StaysPaused, 10, "G2", "refused_while_open"),
+        (services.HidesReceiptsInPauses, 10, "G3", "refused_although_bought"),
         (services.Fails, 2, "G6", "internal_error"),
     ],
 )
@@ -151,6 +154,15 @@ def test_broken_service(
     status, output, document = prove_here(service(), "--only", str(test), "--timeout", "5")
     assert status == 1, output
     demand_violation(document, guarantee, rule)
+
+
+def test_name_letter_for_letter(prove_here: ProveHere) -> None:
+    """What looks like markup, or like the code of an emoji, is a part of the name."""
+    service = services.Service()
+    service.item_name = "[bold]Gala[/bold] :tada: \u202eelaS\u202c"
+    status, output, _ = prove_here(service, "--only", "1")
+    assert status == 0, output
+    assert f"({service.item_name}, 100 tickets)" in output
 
 
 @pytest.mark.G6
@@ -225,7 +237,7 @@ def test_failed_beats_inconclusive(prove_here: ProveHere) -> None:
 
 @pytest.mark.parametrize(
     ("tickets", "buyers", "processes", "shards"),
-    [(2, 200, 4, 1), (2, 2, 2, 1), (3, 4, 4, 100)],
+    [(3, 200, 4, 1), (2, 2, 2, 100)],
 )
 def test_odd_sizes(
     tickets: int, buyers: int, processes: int, shards: int, prove_here: ProveHere
@@ -265,7 +277,7 @@ def test_no_admin_routes(prove_here: ProveHere) -> None:
             "--i-know-this-resets-item 1",
         ),
         (["--url", "tickets"], "no URL"),
-        (["--only", "10"], "1 to 9"),
+        (["--only", "11"], "1 to 10"),
         (["--buyers", "10"], "at least --tickets"),
         (["--in-flight", "1"], "at least 2"),
     ],

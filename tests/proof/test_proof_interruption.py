@@ -93,3 +93,30 @@ def test_interrupted_during_sale(how: signal.Signals, status: int, tmp_path: Pat
         assert "Interrupted in TEST 3, after 0 of 100 requests" in output
         assert "Item 1 is left in the middle of a test" in output
         assert json.loads(report.read_bytes())["verdict"] == "interrupted"
+
+
+class WaitsInPauses(Waits):
+    """Answers no buyer in a pause."""
+
+    def buy(
+        self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None
+    ) -> services.Answer:
+        if self.is_paused:
+            return super().buy(purchase_id, item_id, quantity, buyer_id)
+        return services.Service.buy(self, purchase_id, item_id, quantity, buyer_id)
+
+
+def test_interrupted_during_pause(tmp_path: Path) -> None:
+    """The sale is resumed: an item must not stay closed because its proof was ended."""
+    service = WaitsInPauses()
+    with services.Server(service) as server:
+        options = ["--url", server.url, *SMALL, "--only", "10", "--report", tmp_path / "report"]
+        with running([sys.executable, "-m", "proof", *options]) as process:
+            assert service.a_buyer_waits.wait(END_SECONDS_MAX)
+            assert service.is_paused
+            os.killpg(process.pid, signal.SIGINT)
+            output, errors = wait_for_end(process)
+        service.over.set()
+    assert process.returncode == 130, output + errors
+    assert "Traceback" not in output + errors
+    assert not service.is_paused

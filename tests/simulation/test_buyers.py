@@ -13,11 +13,8 @@ SLOT = 1_800_000_010  # an expiry slot ten seconds after the sale's beginning
 class LimitedStore(Store):
     """Writes a sale in which a buyer may have two tickets."""
 
-    def sale(self, now: float, generation: int) -> None:
-        names = {"generation": generation, "capacity": 4, "shard_count": 2}
-        names |= {"per_buyer_limit": 2}
-        item = {name: number(value) for name, value in (names).items()}
-        self.write(now, "item#1", item)
+    def sale(self, now: float, generation: int = 1, **settings: Any) -> None:
+        super().sale(now, generation, per_buyer_limit=number(2), **settings)
 
     def put(self, now: float, name: str, tickets: int = 1, **more: Any) -> None:
         """Put a purchase of Ann's."""

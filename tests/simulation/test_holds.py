@@ -10,7 +10,15 @@ from simulation.sale import TABLE
 from simulation.world import EPOCH_SECONDS, World
 from tests.support import ITEM, create_table
 from ticketing.limits import CLOCK_SKEW_SECONDS
-from ticketing.model import Bought, ConfirmOutcome, Held, HoldProblem, Outcome, SoldOut
+from ticketing.model import (
+    Bought,
+    ConfirmOutcome,
+    Held,
+    HoldProblem,
+    Outcome,
+    SaleSettings,
+    SoldOut,
+)
 from ticketing.retry import Runtime
 from ticketing.wiring import Services, build_services
 
@@ -26,7 +34,7 @@ class Race:
         self._model = DynamoDB(self.world)
         create_table(self._model.client(), TABLE)
         self.first, self.second = self.process(1), self.process(2)
-        self.first.catalogue.reset(ITEM, stock=1, item_name=None, shard_count=1, hold_seconds=30)
+        self.first.organiser.reset(ITEM, SaleSettings(1, shard_count=1, hold_seconds=30))
         order = self.first.purchases.order(ITEM, 1, "ann", KEY, is_hold=True)
         held = self.first.purchases.buy(order)
         assert isinstance(held, Held)

@@ -56,12 +56,14 @@ def test_many_environments_sold_out() -> None:
 
 
 class _Deaf:
-    """A client whose writing transactions never come back."""
+    """A client whose transactions never come back, but those that create an item."""
 
     def __init__(self, client: Any, sleep: Any) -> None:
         self._client, self._sleep = client, sleep
 
     def transact_write_items(self, **request: Any) -> Any:
+        if "catalogue" in str(request):
+            return self._client.transact_write_items(**request)
         while True:
             self._sleep(1.0)
 

@@ -7,6 +7,8 @@ from msgspec import structs
 
 from proof.history import Attempt, History, Kind, PurchaseRequest, Receipt, Reset
 from simulation.observer import Observer
+from simulation.world import EPOCH_SECONDS
+from ticketing.rules import timestamp
 
 FIRST = Reset(generation=1, capacity=4, started_at=0.0, ended_at=0.1)
 
@@ -29,10 +31,10 @@ class Store:
         self.observer.write(key, self._items.get(key), item, now)
         self._items[key] = item
 
-    def sale(self, now: float, generation: int) -> None:
+    def sale(self, now: float, generation: int = 1, **settings: Any) -> None:
         names = {"generation": generation, "capacity": 4, "shard_count": 2}
         item = {name: number(value) for name, value in names.items()}
-        self.write(now, "item#1", item)
+        self.write(now, "item#1", item | settings)
 
     def shard(
         self,
@@ -45,11 +47,13 @@ class Store:
         in_slots: int | None = None,
         generation: int = 1,
         slot: int = 1_800_000_000,
+        reclaimed_until: int = 0,
     ) -> None:
         counters = {"generation": generation, "capacity": 2, "stock": stock, "sold": sold}
         item: dict[str, Any] = {name: number(each) for name, each in counters.items()}
         slots = {str(slot): number(held if in_slots is None else in_slots)}
         item |= {"held": number(held), "slots": {"M": slots}}
+        item["reclaimed_until"] = number(reclaimed_until)
         self.write(now, f"item#1#stock#{index:02}", item)
 
     def record(self, now: float, name: str, taken: dict[int, int], **more: Any) -> None:
@@ -58,6 +62,7 @@ class Store:
             "status": {"S": "confirmed"},
             "quantity": number(sum(taken.values())),
             "taken": {"M": {f"{index:02}": number(each) for index, each in taken.items()}},
+            "created_at": {"S": timestamp(EPOCH_SECONDS + now)},
             **more,
         }
         self.write(now, f"purchase#{name}", item)
@@ -326,3 +331,77 @@ class TestHolds:
         fields = {"status": {"S": "held"}, "expires_at": number(self.SLOT), "quantity": number(1)}
         store.record(2.0, "h", taken, **fields | change)
         assert (("G3", "record_is_replaced") in store.broken()) != right
+
+
+class TestOpenings:
+    """Tickets are taken while the sale is open, by settings that may be five seconds old."""
+
+    @staticmethod
+    def at(now: float) -> dict[str, str]:
+        return {"S": timestamp(EPOCH_SECONDS + now)}
+
+    @pytest.mark.G1
+    @pytest.mark.parametrize(("sold_at", "is_wrong"), [(4.9, False), (10.9, False), (11.2, True)])
+    def test_sold_in_a_pause(self, store: Store, sold_at: float, is_wrong: bool) -> None:
+        """Clocks are up to a second ahead, so a time of a record is a second of time."""
+        store.sale(5.0, is_paused={"BOOL": True})
+        store.sell(sold_at, "p", 0, left=1)
+        purchase = request("a", bought(sold_at - 0.1, sold_at + 0.1, "p"))
+        expected = [("G1", "sold_while_not_open")] if is_wrong else []
+        assert store.broken(purchase, p="a") == expected
+
+    @pytest.mark.G1
+    @pytest.mark.parametrize(("sold_at", "is_wrong"), [(19.9, True), (20, False), (30, True)])
+    def test_sold_outside_window(self, store: Store, sold_at: float, is_wrong: bool) -> None:
+        store.sale(1.0, opens_at=self.at(20), closes_at=self.at(30))
+        store.sell(sold_at, "p", 0, left=1)
+        purchase = request("a", bought(sold_at - 0.1, sold_at + 0.1, "p"))
+        expected = [("G1", "sold_while_not_open")] if is_wrong else []
+        assert store.broken(purchase, p="a") == expected
+
+    @pytest.mark.G1
+    @pytest.mark.parametrize("is_late", [False, True])
+    def test_confirmed_in_a_pause(self, store: Store, is_late: bool) -> None:
+        """Out of its slot a hold may be confirmed at any time, out of the stock it may not."""
+        about = {"expires_at": number(1_800_000_000), "is_counted": {"BOOL": False}}
+        store.shard(2.0, 0, stock=1, sold=0, held=1)
+        store.record(2.0, "p", {0: 1}, **about, status={"S": "held"})
+        store.sale(5.0, is_paused={"BOOL": True})
+        if is_late:
+            store.shard(38.0, 0, stock=2, sold=0, reclaimed_until=1_800_000_000)
+        store.shard(41.0, 0, stock=1, sold=1, reclaimed_until=1_800_000_000 * is_late)
+        store.record(41.0, "p", {0: 1}, **about, confirmed_at=self.at(41))
+        expected = [("G1", "sold_while_not_open")] if is_late else []
+        assert store.broken(request("a", bought(1, 2.1, "p")), p="a") == expected
+
+    @pytest.mark.G5
+    @pytest.mark.parametrize(
+        ("start", "reason", "is_wrong"),
+        [
+            (10, "paused", False),
+            (21.5, "paused", True),
+            (10, "closed", True),
+            (28, "scheduled", False),
+            (40.5, "scheduled", True),
+            (49.5, "closed", False),
+            (48, "closed", True),
+        ],
+    )
+    def test_reason_of_a_refusal(
+        self, store: Store, start: float, reason: str, is_wrong: bool
+    ) -> None:
+        store.sale(5.0, is_paused={"BOOL": True})
+        store.sale(20.0)
+        store.sale(25.0, opens_at=self.at(40), closes_at=self.at(50))
+        attempt = Attempt(start, start + 0.1, Kind.NOT_OPEN, 409, "sale_not_open", reason=reason)
+        expected = [("G5", "not_open_yet_open")] if is_wrong else []
+        assert store.broken(request("a", attempt)) == expected
+
+    @pytest.mark.G5
+    def test_bought_after_the_refusal(self, store: Store) -> None:
+        """A request that was told that the sale is not open never buys."""
+        store.sale(5.0, is_paused={"BOOL": True})
+        store.sell(9.0, "p", 0, left=1)
+        attempt = Attempt(8, 8.1, Kind.NOT_OPEN, 409, "sale_not_open", reason="paused")
+        assert store.broken(request("a", attempt), p="a") == [("G5", "refused_and_bought")]
+        assert store.broken(request("a", lost(5, 6), attempt), p="a") == []

@@ -473,7 +473,7 @@ class TestStoreErrors:
     def test_deadline_before_opening_shard(self, world: World) -> None:
         world.client.before("update_item", raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
-            world.catalogue.reset(ITEM, stock=5, item_name=None, shard_count=1)
+            world.reset(stock=5, shard_count=1)
         world.client.before(
             "transact_write_items", lambda: world.clock.sleep(PURCHASE_BUDGET_SECONDS)
         )
@@ -520,7 +520,7 @@ class TestStoreErrors:
         service = world.purchase_service()
         world.client.before(
             "transact_get_items",
-            lambda: world.catalogue.reset(ITEM, stock=3, item_name=None, shard_count=1),
+            lambda: world.reset(stock=3, shard_count=1),
         )
         assert isinstance(buy(service), Bought)
         world.assert_exact(sold=1)
@@ -562,7 +562,7 @@ class TestRefusalInDoubt:
             requests.append(world.client.requests[-1])
             world.client.before("update_item", raises(KeyboardInterrupt()))
             with pytest.raises(KeyboardInterrupt):
-                world.catalogue.reset(ITEM, stock=0, item_name=None, shard_count=1)
+                world.reset(stock=0, shard_count=1)
             world.clock.now += 1
             raise lost_reply()
 
@@ -709,7 +709,7 @@ class TestCache:
         def crash() -> None:
             world.client.before("update_item", raises(KeyboardInterrupt()))
             with pytest.raises(KeyboardInterrupt):
-                world.catalogue.reset(ITEM, stock=5, item_name=None, shard_count=1)
+                world.reset(stock=5, shard_count=1)
 
         world.client.before("transact_get_items", crash)
         assert isinstance(buy(world.purchase_service()), Bought)
@@ -756,7 +756,7 @@ class TestCache:
         buy(service)
         world.client.before("update_item", raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
-            world.catalogue.reset(ITEM, stock=5, item_name=None, shard_count=1)
+            world.reset(stock=5, shard_count=1)
         world.clock.now += 2
         world.client.before("get_item", raises(service_error("ThrottlingException")))
         assert isinstance(buy(service), Bought)
@@ -839,7 +839,7 @@ class TestGenerations:
         world.open_sale(stock=5, shards=4)
         world.client.before("update_item", raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
-            world.catalogue.reset(ITEM, stock=8, item_name=None, shard_count=4)
+            world.reset(stock=8, shard_count=4)
         service = world.purchase_service()
         assert [type(buy(service)) for _ in range(9)] == [Bought] * 8 + [SoldOut]
         world.assert_exact(sold=8)
@@ -848,7 +848,7 @@ class TestGenerations:
     def test_buyers_open_first_generation(self, world: World) -> None:
         world.client.before("update_item", raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
-            world.catalogue.reset(ITEM, stock=10, item_name=None, shard_count=4)
+            world.reset(stock=10, shard_count=4)
         service = world.purchase_service()
         assert isinstance(buy(service, quantity=10), Bought), "unopened shards count as full"
         world.assert_exact(sold=10)
@@ -859,7 +859,7 @@ class TestGenerations:
         service = world.purchase_service()
         world.client.before(
             "transact_write_items",
-            lambda: world.catalogue.reset(ITEM, stock=5, item_name=None, shard_count=1),
+            lambda: world.reset(stock=5, shard_count=1),
         )
         outcome = buy(service)
         assert isinstance(outcome, Bought)

@@ -12,7 +12,7 @@ from ticketing.errors import (
     Busy,
     GenerationChanged,
     InvalidRequest,
-    KeyReusedForReset,
+    KeyReusedForSale,
     NotFound,
     Reason,
 )
@@ -22,10 +22,10 @@ from ticketing.limits import (
     CATALOGUE_BUDGET_SECONDS,
     LATE_COMMIT_SECONDS,
     PROBLEMS_MAX,
-    RESET_KEYS_MAX,
     SHARDS_MAX,
+    USED_KEYS_MAX,
 )
-from ticketing.model import Bought, ResetResult, SoldOut
+from ticketing.model import Bought, SaleChange, SoldOut
 
 
 def sell(world: World, count: int, quantity: int = 1) -> list[Bought]:
@@ -53,7 +53,7 @@ def tamper(world: World, key: str, expression: str, **values: int) -> None:
 class TestReset:
     def test_first_reset(self, world: World) -> None:
         """The first reset of item 1 puts the original system's item on sale."""
-        inventory = world.catalogue.reset(ITEM, stock=None, item_name=None, shard_count=None)
+        inventory = world.reset()
         assert (inventory.sale.item_name, inventory.sale.capacity) == (
             "Item A - Concert Ticket",
             100,
@@ -62,8 +62,8 @@ class TestReset:
 
     def test_omitted_values_are_kept(self, world: World) -> None:
         """A reset keeps the name and stock that it does not mention, and raises the generation."""
-        world.catalogue.reset(ITEM, stock=60, item_name="Concert", shard_count=3)
-        sale = world.catalogue.reset(ITEM, stock=None, item_name=None, shard_count=None).sale
+        world.reset(stock=60, item_name="Concert", shard_count=3)
+        sale = world.reset().sale
         assert (sale.item_name, sale.capacity, sale.shard_count, sale.generation) == (
             "Concert",
             60,
@@ -74,7 +74,9 @@ class TestReset:
     def test_reset_to_zero(self, world: World) -> None:
         """A stock of 0 is a value, not a missing one."""
         assert (
-            world.catalogue.reset(ITEM, stock=0, item_name=None, shard_count=None).sale.capacity
+            world.reset(
+                stock=0,
+            ).sale.capacity
             == 0
         )
 
@@ -102,8 +104,8 @@ class TestReset:
         service.buy(service.order(ITEM, 1, None, None))
         world.client.before("update_item", raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
-            world.catalogue.reset(ITEM, stock=4, item_name=None, shard_count=4)
-        world.catalogue.reset(ITEM, stock=4, item_name=None, shard_count=4)
+            world.reset(stock=4, shard_count=4)
+        world.reset(stock=4, shard_count=4)
         bought = [service.buy(service.order(ITEM, 1, None, None)) for _ in range(30)]
         assert {
             outcome.purchase.generation for outcome in bought if isinstance(outcome, Bought)
@@ -114,7 +116,7 @@ class TestReset:
     def test_reset_out_of_time(self, world: World) -> None:
         world.client.before("update_item", *[lambda: world.clock.sleep(3)] * 4)
         with pytest.raises(Busy):
-            world.catalogue.reset(ITEM, stock=100, item_name=None, shard_count=10)
+            world.reset(stock=100, shard_count=10)
         assert world.client.count("update_item") == 4, "a call started after the budget was spent"
         world.open_sale(stock=100, shards=10)
         world.assert_exact(sold=0)
@@ -122,10 +124,8 @@ class TestReset:
     def test_concurrent_reset_first(self, world: World) -> None:
         """Two resets without keys both take effect, one after the other."""
         world.open_sale(stock=5)
-        world.client.before(
-            "put_item", lambda: world.catalogue.reset(ITEM, stock=7, item_name=None, shard_count=1)
-        )
-        sale = world.catalogue.reset(ITEM, stock=9, item_name=None, shard_count=1).sale
+        world.client.before("put_item", lambda: world.reset(stock=7, shard_count=1))
+        sale = world.reset(stock=9, shard_count=1).sale
         assert (sale.generation, sale.capacity) == (3, 9)
         world.assert_exact(sold=0)
 
@@ -144,7 +144,7 @@ class TestReset:
 
         world.client.before("put_item", *[concurrent_reset] * 100)
         with pytest.raises(Busy):
-            world.catalogue.reset(ITEM, stock=9, item_name=None, shard_count=1)
+            world.reset(stock=9, shard_count=1)
 
 
 RESET_KEY = "reset-0123456789abcdef"
@@ -154,12 +154,8 @@ class TestOneResetTakesEffectOnce:
     """One reset request takes effect once, whatever happens to its replies."""
 
     @staticmethod
-    def reset(
-        world: World, key: str | None = RESET_KEY, stock: int = 3, **more: Any
-    ) -> ResetResult:
-        return world.catalogue.reset(
-            ITEM, stock=stock, item_name=None, shard_count=1, key=key, **more
-        )
+    def reset(world: World, key: str | None = RESET_KEY, stock: int = 3, **more: Any) -> SaleChange:
+        return world.reset(stock=stock, shard_count=1, key=key, **more)
 
     @pytest.mark.G3
     def test_repeat_after_lost_reply(self, world: World) -> None:
@@ -177,7 +173,7 @@ class TestOneResetTakesEffectOnce:
 
     @pytest.mark.G3
     @pytest.mark.parametrize("key", [RESET_KEY, None])
-    @pytest.mark.parametrize("call", ["put_item", "update_item"])
+    @pytest.mark.parametrize("call", ["transact_write_items", "update_item"])
     def test_reply_lost_within_request(self, world: World, call: str, key: str | None) -> None:
         world.client.after(call, raises(lost_reply()))
         done = self.reset(world, key)
@@ -187,12 +183,12 @@ class TestOneResetTakesEffectOnce:
     @pytest.mark.G3
     def test_concurrent_duplicate(self, world: World) -> None:
         """Its request started the generation, so ours is a replay."""
-        world.client.before("put_item", lambda: self.reset(world))
+        world.client.before("transact_write_items", lambda: self.reset(world))
         done = self.reset(world)
         assert (done.sale.generation, done.replayed) == (1, True)
 
     @pytest.mark.G5
-    @pytest.mark.parametrize("call", ["put_item", "update_item"])
+    @pytest.mark.parametrize("call", ["transact_write_items", "update_item"])
     def test_bug_after_lost_reply(self, world: World, call: str) -> None:
         """The sale may have been reset, so the bug is not reported as a failure."""
         world.client.after(call, raises(lost_reply()))
@@ -216,8 +212,8 @@ class TestOneResetTakesEffectOnce:
         world.open_sale(stock=40, shards=4)
         world.client.before("update_item", lambda: None, raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
-            world.catalogue.reset(ITEM, stock=8, item_name=None, shard_count=2, key=RESET_KEY)
-        again = world.catalogue.reset(ITEM, stock=8, item_name=None, shard_count=2, key=RESET_KEY)
+            world.reset(stock=8, shard_count=2, key=RESET_KEY)
+        again = world.reset(stock=8, shard_count=2, key=RESET_KEY)
         assert again.replayed
         assert {shard.generation for shard in world.store.read_stored_shards(again.sale)[0]} == {2}
         world.assert_exact(sold=0)
@@ -227,7 +223,7 @@ class TestOneResetTakesEffectOnce:
         self.reset(world)
         self.reset(world, key="another-0123456789")
         with pytest.raises(
-            GenerationChanged, match=r"started generation 1\. The sale has generation 2"
+            GenerationChanged, match=r"effect in generation 1\. The sale has generation 2"
         ):
             self.reset(world)
         assert world.catalogue.inventory(ITEM).sale.generation == 2
@@ -235,21 +231,21 @@ class TestOneResetTakesEffectOnce:
     @pytest.mark.G3
     def test_key_with_other_values(self, world: World) -> None:
         self.reset(world)
-        with pytest.raises(KeyReusedForReset):
+        with pytest.raises(KeyReusedForSale):
             self.reset(world, stock=4)
         assert world.catalogue.inventory(ITEM).sale.generation == 1
 
     def test_last_ten_keys(self, world: World) -> None:
         """The sale's record has the keys of the last resets, and stays below 1 KB."""
-        keys = [f"{number:04}-{'k' * 240}" for number in range(RESET_KEYS_MAX + 2)]
+        keys = [f"{number:04}-{'k' * 240}" for number in range(USED_KEYS_MAX + 2)]
         for key in keys:
             self.reset(world, key)
-        for key in keys[-RESET_KEYS_MAX:-1]:
+        for key in keys[-USED_KEYS_MAX:-1]:
             with pytest.raises(GenerationChanged):
                 self.reset(world, key)
         last = self.reset(world, keys[-1])
         assert last.replayed
-        assert len(last.sale.reset_keys) == RESET_KEYS_MAX
+        assert len(last.sale.used_keys) == USED_KEYS_MAX
         item = world.client.get_item(TableName=TABLE, Key={"pk": {"S": "item#1"}})["Item"]
         assert len(json.dumps(item)) < 2500
 
@@ -324,7 +320,7 @@ class TestInventory:
         world.open_sale(stock=5)
         world.client.before(
             "batch_get_item",
-            lambda: world.catalogue.reset(ITEM, stock=8, item_name=None, shard_count=2),
+            lambda: world.reset(stock=8, shard_count=2),
         )
         inventory = world.catalogue.inventory(ITEM)
         assert inventory.sale.capacity == sum(shard.stock for shard in inventory.shards) == 8
@@ -512,7 +508,7 @@ class TestAudit:
         sell(world, 3)
         world.client.before("update_item", raises(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
-            world.catalogue.reset(ITEM, stock=8, item_name=None, shard_count=4)
+            world.reset(stock=8, shard_count=4)
         assert world.audit().problems == []
         sell(world, 2)
         result = world.audit()

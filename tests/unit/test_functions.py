@@ -1,8 +1,6 @@
 """The functions as Lambda calls them: every file in events/, failures, and the log."""
 
-import io
 import json
-import logging
 import os
 import re
 import subprocess
@@ -10,35 +8,33 @@ import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import pytest
 
-import admin.app
-import buy_ticket.app
-import hold_ticket.app
-import inventory.app
+from tests.functions import EVENTS, Functions, buying, header, load
 from tests.support import (
     END_SECONDS_MAX,
     ITEM,
     ROOT,
-    World,
     lost_reply,
     raises,
     service_error,
     template,
 )
 from ticketing.api.problems import Code
-from ticketing.api.schemas import AuditReport, Hold, Inventory, Problem, Receipt, Service
-from ticketing.api.serving import Function
-from ticketing.api.telemetry import Telemetry
+from ticketing.api.schemas import (
+    AuditReport,
+    Hold,
+    Inventory,
+    ItemList,
+    Problem,
+    Receipt,
+    Service,
+)
 from ticketing.limits import ATTEMPTS_MAX, BODY_BYTES_MAX
 
-EVENTS = ROOT / "events"
-CONTEXT = SimpleNamespace(aws_request_id="1-2-3")
 GATEWAY_REQUEST_ID = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"  # in every event
 KEY = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 
@@ -92,6 +88,9 @@ EXPECTED: dict[str, tuple[int, Any]] = {
     "inventory/inventory_unknown_item.json": (404, "not_found"),
     "inventory/inventory_no_number.json": (422, "invalid_request"),
     "inventory/inventory_item_twice.json": (422, "invalid_request"),
+    "inventory/list_items.json": (200, ItemList),
+    "inventory/list_items_page.json": (200, ItemList),
+    "inventory/list_items_no_number.json": (422, "invalid_request"),
     "inventory/docs.json": (200, str),
     "inventory/openapi.json": (200, dict),
     "inventory/unknown_route.json": (404, "not_found"),
@@ -99,6 +98,17 @@ EXPECTED: dict[str, tuple[int, Any]] = {
     "admin/reset_with_all.json": (200, Inventory),
     "admin/reset_too_many_shards.json": (422, "invalid_request"),
     "admin/reset_control_character.json": (422, "invalid_request"),
+    "admin/put_item.json": (201, Inventory),
+    "admin/put_item_changed.json": (200, Inventory),
+    "admin/put_item_no_name.json": (422, "invalid_request"),
+    "admin/put_item_no_zone.json": (422, "invalid_request"),
+    "admin/put_item_closes_first.json": (422, "invalid_request"),
+    "admin/put_item_invisible_name.json": (422, "invalid_request"),
+    "admin/put_item_no_number.json": (422, "invalid_request"),
+    "admin/pause.json": (200, Inventory),
+    "admin/pause_unknown.json": (404, "not_found"),
+    "admin/resume.json": (200, Inventory),
+    "admin/resume_unknown.json": (404, "not_found"),
     "admin/refund.json": (200, Receipt),
     "admin/refund_too_large.json": (409, "refund_too_large"),
     "admin/refund_no_key.json": (400, "invalid_request"),
@@ -118,67 +128,6 @@ HANDLERS = sorted(
         if "Handler" in resource.get("Properties", {})
     }
 )
-
-
-def load(name: str) -> dict[str, Any]:
-    event: dict[str, Any] = json.loads((EVENTS / name).read_text())
-    return event
-
-
-def buying(body: Any = None, **headers: str) -> dict[str, Any]:
-    """Return events/buy_ticket/empty_body.json with another body and more headers."""
-    event = load("buy_ticket/empty_body.json")
-    names = {name.replace("_", "-"): value for name, value in headers.items()}
-    return event | {
-        "body": body if body is None or isinstance(body, str) else json.dumps(body),
-        "headers": event["headers"] | names,
-        "multiValueHeaders": event["multiValueHeaders"]
-        | {name: [value] for name, value in names.items()},
-    }
-
-
-class Functions:
-    """The functions, each in a process of its own on one store, and the lines that they logged."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self._log = io.StringIO()
-        # Powertools keeps one logger for a service's name, with the stream that it began with.
-        self.service = f"test-{uuid4()}"
-        telemetry = Telemetry(service=self.service, stream=self._log)
-        self._functions = {
-            app.__name__.partition(".")[0]: Function(app.HANDLERS, world.services(), telemetry)
-            for app in (buy_ticket.app, hold_ticket.app, inventory.app, admin.app)
-        }
-
-    def call(self, function: str, event: Any) -> dict[str, Any]:
-        result = self._functions[function](event, CONTEXT)
-        json.dumps(result)
-        return result
-
-    def buy(self, body: Any = None, **headers: str) -> dict[str, Any]:
-        return self.call("buy_ticket", buying(body, **headers))
-
-    def set_level(self, level: str) -> None:
-        """Set the log's level, as POWERTOOLS_LOG_LEVEL does at start."""
-        logging.getLogger(self.service).setLevel(level)
-
-    def lines(self) -> list[dict[str, Any]]:
-        """Return what was logged since the last call."""
-        logged = self._log.getvalue()
-        self._log.seek(0)
-        self._log.truncate()
-        return [json.loads(line) for line in logged.splitlines()]
-
-
-@pytest.fixture
-def functions(world: World) -> Functions:
-    return Functions(world)
-
-
-def header(result: dict[str, Any], name: str) -> str | None:
-    values = result["multiValueHeaders"].get(name)
-    return values[0] if values else None
 
 
 def start(handler: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ticketing.errors import UnreadableRecord
-from ticketing.model import Purchase, ResetKey, Sale, Shard
+from ticketing.model import Purchase, Sale, Shard, UsedKey
 from ticketing.moves import Status
 from ticketing.store.items import (
     PURCHASE,
@@ -42,7 +42,7 @@ sales = st.builds(
     shards_ever=numbers,
     generation=numbers,
     created_at=texts,
-    reset_keys=st.lists(st.builds(ResetKey, texts, numbers, texts), max_size=2).map(tuple),
+    used_keys=st.lists(st.builds(UsedKey, texts, numbers, texts), max_size=2).map(tuple),
 )
 SHARD_ITEM: dict[str, Any] = {
     **shard_key(1, 7),
@@ -89,8 +89,8 @@ def test_shard_with_slots() -> None:
         (
             SALE,
             {**sale_key(1), **{name: {"N": "1"} for name in SALE.attributes}},
-            {"item_name": {"S": "A"}, "created_at": {"S": "then"}, "reset_keys": {"L": [{}]}},
-            "attribute reset_keys is not a list of reset keys.",
+            {"item_name": {"S": "A"}, "created_at": {"S": "then"}, "used_keys": {"L": [{}]}},
+            "attribute used_keys is not a list of idempotency keys.",
         ),
         (
             PURCHASE,

@@ -225,7 +225,7 @@ class TestAfterReset:
         def crashing_reset() -> None:
             world.client.before("update_item", lambda: None, raises(KeyboardInterrupt()))
             with pytest.raises(KeyboardInterrupt):
-                world.catalogue.reset(ITEM, stock=2, item_name=None, shard_count=2)
+                world.reset(stock=2, shard_count=2)
 
         world.client.before("transact_write_items", crashing_reset)
         assert made(refund(world, purchase)).purchase.status is Status.REFUNDED

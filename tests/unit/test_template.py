@@ -30,6 +30,7 @@ ACTIONS = {
     "BuyTicketFunctionRole": READ | {"dynamodb:PutItem", "dynamodb:UpdateItem"},
     "HoldTicketFunctionRole": READ | {"dynamodb:PutItem", "dynamodb:UpdateItem"},
     "InventoryFunctionRole": READ,
+    "ItemsFunctionRole": READ | {"dynamodb:PutItem", "dynamodb:UpdateItem"},
     "AuditFunctionRole": READ | {"dynamodb:Scan"},
     "RefundFunctionRole": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
     "ResetFunctionRole": READ | {"dynamodb:PutItem", "dynamodb:UpdateItem"},
@@ -119,7 +120,7 @@ def test_no_wildcard() -> None:
 def test_signed_routes() -> None:
     signed = {route for route, operation in methods().items() if "AWS_IAM" in str(operation)}
     assert signed == {str(route) for route in ROUTES if route.is_signed}
-    assert len(signed) == 3
+    assert len(signed) == 6
 
 
 def test_buyers_sign_in() -> None:
@@ -208,6 +209,7 @@ def test_time_limits() -> None:
         "BuyTicketFunction": limits.PURCHASE_BUDGET_SECONDS,
         "HoldTicketFunction": limits.PURCHASE_BUDGET_SECONDS,
         "InventoryFunction": limits.CATALOGUE_BUDGET_SECONDS,
+        "ItemsFunction": limits.CATALOGUE_BUDGET_SECONDS,
         "AuditFunction": limits.AUDIT_BUDGET_SECONDS,
         "RefundFunction": limits.REFUND_BUDGET_SECONDS,
         "ResetFunction": limits.CATALOGUE_BUDGET_SECONDS,
@@ -223,13 +225,15 @@ def test_time_limits() -> None:
 def test_rate_limits() -> None:
     """Readers are throttled before buyers."""
     (stage,) = of_type("AWS::ApiGateway::Stage").values()
-    everything, looking = stage["Properties"]["MethodSettings"]
+    everything, looking, listing = stage["Properties"]["MethodSettings"]
     assert (everything["ResourcePath"], everything["ThrottlingRateLimit"]) == (
         "/*",
         {"Ref": "RateLimit"},
     )
     assert (looking["ResourcePath"], looking["HttpMethod"]) == ("/inventory", "GET")
-    assert looking["ThrottlingRateLimit"] == {"Ref": "InventoryRateLimit"}
+    assert (listing["ResourcePath"], listing["HttpMethod"]) == ("/items", "GET")
+    for readers in (looking, listing):
+        assert readers["ThrottlingRateLimit"] == {"Ref": "InventoryRateLimit"}
     parameters = template()["Parameters"]
     assert parameters["InventoryRateLimit"]["Default"] * 3 <= parameters["RateLimit"]["Default"]
 

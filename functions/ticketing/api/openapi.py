@@ -131,7 +131,7 @@ def _operation(route: Route, schemas: Mapping[Any, Any]) -> dict[str, Any]:
         "responses": {
             **{str(each.status.value): _success(route, each, schemas) for each in route.successes},
             **{
-                str(status.value): _problem(status, schemas)
+                str(status.value): _problem(route, status, schemas)
                 for status in sorted(route.problem_statuses)
             },
         },
@@ -171,12 +171,13 @@ def _success(route: Route, success: Success, schemas: Mapping[Any, Any]) -> dict
     return response
 
 
-def _problem(status: HTTPStatus, schemas: Mapping[Any, Any]) -> dict[str, Any]:
+def _problem(route: Route, status: HTTPStatus, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     response: dict[str, Any] = {
         "description": status.phrase,
         "content": {MEDIA_TYPE: {"schema": schemas[Problem]}},
     }
-    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+    waits = status is HTTPStatus.CONFLICT and Code.SALE_NOT_OPEN in route.all_codes
+    if waits or status is HTTPStatus.SERVICE_UNAVAILABLE:
         response["headers"] = {"Retry-After": _HEADERS["Retry-After"]}
     if status in {HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED}:
         # API Gateway's own response. The local stack cannot shape it: there it has AWS's shape.

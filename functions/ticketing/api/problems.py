@@ -9,15 +9,18 @@ from ticketing.api.request import REPLAYED, Reply, Request
 from ticketing.api.schemas import Problem
 from ticketing.errors import (
     Busy,
+    CatalogueFull,
     GenerationChanged,
     HoldsNotOffered,
     InvalidRequest,
-    KeyReusedForReset,
+    KeyReusedForSale,
     NotFound,
     Reason,
     Refused,
+    SaleNotOpen,
 )
-from ticketing.model import LimitReached, SoldOut
+from ticketing.limits import ITEMS_MAX
+from ticketing.model import LimitReached, Phase, SoldOut
 from ticketing.rules import timestamp
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -32,6 +35,7 @@ class Code(StrEnum):
     NOT_ENOUGH_LEFT = "not_enough_left", HTTPStatus.CONFLICT
     ALL_HELD = "all_held", HTTPStatus.CONFLICT
     BUYER_LIMIT_REACHED = "buyer_limit_reached", HTTPStatus.CONFLICT
+    SALE_NOT_OPEN = "sale_not_open", HTTPStatus.CONFLICT
     HOLDS_NOT_OFFERED = "holds_not_offered", HTTPStatus.CONFLICT
     HOLD_EXPIRED = "hold_expired", HTTPStatus.GONE
     HOLD_RELEASED = "hold_released", HTTPStatus.GONE
@@ -40,6 +44,7 @@ class Code(StrEnum):
     PAYMENT_REUSED = "payment_reused", HTTPStatus.CONFLICT
     REFUND_TOO_LARGE = "refund_too_large", HTTPStatus.CONFLICT
     GENERATION_CHANGED = "generation_changed", HTTPStatus.CONFLICT
+    CATALOGUE_FULL = "catalogue_full", HTTPStatus.CONFLICT
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", HTTPStatus.UNPROCESSABLE_ENTITY
     INVALID_REQUEST = "invalid_request", HTTPStatus.UNPROCESSABLE_ENTITY  # 400 where unreadable
     NOT_FOUND = "not_found", HTTPStatus.NOT_FOUND
@@ -77,6 +82,8 @@ def problem(
     payment_reference: str | None = None,
     purchase_id: str | None = None,
     reason: str | None = None,
+    opens_at: float | None = None,
+    closes_at: float | None = None,
     headers: Mapping[str, str] | None = None,
     metrics: Mapping[str, int] | None = None,
 ) -> Reply:
@@ -94,6 +101,8 @@ def problem(
         payment_reference=payment_reference,
         purchase_id=purchase_id,
         reason=reason,
+        opens_at=None if opens_at is None else timestamp(opens_at),
+        closes_at=None if closes_at is None else timestamp(closes_at),
     )
     return Reply(document, status, headers or {}, MEDIA_TYPE, outcome=code, metrics=metrics or {})
 
@@ -111,6 +120,8 @@ def problem_of(request: Request, error: Exception) -> Reply:
             )
         case NotFound():
             return problem(request, Code.NOT_FOUND, error.detail)
+        case SaleNotOpen():
+            return _not_open(request, error)
         case Refused():
             return _refusal(request, error)
         case Busy():
@@ -135,8 +146,12 @@ def _refusal(request: Request, error: Refused) -> Reply:
     match error:
         case GenerationChanged():
             return problem(request, Code.GENERATION_CHANGED, error.detail)
-        case KeyReusedForReset():
-            return key_reused(request, "reset")
+        case KeyReusedForSale():
+            return key_reused(request, "change of this item")
+        case CatalogueFull():
+            return problem(
+                request, Code.CATALOGUE_FULL, f"There are {ITEMS_MAX} items, and no more can be."
+            )
         case HoldsNotOffered():
             return problem(
                 request,
@@ -145,6 +160,30 @@ def _refusal(request: Request, error: Refused) -> Reply:
             )
         case _:
             raise AssertionError("every refusal has a problem document") from error
+
+
+def _not_open(request: Request, error: SaleNotOpen) -> Reply:
+    """Return the problem document for a sale that does not sell now."""
+    opens_at = error.opens_at if error.phase == Phase.SCHEDULED else None
+    closes_at = error.closes_at if error.phase == Phase.CLOSED else None
+    match error.phase:
+        case Phase.SCHEDULED:
+            detail = f"The sale opens at {timestamp(opens_at or 0)}. Come back then."
+        case Phase.PAUSED:
+            detail = "The sale is paused. Send the same request again later."
+        case _:
+            detail = f"The sale ended at {timestamp(closes_at or 0)}."
+    seconds = error.retry_after_seconds
+    return problem(
+        request,
+        Code.SALE_NOT_OPEN,
+        detail,
+        reason=error.phase,
+        opens_at=opens_at,
+        closes_at=closes_at,
+        headers=None if seconds is None else {"Retry-After": str(seconds)},
+        metrics={"NotOpen": 1},
+    )
 
 
 def sold_out(request: Request, refusal: SoldOut) -> Reply:

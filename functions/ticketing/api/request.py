@@ -143,6 +143,15 @@ class Request(Struct, frozen=True):
             raise InvalidRequest(f"{name} was given {len(values)} times. Give it once.", field=name)
         return values[0] if values else None
 
+    def number(self, name: str, least: int, most: int, *, default: int) -> int:
+        """Return the query parameter's value, a whole number. Raises InvalidRequest."""
+        value = self.query(name)
+        if value is None:
+            return default
+        if not re.fullmatch("[0-9]{1,19}", value) or not least <= int(value) <= most:
+            raise InvalidRequest(f"{name} is a whole number from {least} to {most}.", field=name)
+        return int(value)
+
     def refuse_unknown_query(self, known: frozenset[str]) -> None:
         """Raise InvalidRequest for a query parameter that the route does not have."""
         given = (

@@ -21,12 +21,20 @@ from ticketing.api.schemas import (
     Hold,
     HoldTickets,
     Inventory,
+    ItemList,
+    PutItem,
     Receipt,
     RefundPurchase,
     ResetSale,
     Service,
 )
-from ticketing.limits import ITEM_ID_MAX, KEY_LENGTH_MAX, KEY_LENGTH_MIN
+from ticketing.limits import (
+    ITEM_ID_MAX,
+    KEY_LENGTH_MAX,
+    KEY_LENGTH_MIN,
+    PAGE_ITEMS_DEFAULT,
+    PAGE_ITEMS_MAX,
+)
 from ticketing.rules import FIRST_ITEM_ID
 
 
@@ -122,8 +130,8 @@ _IDEMPOTENCY_KEY: Final = Parameter(
         "maxLength": KEY_LENGTH_MAX,
         "pattern": KEY_PATTERN,
     },
-    "A fresh UUID for each purchase, hold, refund or reset, and the same UUID for every retry of "
-    "it. It takes effect once.",
+    "A fresh UUID for each purchase, hold, refund or change of an item, and the same UUID for "
+    "every retry of it. It takes effect once.",
 )
 _PURCHASE_ID: Final = Parameter(
     "purchase_id", "path", {"type": "string", "format": "uuid"}, required=True
@@ -135,6 +143,7 @@ _ORDER_CODES: Final = (
     Code.NOT_ENOUGH_LEFT,
     Code.ALL_HELD,
     Code.BUYER_LIMIT_REACHED,
+    Code.SALE_NOT_OPEN,
     Code.IDEMPOTENCY_KEY_REUSED,
     Code.NOT_FOUND,
 )
@@ -177,7 +186,7 @@ RESET: Final = Route(
     Audience.ORGANISERS,
     "Reset inventory (testing only)",
     (Success(HTTPStatus.OK, Inventory, headers=("Idempotent-Replayed",)),),
-    (Code.GENERATION_CHANGED, Code.IDEMPOTENCY_KEY_REUSED),
+    (Code.GENERATION_CHANGED, Code.CATALOGUE_FULL, Code.IDEMPOTENCY_KEY_REUSED),
     body=ResetSale,
     parameters=(_IDEMPOTENCY_KEY,),
 )
@@ -293,6 +302,69 @@ GET_OPENAPI: Final = Route(
     "OpenAPI document",
     (Success(HTTPStatus.OK, None),),
 )
+_ITEM_IN_PATH: Final = Parameter("item_id", "path", _ITEM_ID, required=True)
+
+LIST_ITEMS: Final = Route(
+    "GET",
+    "/items",
+    "list_items",
+    Audience.EVERYONE,
+    "List the items",
+    (
+        Success(HTTPStatus.OK, ItemList, headers=("ETag",)),
+        Success(HTTPStatus.NOT_MODIFIED, None),
+    ),
+    parameters=(
+        Parameter(
+            "after",
+            "query",
+            {"type": "integer", "minimum": 0, "maximum": ITEM_ID_MAX, "default": 0},
+            "Only items whose id is greater.",
+        ),
+        Parameter(
+            "limit",
+            "query",
+            {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": PAGE_ITEMS_MAX,
+                "default": PAGE_ITEMS_DEFAULT,
+            },
+            "Items on a page, at most.",
+        ),
+        Parameter("If-None-Match", "header", {"type": "string"}),
+    ),
+)
+PUT_ITEM: Final = Route(
+    "PUT",
+    "/items/{item_id}",
+    "put_item",
+    Audience.ORGANISERS,
+    "Create an item, or change its sale",
+    (
+        Success(HTTPStatus.CREATED, Inventory),
+        Success(HTTPStatus.OK, Inventory, headers=("Idempotent-Replayed",)),
+    ),
+    (Code.GENERATION_CHANGED, Code.CATALOGUE_FULL, Code.IDEMPOTENCY_KEY_REUSED),
+    body=PutItem,
+    parameters=(_ITEM_IN_PATH, _IDEMPOTENCY_KEY),
+)
+PAUSE_ITEM: Final = Route(
+    "POST",
+    "/items/{item_id}/pause",
+    "pause_item",
+    Audience.ORGANISERS,
+    "Stop selling, until the sale is resumed",
+    (Success(HTTPStatus.OK, Inventory, headers=("Idempotent-Replayed",)),),
+    (Code.GENERATION_CHANGED, Code.IDEMPOTENCY_KEY_REUSED, Code.NOT_FOUND),
+    parameters=(_ITEM_IN_PATH, _IDEMPOTENCY_KEY),
+)
+RESUME_ITEM: Final = replace(
+    PAUSE_ITEM,
+    path="/items/{item_id}/resume",
+    name="resume_item",
+    summary="Sell again, after a pause",
+)
 AUDIT: Final = Route(
     "GET",
     "/audit/{item_id}",
@@ -302,7 +374,7 @@ AUDIT: Final = Route(
     (Success(HTTPStatus.OK, AuditReport),),
     (Code.NOT_FOUND,),
     parameters=(
-        Parameter("item_id", "path", _ITEM_ID, required=True),
+        _ITEM_IN_PATH,
         Parameter("cursor", "query", {"type": "string"}),
     ),
 )
@@ -320,6 +392,10 @@ ROUTES: Final = (
     RELEASE_HOLD,
     GET_PURCHASE,
     REFUND_PURCHASE,
+    LIST_ITEMS,
+    PUT_ITEM,
+    PAUSE_ITEM,
+    RESUME_ITEM,
     GET_SERVICE,
     GET_OPENAPI,
     AUDIT,

@@ -3,10 +3,12 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from copy import replace
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from ticketing.errors import InvalidRequest
 from ticketing.limits import (
@@ -16,6 +18,8 @@ from ticketing.limits import (
     HOLD_SECONDS_DEFAULT,
     HOLD_SECONDS_MAX,
     HOLD_SECONDS_MIN,
+    INSTANT_MAX,
+    INSTANT_MIN,
     ITEM_ID_MAX,
     ITEM_NAME_LENGTH_MAX,
     KEY_LENGTH_MAX,
@@ -27,12 +31,22 @@ from ticketing.limits import (
     STOCK_MAX,
     TICKETS_PER_SHARD,
 )
-from ticketing.model import AuditResult, Purchase, SaleState
+from ticketing.model import AuditResult, CataloguePage, Purchase, Sale, SaleSettings, SaleState
 from ticketing.rules import FIRST_ITEM_ID, timestamp
 
 # Visible ASCII; `$` alone would accept a final line feed.
 VISIBLE_ASCII_PATTERN: Final = "^[!-~]+(?!\n)$"
 KEY_PATTERN: Final = f"^[!-~]{{{KEY_LENGTH_MIN},{KEY_LENGTH_MAX}}}(?!\n)$"
+
+# A name has a character that can be seen. Those that cannot: white space, and what Unicode says to
+# leave out where it is not supported (DerivedCoreProperties.txt, Default_Ignorable_Code_Point),
+# with an empty Braille pattern. Inside a name they may stand: emoji and some scripts need them.
+_NOT_VISIBLE: Final = (
+    "\\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff"
+)
+NAME_PATTERN: Final = f"^(?=.*[^{_NOT_VISIBLE}])[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]+(?!\n)$"
 
 type ItemId = Annotated[
     int, Meta(ge=1, le=ITEM_ID_MAX, description="The item; 1 is the first sale.", examples=[1])
@@ -89,25 +103,20 @@ class ConfirmHold(Struct, frozen=True, forbid_unknown_fields=True):
     ) = None
 
 
-class ResetSale(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the sale starts again.
+class _SettingsBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a sale is created, changed and started again with."""
 
-    Stock, name, seconds and limit keep their values where they are left out.
-    """
-
-    item_id: ItemId = FIRST_ITEM_ID
-    stock: (
-        Annotated[int, Meta(ge=0, le=STOCK_MAX, description="Tickets for sale.", examples=[100])]
-        | None
-    ) = None
     item_name: (
         Annotated[
             str,
             Meta(
                 min_length=1,
                 max_length=ITEM_NAME_LENGTH_MAX,
-                pattern="^(?=.*\\S)[^\\x00-\\x1f\\x7f-\\x9f]+(?!\n)$",
-                description="Shown to buyers: no control characters, and not only blanks.",
+                pattern=NAME_PATTERN,
+                description=(
+                    "Shown to buyers letter for letter: no control characters, and something that "
+                    "can be seen."
+                ),
                 examples=["Item A - Concert Ticket"],
             ),
         ]
@@ -165,7 +174,7 @@ class ResetSale(Struct, frozen=True, forbid_unknown_fields=True):
                 ge=0,
                 le=GENERATION_MAX,
                 description=(
-                    "Reset only a sale of this generation, which GET /inventory shows. "
+                    "Only where the sale has this generation, which GET /inventory shows. "
                     "0: only a new item."
                 ),
                 examples=[1],
@@ -173,6 +182,93 @@ class ResetSale(Struct, frozen=True, forbid_unknown_fields=True):
         ]
         | None
     ) = None
+
+    def _settings(self, capacity: int | None) -> SaleSettings:
+        return SaleSettings(
+            capacity=capacity,
+            item_name=self.item_name,
+            shard_count=self.shards,
+            hold_seconds=self.hold_seconds,
+            per_buyer_limit=self.per_buyer_limit,
+        )
+
+
+class ResetSale(_SettingsBody, frozen=True, forbid_unknown_fields=True):
+    """How the sale starts again.
+
+    Stock, name, seconds and limit keep their values where they are left out; its window is kept.
+    """
+
+    item_id: ItemId = FIRST_ITEM_ID
+    stock: (
+        Annotated[int, Meta(ge=0, le=STOCK_MAX, description="Tickets for sale.", examples=[100])]
+        | None
+    ) = None
+
+    @property
+    def settings(self) -> SaleSettings:
+        return self._settings(self.stock)
+
+
+class PutItem(_SettingsBody, frozen=True, forbid_unknown_fields=True):
+    """What the item should be. What is left out stays as it is.
+
+    A new item needs a name and a capacity.
+    """
+
+    capacity: (
+        Annotated[int, Meta(ge=0, le=STOCK_MAX, description="Tickets for sale.", examples=[100])]
+        | None
+    ) = None
+    opens_at: (
+        Annotated[
+            datetime,
+            Meta(
+                tz=True,
+                description="When the sale begins; null: at once. ISO 8601 with a zone.",
+                examples=["2026-12-01T10:00:00+01:00"],
+            ),
+        ]
+        | UnsetType
+        | None
+    ) = UNSET
+    closes_at: (
+        Annotated[
+            datetime,
+            Meta(
+                tz=True,
+                description=(
+                    "When the sale ends: at this instant nothing is sold any more; null: never. "
+                    "ISO 8601 with a zone."
+                ),
+                examples=["2026-12-24T18:00:00+01:00"],
+            ),
+        ]
+        | UnsetType
+        | None
+    ) = UNSET
+
+    @property
+    def settings(self) -> SaleSettings:
+        """Return the settings. Raises InvalidRequest for an instant that is out of bounds."""
+        return replace(
+            self._settings(self.capacity),
+            opens_at=_seconds(self.opens_at, "opens_at"),
+            closes_at=_seconds(self.closes_at, "closes_at"),
+        )
+
+
+def _seconds(instant: datetime | UnsetType | None, field: str) -> float | UnsetType | None:
+    """Return an instant in seconds since the epoch. Raises InvalidRequest."""
+    if not isinstance(instant, datetime):
+        return instant
+    seconds = instant.timestamp()
+    if not INSTANT_MIN <= seconds <= INSTANT_MAX:
+        raise InvalidRequest(
+            f"Send an instant between {timestamp(INSTANT_MIN)} and {timestamp(INSTANT_MAX)}.",
+            field=field,
+        )
+    return seconds
 
 
 class RefundPurchase(Struct, frozen=True, forbid_unknown_fields=True):
@@ -269,6 +365,18 @@ class Hold(Struct, frozen=True):
         )
 
 
+type OpensAt = Annotated[
+    str | None, Meta(description="When the sale begins; ISO 8601, UTC. null: it has begun.")
+]
+type ClosesAt = Annotated[
+    str | None, Meta(description="When the sale ends; ISO 8601, UTC. null: it does not end.")
+]
+
+
+def _instant(seconds: float | None) -> str | None:
+    return None if seconds is None else timestamp(seconds)
+
+
 class Inventory(Struct, frozen=True):
     """The state of a sale: current_stock + held + total_purchases = initial_stock."""
 
@@ -294,6 +402,26 @@ class Inventory(Struct, frozen=True):
             )
         ),
     ]
+    state: Annotated[
+        str,
+        Meta(
+            description=(
+                "scheduled, open, paused or closed; sold_out where it is open and no ticket is "
+                "free or held."
+            ),
+            examples=["open"],
+        ),
+    ]
+    opens_at: OpensAt
+    closes_at: ClosesAt
+    next_release_at: Annotated[
+        str | None,
+        Meta(
+            description=(
+                "When the first held tickets come back, if they are not bought; ISO 8601, UTC."
+            )
+        ),
+    ]
 
     @classmethod
     def of(cls, inventory: SaleState) -> "Inventory":
@@ -309,7 +437,54 @@ class Inventory(Struct, frozen=True):
             shard_count=inventory.sale.shard_count,
             hold_seconds=inventory.sale.hold_seconds,
             per_buyer_limit=inventory.sale.per_buyer_limit,
+            state="sold_out" if inventory.is_sold_out else inventory.phase,
+            opens_at=_instant(inventory.sale.opens_at),
+            closes_at=_instant(inventory.sale.closes_at),
+            next_release_at=_instant(inventory.next_release_at),
         )
+
+
+class CatalogueItem(Struct, frozen=True):
+    """One item of the catalogue. `GET /inventory` shows how many tickets it has left."""
+
+    item_id: int
+    item_name: str
+    state: Annotated[str, Meta(description="scheduled, open, paused or closed.", examples=["open"])]
+    opens_at: OpensAt
+    closes_at: ClosesAt
+    initial_stock: int
+    generation: int
+    hold_seconds: int | None
+    per_buyer_limit: int | None
+
+    @classmethod
+    def of(cls, sale: Sale, now: float) -> "CatalogueItem":
+        return cls(
+            item_id=sale.item_id,
+            item_name=sale.item_name,
+            state=sale.phase(now),
+            opens_at=_instant(sale.opens_at),
+            closes_at=_instant(sale.closes_at),
+            initial_stock=sale.capacity,
+            generation=sale.generation,
+            hold_seconds=sale.hold_seconds,
+            per_buyer_limit=sale.per_buyer_limit,
+        )
+
+
+class ItemList(Struct, frozen=True):
+    """Some items, in the order of their ids."""
+
+    items: Sequence[CatalogueItem]
+    next_after: Annotated[
+        int | None,
+        Meta(description="Sent as the parameter `after`, it gives the next page; null: the last."),
+    ]
+
+    @classmethod
+    def of(cls, page: CataloguePage) -> "ItemList":
+        items = [CatalogueItem.of(sale, page.now) for sale in page.sales]
+        return cls(items, page.after)
 
 
 class AuditReport(Struct, frozen=True):
@@ -417,8 +592,23 @@ class Problem(Struct, frozen=True, omit_defaults=True):
         | None
     ) = None
     reason: (
-        Annotated[str, Meta(description="For busy: contention, store_unavailable or in_doubt.")]
+        Annotated[
+            str,
+            Meta(
+                description=(
+                    "For busy: contention, store_unavailable or in_doubt. "
+                    "For sale_not_open: scheduled, paused or closed."
+                )
+            ),
+        ]
         | None
+    ) = None
+    opens_at: (
+        Annotated[str, Meta(description="When the sale begins, where it has not; ISO 8601, UTC.")]
+        | None
+    ) = None
+    closes_at: (
+        Annotated[str, Meta(description="When the sale ended, where it has; ISO 8601, UTC.")] | None
     ) = None
 
 
@@ -444,6 +634,8 @@ def decode[T](body: bytes, shape: type[T]) -> T:
                 "There is no such field. Leave it out.", field=unknown[1]
             ) from error
         text, _, path = str(error).partition(" - at `$.")
+        if "timezone component" in text:
+            text = "An instant needs a zone: end it with Z, or with an offset as in +01:00"
         raise InvalidRequest(f"{text}.", field=path.rstrip("`") or "body") from error
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise InvalidRequest(f"The body is not JSON: {error}.", field="body", status=400) from error

@@ -8,7 +8,7 @@ from ticketing.api.problems import problem_of
 from ticketing.api.request import Reply, Request
 from ticketing.api.routes import Route
 from ticketing.api.telemetry import Telemetry
-from ticketing.errors import Busy, InvalidRequest, NotFound, Reason, Refused
+from ticketing.errors import Busy, InvalidRequest, NotFound, Reason, Refused, SaleNotOpen
 from ticketing.wiring import Services
 
 type Handler = Callable[[Request, Services], Reply]
@@ -71,4 +71,4 @@ def _is_fault(error: Exception) -> bool:
     """Return whether an operator should see the error: an outage or a bug, also behind "busy"."""
     if isinstance(error, Busy):
         return error.reason is not Reason.CONTENTION and error.__cause__ is not None
-    return not isinstance(error, InvalidRequest | NotFound | Refused)
+    return not isinstance(error, InvalidRequest | NotFound | Refused | SaleNotOpen)

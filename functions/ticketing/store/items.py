@@ -10,12 +10,13 @@ from ticketing.model import (
     BuyerTickets,
     Payment,
     Purchase,
-    ResetKey,
     Sale,
     Shard,
     StockSummary,
+    UsedKey,
 )
 from ticketing.moves import Status
+from ticketing.rules import seconds_of, timestamp
 
 # An item of DynamoDB's low-level API: attribute → {"S": …} or {"N": …}.
 type Item = Mapping[str, Any]
@@ -27,6 +28,10 @@ PAYMENT_PREFIX: Final = "payment#"
 def sale_key(item_id: int) -> Item:
     """Return the key of an item's sale."""
     return {"pk": {"S": f"item#{item_id}"}}
+
+
+# The record that has the ids of all items.
+CATALOGUE_KEY: Final[Item] = {"pk": {"S": "catalogue"}}
 
 
 def shard_key(item_id: int, index: int) -> Item:
@@ -80,6 +85,7 @@ class AttributeType(Struct, frozen=True):
 
 TEXT: Final = AttributeType("S", str, str, "is not a text")
 INTEGER: Final = AttributeType("N", str, int, "is not a whole number")
+INSTANT: Final = AttributeType("S", timestamp, seconds_of, "is not a timestamp")
 YES: Final = AttributeType("BOOL", bool, bool, "is not true or false")
 STATUS: Final = AttributeType("S", str, Status, "is not a known status")
 
@@ -111,7 +117,7 @@ TICKETS_BY_NAME: Final = _tickets_by("names", read=str, write=str)
 NO_SLOTS: Final = {"M": TICKETS_BY_SLOT.write({})}
 
 
-def _write_reset_key(key: ResetKey) -> Any:
+def _write_used_key(key: UsedKey) -> Any:
     content = {
         "key": text(key.key),
         "generation": number(key.generation),
@@ -120,16 +126,16 @@ def _write_reset_key(key: ResetKey) -> Any:
     return {"M": content}
 
 
-def _read_reset_key(value: Any) -> ResetKey:
+def _read_used_key(value: Any) -> UsedKey:
     content = value["M"]
-    return ResetKey(content["key"]["S"], int(content["generation"]["N"]), content["request"]["S"])
+    return UsedKey(content["key"]["S"], int(content["generation"]["N"]), content["request"]["S"])
 
 
-RESET_KEYS: Final = AttributeType(
+USED_KEYS: Final = AttributeType(
     "L",
-    lambda keys: [_write_reset_key(key) for key in keys],
-    lambda keys: tuple(_read_reset_key(value) for value in keys),
-    "is not a list of reset keys",
+    lambda keys: [_write_used_key(key) for key in keys],
+    lambda keys: tuple(_read_used_key(value) for value in keys),
+    "is not a list of idempotency keys",
 )
 
 
@@ -200,11 +206,25 @@ SALE: Final = Codec(
         "shards_ever": INTEGER,
         "generation": INTEGER,
         "created_at": TEXT,
-        "reset_keys": RESET_KEYS,
+        "used_keys": USED_KEYS,
         "hold_seconds": INTEGER,
         "per_buyer_limit": INTEGER,
+        "opens_at": INSTANT,
+        "closes_at": INSTANT,
+        "is_paused": YES,
+        "slot_seconds": INTEGER,
+        "revision": INTEGER,
     },
-    optional={"reset_keys": (), "hold_seconds": None, "per_buyer_limit": None},
+    optional={
+        "used_keys": (),
+        "hold_seconds": None,
+        "per_buyer_limit": None,
+        "opens_at": None,
+        "closes_at": None,
+        "is_paused": False,
+        "slot_seconds": 0,
+        "revision": 0,
+    },
 )
 SHARD: Final = Codec(
     Shard,

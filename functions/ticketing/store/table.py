@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 from msgspec import Struct
 
-from ticketing.errors import Contended, StaleGeneration, UnreadableRecord
-from ticketing.limits import SLOTS_MAX
+from ticketing.errors import CatalogueFull, Contended, StaleGeneration, UnreadableRecord
+from ticketing.limits import ITEMS_MAX, SLOTS_MAX
 from ticketing.model import BuyerTickets, Payment, Purchase, Sale, Shard, StockSummary
 from ticketing.moves import RECLAIM, Move, Status
 from ticketing.retry import Deadline
@@ -23,6 +23,7 @@ from ticketing.rules import current_shards
 from ticketing.store.faults import CALL_ERRORS, ActionResult, reasons_of, results_of, translated
 from ticketing.store.items import (
     BUYER,
+    CATALOGUE_KEY,
     NO_SLOTS,
     PAYMENT,
     PURCHASE,
@@ -55,7 +56,7 @@ _IN_ITS_SLOT: Final = "slots.#from >= :quantity"
 _NOT_RECLAIMED: Final = "reclaimed_until < :to"
 # A shard that grows above 1 KB.
 _FEW_SLOTS: Final = "(attribute_exists(slots.#to) OR size(slots) < :slots)"
-# A key that buys twice; a payment that pays for two holds; a sale that is started twice.
+# A key that buys twice; a payment that pays for two holds; an item that is created twice.
 _NOT_THERE: Final = "attribute_not_exists(pk)"
 # A shard that opens twice in one generation, or for an older one.
 _OLDER: Final = "generation < :generation"
@@ -64,10 +65,17 @@ _OLDER: Final = "generation < :generation"
 _UNCHANGED: Final = "#status = :before AND revision = :seen"
 _NEVER_CHANGED: Final = "#status = :before AND attribute_not_exists(revision)"
 # Purchases of one buyer that pass the limit together; two processes that read the shards for one
-# summary.
+# summary; a change of a sale that overwrites another one.
 _SAME_REVISION: Final = "revision = :seen"
 
+# A change of a sale that overwrites another one; of a record that an earlier version has put.
+_NO_REVISION: Final = "attribute_not_exists(revision)"
+# A catalogue that grows without end.
+_ROOM_IN_CATALOGUE: Final = "attribute_not_exists(item_ids) OR size(item_ids) < :most"
+
 # The names of a transaction's actions.
+_SALE: Final = "sale"
+_CATALOGUE: Final = "catalogue"
 _RECORD: Final = "record"
 _PAYMENT: Final = "payment"
 _BUYER: Final = "buyer"
@@ -173,7 +181,10 @@ class Store:
         return _readable(SHARD, self._read_shards(sale.item_id, sale.shards_ever))
 
     def _read_shards(self, item_id: int, count: int) -> Sequence[Item]:
-        keys = [shard_key(item_id, index) for index in range(count)]
+        return self._read_all([shard_key(item_id, index) for index in range(count)])
+
+    def _read_all(self, keys: Sequence[Item]) -> Sequence[Item]:
+        """Return the items of these keys that there are, each as it is now, by a batch read."""
         request: Any = {self._table: {"Keys": keys, "ConsistentRead": True}}
         answer = self._call(self._client.batch_get_item, RequestItems=request)
         if answer["UnprocessedKeys"]:
@@ -250,15 +261,34 @@ class Store:
         found = self._write(self._client.put_item, **put)
         return None if found is None else PURCHASE.to_record(found)
 
-    def announce(self, sale: Sale) -> bool:
-        """Put the sale's record, if it is the next generation. False: another reset was first.
+    def put_sale(self, sale: Sale, seen: Sale | None) -> bool:
+        """Put a sale's record, if it has not changed. False: it has. Shards open from this record.
 
-        Shards open from this record.
+        seen: the record before; None where there is none. A new item, and one that an earlier
+        version has put, comes into the catalogue in the same transaction. Raises CatalogueFull.
         """
-        put = self._put(SALE.to_item(sale_key(sale.item_id), sale), f"{_NOT_THERE} OR {_OLDER}")
-        values = {":generation": number(sale.generation)}
-        written = self._write(self._client.put_item, **put, ExpressionAttributeValues=values)
-        return written is None
+        item = SALE.to_item(sale_key(sale.item_id), sale)
+        put = self._put(item, _NOT_THERE) if seen is None else self._changed_put(item, seen)
+        if seen is not None and seen.revision:
+            return self._write(self._client.put_item, **put) is None
+        results = self._transact({_SALE: {"Put": put}, _CATALOGUE: self._listing(sale.item_id)})
+        if results is None:
+            return True
+        if results[_SALE].condition_failed:
+            return False
+        if results[_CATALOGUE].condition_failed:
+            raise CatalogueFull
+        raise Contended
+
+    def read_catalogue(self) -> list[int]:
+        """Return the ids of all items, in order."""
+        item = self._get(CATALOGUE_KEY) or {}
+        return sorted(int(item_id) for item_id in item.get("item_ids", {"NS": []})["NS"])
+
+    def read_sales(self, item_ids: Sequence[int]) -> list[Sale]:
+        """Return the sales of these items that there are, in the order of their ids."""
+        items = self._read_all([sale_key(item_id) for item_id in item_ids]) if item_ids else []
+        return sorted((SALE.to_record(item) for item in items), key=lambda sale: sale.item_id)
 
     def open_shard(self, sale: Sale, index: int) -> bool:
         """Open a shard with its share for the sale's generation, once. False: it was open.
@@ -419,6 +449,29 @@ class Store:
             "ExpressionAttributeNames": {"#status": "status"},
             "ExpressionAttributeValues": values,
         }
+
+    def _changed_put(self, item: Item, seen: Sale) -> Any:
+        """Return the put of a sale's record that must be as it was seen."""
+        values = {":generation": number(seen.generation)}
+        if not seen.revision:
+            put = self._put(item, f"{_SAME_GENERATION} AND {_NO_REVISION}")
+            return put | {"ExpressionAttributeValues": values}
+        put = self._put(item, f"{_SAME_GENERATION} AND {_SAME_REVISION}")
+        return put | {"ExpressionAttributeValues": {**values, ":seen": number(seen.revision)}}
+
+    def _listing(self, item_id: int) -> Any:
+        """Return the action that puts an item into the catalogue, where it may be already."""
+        update = {
+            "TableName": self._table,
+            "Key": CATALOGUE_KEY,
+            "UpdateExpression": "ADD item_ids :item_ids",
+            "ConditionExpression": _ROOM_IN_CATALOGUE,
+            "ExpressionAttributeValues": {
+                ":item_ids": {"NS": [str(item_id)]},
+                ":most": number(ITEMS_MAX),
+            },
+        }
+        return {"Update": update}
 
     def _next_put(self, item: Item, revision: int) -> Any:
         """Return the put of a record, if `revision` is the next one. The first one is 1."""

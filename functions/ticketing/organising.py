@@ -1,0 +1,256 @@
+"""The organiser's changes of a sale: create it, change it, pause it, and start it again.
+
+Each change is one conditional write of the sale's record, and takes effect once per idempotency
+key. A change says what should be, so one that is sent again without a key changes nothing more.
+"""
+
+from collections.abc import Callable
+from copy import replace
+from typing import Final
+from uuid import UUID
+
+from msgspec import UNSET, Struct, structs
+
+from ticketing.errors import (
+    GenerationChanged,
+    InvalidRequest,
+    KeyReusedForSale,
+    NotFound,
+    StaleGeneration,
+)
+from ticketing.limits import CATALOGUE_BUDGET_SECONDS
+from ticketing.model import Sale, SaleChange, SaleSettings, SaleState, Shard, UsedKey
+from ticketing.retry import Attempts, InDoubt, Runtime, Statistics, TryAgain
+from ticketing.rules import changed_sale, digest, next_sale, recorded, timestamp
+from ticketing.store.table import Store, Table
+
+# How an organiser finds out whether a change in doubt has taken effect.
+_CHANGE_IN_DOUBT: Final = InDoubt(
+    "The sale may have been changed. Send the same request again: it changes nothing more."
+)
+_RESET_IN_DOUBT: Final = InDoubt(
+    "The sale may have been reset. Send the same request again: it takes effect once."
+)
+_RESET_IN_DOUBT_WITHOUT_KEY: Final = InDoubt(
+    "The sale may have been reset. Check its generation before you send the request again."
+)
+
+# From the sale before, None for a new item, to the one after.
+type Change = Callable[[Sale | None], Sale]
+
+
+class OrganiserService:
+    """Creates, changes, pauses and resets sales."""
+
+    def __init__(self, table: Table, runtime: Runtime) -> None:
+        self._table = table
+        self._runtime = runtime
+
+    def put(
+        self,
+        item_id: int,
+        settings: SaleSettings,
+        *,
+        key: str | None = None,
+        expected_generation: int | None = None,
+        statistics: Statistics | None = None,
+    ) -> SaleChange:
+        """Create the item, or give its sale these settings, also while it sells.
+
+        key: the idempotency key. expected_generation: the one that the sale must have (0: no such
+        item); None: any.
+
+        Raises InvalidRequest for what a sale cannot have, GenerationChanged, KeyReusedForSale,
+        CatalogueFull and Busy.
+        """
+
+        def change(old: Sale | None) -> Sale:
+            if old is not None:
+                return changed_sale(old, settings)
+            for field in ("item_name", "capacity"):
+                if getattr(settings, field) is None:
+                    raise InvalidRequest("A new item needs it. Send it.", field=field)
+            return next_sale(item_id, None, settings, timestamp(self._runtime.clock()))
+
+        attempts = self._attempts(_CHANGE_IN_DOUBT, statistics)
+        request = _request("put", settings)
+        return self._run(
+            item_id,
+            change,
+            attempts,
+            key=key,
+            request=request,
+            expected_generation=expected_generation,
+        )
+
+    def pause(
+        self, item_id: int, key: str | None = None, statistics: Statistics | None = None
+    ) -> SaleChange:
+        """Sell nothing more until the sale is resumed.
+
+        Every process knows it within CACHE_SECONDS. Raises NotFound, KeyReusedForSale and Busy.
+        """
+        return self._set_paused(item_id, paused=True, key=key, statistics=statistics)
+
+    def resume(
+        self, item_id: int, key: str | None = None, statistics: Statistics | None = None
+    ) -> SaleChange:
+        """Sell again, within the sale's window. Raises NotFound, KeyReusedForSale and Busy."""
+        return self._set_paused(item_id, paused=False, key=key, statistics=statistics)
+
+    def reset(
+        self,
+        item_id: int,
+        settings: SaleSettings,
+        *,
+        key: str | None = None,
+        expected_generation: int | None = None,
+        statistics: Statistics | None = None,
+    ) -> SaleChange:
+        """Start the item's next generation with all tickets free, once per key.
+
+        key: the idempotency key. settings: its window is not part of a reset, and is kept.
+
+        Raises GenerationChanged, KeyReusedForSale, CatalogueFull and Busy. One write of the sale's
+        record starts the generation. If the process dies after that, buyers open its shards. When
+        this returns, all shards are closed to older generations.
+        """
+        is_safe_to_repeat = key is not None or expected_generation is not None
+        in_doubt = _RESET_IN_DOUBT if is_safe_to_repeat else _RESET_IN_DOUBT_WITHOUT_KEY
+        attempts = self._attempts(in_doubt, statistics)
+        done = self._run(
+            item_id,
+            lambda old: next_sale(item_id, old, settings, timestamp(self._runtime.clock())),
+            attempts,
+            key=key,
+            request=_request("reset", settings),
+            expected_generation=expected_generation,
+        )
+        attempts.statistics.generation = done.sale.generation
+        return done
+
+    def _set_paused(
+        self, item_id: int, *, paused: bool, key: str | None, statistics: Statistics | None
+    ) -> SaleChange:
+        def change(old: Sale | None) -> Sale:
+            if old is None:
+                raise NotFound.of_item(item_id)
+            return replace(old, is_paused=paused)
+
+        attempts = self._attempts(_CHANGE_IN_DOUBT, statistics)
+        request = digest("pause" if paused else "resume")
+        return self._run(item_id, change, attempts, key=key, request=request)
+
+    def _attempts(self, if_in_doubt: InDoubt, statistics: Statistics | None) -> Attempts[Sale]:
+        return Attempts(
+            self._runtime,
+            CATALOGUE_BUDGET_SECONDS,
+            statistics=statistics,
+            if_in_doubt=if_in_doubt,
+        )
+
+    def _run(
+        self,
+        item_id: int,
+        change: Change,
+        attempts: Attempts[Sale],
+        *,
+        key: str | None,
+        request: str,
+        expected_generation: int | None = None,
+    ) -> SaleChange:
+        """Carry out a change of a sale, once per key. request: digest of what is asked for."""
+        # A request without a key gets a random one, so that it recognises its own write after a
+        # lost reply.
+        own_key = key or str(UUID(int=self._runtime.random.getrandbits(128), version=4))
+        attempts.statistics.item_id = item_id
+        flow = _ChangeFlow(
+            item_id,
+            change,
+            digest(own_key),
+            request,
+            expected_generation,
+            attempts,
+            self._table.within(attempts.deadline),
+            self._runtime.clock,
+            is_keyed=key is not None,
+        )
+        return attempts.run(flow.attempt)
+
+
+class _ChangeFlow(Struct, frozen=True):
+    """One change of a sale in progress. store: bound to the deadline of the attempts.
+
+    key, request: see `UsedKey`. is_keyed: the organiser sent the key.
+    """
+
+    item_id: int
+    change: Change
+    key: str
+    request: str
+    expected_generation: int | None
+    attempts: Attempts[Sale]
+    store: Store
+    clock: Callable[[], float]
+    is_keyed: bool
+
+    def attempt(self) -> SaleChange:
+        """Make one attempt: put the sale's record, then open all shards of a new generation."""
+        old = self.store.read_sale(self.item_id)
+        made = old.used_key(self.key) if old else None
+        if old and made:
+            return self._finish(old, made)
+        generation = old.generation if old else 0
+        if self.expected_generation not in (None, generation):
+            raise GenerationChanged(
+                f"The sale has generation {generation}. Nothing was changed.", generation
+            )
+        changed = self.change(old)
+        if old == changed and old.revision and not self.is_keyed:
+            return SaleChange(self._opened(old))
+        new = recorded(changed, old, self.key, self.request)
+        if not self.attempts.write(new, lambda: self.store.put_sale(new, old)):
+            raise TryAgain  # another change came first
+        # Until the request ends: another attempt finds its own key, and no failure is reported.
+        self.attempts.in_doubt.append(new)
+        if new.generation == generation:
+            return SaleChange(self._opened(new))
+        for index in range(new.shards_ever):
+            self.store.open_shard(new, index)
+        shards = [Shard.fresh(new, index) for index in range(new.shard_count)]
+        return SaleChange(SaleState(new, shards, self.clock()), is_new=old is None)
+
+    def _finish(self, sale: Sale, made: UsedKey) -> SaleChange:
+        """Return the result of a change whose key is in the sale's record."""
+        if made.request != self.request:
+            raise KeyReusedForSale
+        if made.generation != sale.generation:
+            raise GenerationChanged(
+                f"This Idempotency-Key took effect in generation {made.generation}. "
+                f"The sale has generation {sale.generation} since. Nothing was changed.",
+                sale.generation,
+            )
+        is_own = sale in self.attempts.in_doubt
+        is_new = is_own and sale.revision == 1
+        return SaleChange(self._opened(sale), replayed=not is_own, is_new=is_new)
+
+    def _opened(self, sale: Sale) -> SaleState:
+        """Open the shards that a request which died half-way has left, and return the sale."""
+        shards, _ = self.store.read_stored_shards(sale)
+        stored = {shard.index: shard.generation for shard in shards}
+        for index in range(sale.shards_ever):
+            if stored.get(index, 0) < sale.generation:
+                self.store.open_shard(sale, index)
+        return self._state(sale)
+
+    def _state(self, sale: Sale) -> SaleState:
+        try:
+            return SaleState(sale, self.store.read_shards(sale), self.clock())
+        except StaleGeneration:
+            raise TryAgain from None  # a reset came between the two reads
+
+
+def _request(what: str, settings: SaleSettings) -> str:
+    """Return the digest of what is asked for."""
+    values = ["kept" if each is UNSET else each for each in structs.astuple(settings)]
+    return digest(what, *values)
