@@ -32,6 +32,7 @@ from proof.history import (
     NONE_LEFT,
     NOT_DEFINITE,
     REFUSALS,
+    REFUSALS_FOR_NOW,
     SHORTAGES,
     Attempt,
     History,
@@ -376,15 +377,12 @@ def a_receipt_is_not_followed_by_a_refusal(facts: Facts) -> Iterator[Violation]:
         told_at = min(attempt.ended_at for _, attempt, _ in receipts)
         first = min(receipts, key=lambda each: each[1].ended_at)
         for request, attempt in answers_of(requests):
-            is_refusal = attempt.kind in REFUSALS
-            if not is_refusal and attempt.kind is not Kind.NOT_OPEN:
-                continue
-            if request.content != first[0].content:
+            if attempt.kind not in REFUSALS_FOR_NOW or request.content != first[0].content:
                 continue
             spoken_of = facts.generations_during(*facts.window(request, attempt))
             numbers = {one.number for one in spoken_of}
             had_bought = (
-                is_refusal
+                attempt.kind in REFUSALS
                 and numbers == {first[2].generation}
                 and all(one.only_gets_fewer(max(told_at, attempt.ended_at)) for one in spoken_of)
             )

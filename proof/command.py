@@ -129,6 +129,13 @@ INTERRUPTED: Final = Ending(EXIT_INTERRUPTED, "interrupted")
 END: Final = b"\0"
 
 
+class _Work(Struct):
+    """What the proof has done so far, also where Ctrl-C ends it. admin: None before it began."""
+
+    results: list[Result] = []
+    admin: Admin | None = None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the proof and return the exit status."""
     parsed = parser()
@@ -139,21 +146,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     screen = report.Screen(Console())
     started_at = datetime.now(UTC)
     seed = random.randrange(2**32) if options.seed is None else options.seed
-    results: list[Result] = []
-    admins: list[Admin] = []
-    ending = _unless_interrupted(lambda: _carry_out(options, seed, screen, results, admins))
+    work = _Work()
+    ending = _unless_interrupted(lambda: _carry_out(options, seed, screen, work))
     if ending is INTERRUPTED:
         screen.take_over()
-        paused = [admin for admin in admins if not admin.try_to_resume()]
+        is_resumed = work.admin is None or work.admin.try_to_resume()
         screen.say(
-            f"\nInterrupted {screen.progress_text()}. {len(results)} tests were complete.",
+            f"\nInterrupted {screen.progress_text()}. {len(work.results)} tests were complete.",
             style="bold red",
         )
         if screen.has_begun:
             screen.say(
                 f"Item {options.item} is left in the middle of a test: reset it before you sell it."
             )
-        if paused:
+        if not is_resumed:
             screen.say(f"It may be paused: resume it, with POST /items/{options.item}/resume.")
     if options.report:
         machines = report.document(
@@ -161,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             item_id=options.item,
             seed=seed,
             started_at=started_at,
-            results=results,
+            results=work.results,
             verdict=ending.text,
         )
         report.write(options.report, machines)
@@ -205,14 +211,10 @@ def _unless_interrupted(work: Callable[[], Ending]) -> Ending:
 
 
 def _carry_out(
-    options: argparse.Namespace,
-    seed: int,
-    screen: report.Screen,
-    results: list[Result],
-    admins: list[Admin],
+    options: argparse.Namespace, seed: int, screen: report.Screen, work: _Work
 ) -> Ending:
     try:
-        return _prove(options, seed, screen, results, admins)
+        return _prove(options, seed, screen, work)
     except NotUsable as error:
         screen.finished()
         screen.say(
@@ -228,13 +230,7 @@ def _carry_out(
     return NOT_USABLE
 
 
-def _prove(
-    options: argparse.Namespace,
-    seed: int,
-    screen: report.Screen,
-    results: list[Result],
-    admins: list[Admin],
-) -> Ending:
+def _prove(options: argparse.Namespace, seed: int, screen: report.Screen, work: _Work) -> Ending:
     target = Target(options.url, options.timeout, options.patience)
     chosen = _chosen(options)
     screen.print_header()
@@ -242,7 +238,7 @@ def _prove(
     with Admin(
         target, signer(target, options.region, options.profile), options.item, random.Random(seed)
     ) as admin:
-        admins.append(admin)
+        work.admin, results = admin, work.results
         before = admin.inventory_at_start()
         screen.say(f"Server is running!\n\n{options.url}, seed {seed}")
         named = f" ({before.item_name}, {before.initial_stock} tickets)" if before else ""

@@ -26,8 +26,9 @@ class Kind(StrEnum):
 RECEIPTS = frozenset({Kind.BOUGHT, Kind.REPLAYED})
 # Too few tickets are free; and all definite answers that say that nothing was bought.
 SHORTAGES = frozenset({Kind.SOLD_OUT, Kind.NOT_ENOUGH_LEFT, Kind.ALL_HELD})
-# A sale that is not open may open: that is said of the request only, and not of its key.
 REFUSALS = SHORTAGES | {Kind.LIMIT_REACHED, Kind.BUYER_UNKNOWN}
+# With those of a sale that is not open: it may open, so nothing is said of later attempts.
+REFUSALS_FOR_NOW = REFUSALS | {Kind.NOT_OPEN}
 NONE_LEFT = frozenset({Kind.SOLD_OUT, Kind.ALL_HELD})
 NOT_DEFINITE = frozenset({Kind.BUSY, Kind.UNKNOWN})
 

@@ -23,7 +23,7 @@ from rich.progress import (
 )
 
 from proof.figures import Figures
-from proof.history import RECEIPTS, REFUSALS, Kind, PurchaseRequest, Sample, Violation
+from proof.history import RECEIPTS, REFUSALS_FOR_NOW, Kind, PurchaseRequest, Sample, Violation
 from proof.runner import Result, worst
 from proof.scenarios import Scenario, Verdict
 
@@ -123,7 +123,7 @@ class Screen:
         """Count a request that has its last answer."""
         self._counts["answered"] += 1
         self._counts["receipts"] += request.last.kind in RECEIPTS
-        self._counts["refused"] += request.last.kind in {*REFUSALS, Kind.NOT_OPEN}
+        self._counts["refused"] += request.last.kind in REFUSALS_FOR_NOW
         self._counts["busy"] += sum(attempt.kind is Kind.BUSY for attempt in request.attempts)
         answered = self._counts["answered"]
         if self._progress:

@@ -284,7 +284,7 @@ def _action_operand(action: Any, path: Path, names: Mapping[str, str]) -> _Opera
             before, operand = _attribute_operand(path), _update_operand(action.children[1], names)
             return lambda item, values: _added(before(item, values), operand(item, values))
         case _:
-            raise NotImplementedError("the model knows the clauses SET, REMOVE and ADD")
+            raise NotImplementedError("the model does not know the clause DELETE")
 
 
 def _actions(node: Any) -> Iterator[Any]:

@@ -688,8 +688,8 @@ MUTANTS: Final = (
         "G1",
         236,
         "store/table.py",
-        'put = self._put(item, f"{_SAME_GENERATION} AND {_SAME_REVISION}")',
-        'put = self._put(item, f"{_SAME_GENERATION} AND revision >= :seen")',
+        "same_revision = _SAME_REVISION if",
+        'same_revision = "revision >= :seen" if',
     ),
 )
 

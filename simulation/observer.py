@@ -18,6 +18,7 @@ from msgspec import structs
 from proof.history import (
     RECEIPTS,
     REFUSALS,
+    REFUSALS_FOR_NOW,
     SHORTAGES,
     Attempt,
     History,
@@ -376,7 +377,7 @@ class Observer:
                 purchase.quantity,
                 purchase.expires_at is not None,
             )
-            if attempt.kind not in {*REFUSALS, Kind.NOT_OPEN} or is_other:
+            if attempt.kind not in REFUSALS_FOR_NOW or is_other:
                 continue
             start = attempt.started_at - history.cache_seconds
             alive = {

@@ -50,6 +50,8 @@ def put_item(request: Request, services: Services) -> Reply:
         expected_generation=wanted.expected_generation,
         statistics=request.statistics,
     )
+    if done.is_new:
+        return Reply(Inventory.of(done.inventory), HTTPStatus.CREATED, outcome="created")
     return _changed(done, "changed")
 
 
@@ -70,8 +72,6 @@ def _changed(done: SaleChange, outcome: str) -> Reply:
     inventory = Inventory.of(done.inventory)
     if done.replayed:
         return Reply(inventory, headers=REPLAYED, outcome="replayed")
-    if done.is_new and outcome == "changed":
-        return Reply(inventory, HTTPStatus.CREATED, outcome="created")
     return Reply(inventory, outcome=outcome)
 
 

@@ -9,7 +9,7 @@ from ticketing.limits import (
     CACHED_PAGES_MAX,
     CATALOGUE_BUDGET_SECONDS,
 )
-from ticketing.model import CataloguePage, SaleState
+from ticketing.model import CataloguePage, Sale, SaleState
 from ticketing.retry import Attempts, Runtime, Statistics, TryAgain
 from ticketing.rules import is_younger
 from ticketing.store.table import Store, Table
@@ -77,6 +77,11 @@ def _read_inventory(store: Store, item_id: int, clock: Callable[[], float]) -> S
     sale = store.read_sale(item_id)
     if sale is None:
         raise NotFound.of_item(item_id)
+    return read_state(store, sale, clock)
+
+
+def read_state(store: Store, sale: Sale, clock: Callable[[], float]) -> SaleState:
+    """Return a sale with its shards as they are now. Raises TryAgain where it was reset since."""
     try:
         return SaleState(sale, store.read_shards(sale), clock())
     except StaleGeneration:

@@ -11,13 +11,8 @@ from uuid import UUID
 
 from msgspec import UNSET, Struct, structs
 
-from ticketing.errors import (
-    GenerationChanged,
-    InvalidRequest,
-    KeyReusedForSale,
-    NotFound,
-    StaleGeneration,
-)
+from ticketing.catalogue import read_state
+from ticketing.errors import GenerationChanged, InvalidRequest, KeyReusedForSale, NotFound
 from ticketing.limits import CATALOGUE_BUDGET_SECONDS
 from ticketing.model import Sale, SaleChange, SaleSettings, SaleState, Shard, UsedKey
 from ticketing.retry import Attempts, InDoubt, Runtime, Statistics, TryAgain
@@ -72,15 +67,13 @@ class OrganiserService:
                     raise InvalidRequest("A new item needs it. Send it.", field=field)
             return next_sale(item_id, None, settings, timestamp(self._runtime.clock()))
 
-        attempts = self._attempts(_CHANGE_IN_DOUBT, statistics)
-        request = _request("put", settings)
         return self._run(
             item_id,
             change,
-            attempts,
+            _request("put", settings),
             key=key,
-            request=request,
             expected_generation=expected_generation,
+            statistics=statistics,
         )
 
     def pause(
@@ -116,17 +109,17 @@ class OrganiserService:
         this returns, all shards are closed to older generations.
         """
         is_safe_to_repeat = key is not None or expected_generation is not None
-        in_doubt = _RESET_IN_DOUBT if is_safe_to_repeat else _RESET_IN_DOUBT_WITHOUT_KEY
-        attempts = self._attempts(in_doubt, statistics)
+        statistics = statistics or Statistics()
         done = self._run(
             item_id,
             lambda old: next_sale(item_id, old, settings, timestamp(self._runtime.clock())),
-            attempts,
+            _request("reset", settings),
             key=key,
-            request=_request("reset", settings),
             expected_generation=expected_generation,
+            statistics=statistics,
+            if_in_doubt=_RESET_IN_DOUBT if is_safe_to_repeat else _RESET_IN_DOUBT_WITHOUT_KEY,
         )
-        attempts.statistics.generation = done.sale.generation
+        statistics.generation = done.sale.generation
         return done
 
     def _set_paused(
@@ -137,29 +130,27 @@ class OrganiserService:
                 raise NotFound.of_item(item_id)
             return replace(old, is_paused=paused)
 
-        attempts = self._attempts(_CHANGE_IN_DOUBT, statistics)
         request = digest("pause" if paused else "resume")
-        return self._run(item_id, change, attempts, key=key, request=request)
-
-    def _attempts(self, if_in_doubt: InDoubt, statistics: Statistics | None) -> Attempts[Sale]:
-        return Attempts(
-            self._runtime,
-            CATALOGUE_BUDGET_SECONDS,
-            statistics=statistics,
-            if_in_doubt=if_in_doubt,
-        )
+        return self._run(item_id, change, request, key=key, statistics=statistics)
 
     def _run(
         self,
         item_id: int,
         change: Change,
-        attempts: Attempts[Sale],
+        request: str,
         *,
         key: str | None,
-        request: str,
         expected_generation: int | None = None,
+        statistics: Statistics | None,
+        if_in_doubt: InDoubt = _CHANGE_IN_DOUBT,
     ) -> SaleChange:
         """Carry out a change of a sale, once per key. request: digest of what is asked for."""
+        attempts = Attempts[Sale](
+            self._runtime,
+            CATALOGUE_BUDGET_SECONDS,
+            statistics=statistics,
+            if_in_doubt=if_in_doubt,
+        )
         # A request without a key gets a random one, so that it recognises its own write after a
         # lost reply.
         own_key = key or str(UUID(int=self._runtime.random.getrandbits(128), version=4))
@@ -241,13 +232,7 @@ class _ChangeFlow(Struct, frozen=True):
         for index in range(sale.shards_ever):
             if stored.get(index, 0) < sale.generation:
                 self.store.open_shard(sale, index)
-        return self._state(sale)
-
-    def _state(self, sale: Sale) -> SaleState:
-        try:
-            return SaleState(sale, self.store.read_shards(sale), self.clock())
-        except StaleGeneration:
-            raise TryAgain from None  # a reset came between the two reads
+        return read_state(self.store, sale, self.clock)
 
 
 def _request(what: str, settings: SaleSettings) -> str:

@@ -265,7 +265,7 @@ def next_sale(item_id: int, old: Sale | None, settings: SaleSettings, now: str) 
         shards_ever=max(shard_count, before.shards_ever),
         generation=before.generation + 1,
         created_at=now,
-        slot_seconds=slot_seconds(hold_seconds),
+        slot_seconds=0,  # its shards have no slots yet
     )
     return _with_settings(started, replace(settings, hold_seconds=hold_seconds))
 

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Final, Self
 
 from ticketing.api.request import REPLAYED, Reply, Request
-from ticketing.api.schemas import Problem
+from ticketing.api.schemas import Problem, instant
 from ticketing.errors import (
     Busy,
     CatalogueFull,
@@ -21,7 +21,6 @@ from ticketing.errors import (
 )
 from ticketing.limits import ITEMS_MAX
 from ticketing.model import LimitReached, Phase, SoldOut
-from ticketing.rules import timestamp
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -78,7 +77,7 @@ def problem(
     status: HTTPStatus | None = None,
     field: str | None = None,
     left: int | None = None,
-    next_release_at: str | None = None,
+    next_release_at: float | None = None,
     payment_reference: str | None = None,
     purchase_id: str | None = None,
     reason: str | None = None,
@@ -97,12 +96,12 @@ def problem(
         request_id=request.request_id,
         field=field,
         left=left,
-        next_release_at=next_release_at,
+        next_release_at=instant(next_release_at),
         payment_reference=payment_reference,
         purchase_id=purchase_id,
         reason=reason,
-        opens_at=None if opens_at is None else timestamp(opens_at),
-        closes_at=None if closes_at is None else timestamp(closes_at),
+        opens_at=instant(opens_at),
+        closes_at=instant(closes_at),
     )
     return Reply(document, status, headers or {}, MEDIA_TYPE, outcome=code, metrics=metrics or {})
 
@@ -168,11 +167,11 @@ def _not_open(request: Request, error: SaleNotOpen) -> Reply:
     closes_at = error.closes_at if error.phase == Phase.CLOSED else None
     match error.phase:
         case Phase.SCHEDULED:
-            detail = f"The sale opens at {timestamp(opens_at or 0)}. Come back then."
+            detail = f"The sale opens at {instant(opens_at)}. Come back then."
         case Phase.PAUSED:
             detail = "The sale is paused. Send the same request again later."
         case _:
-            detail = f"The sale ended at {timestamp(closes_at or 0)}."
+            detail = f"The sale ended at {instant(closes_at)}."
     seconds = error.retry_after_seconds
     return problem(
         request,
@@ -201,7 +200,7 @@ def sold_out(request: Request, refusal: SoldOut) -> Reply:
         f"{detail}{_final(refusal)}",
         field="quantity" if refusal.left else None,
         left=refusal.left,
-        next_release_at=None if next_release_at is None else timestamp(next_release_at),
+        next_release_at=next_release_at,
         headers=REPLAYED if refusal.replayed else None,
         metrics={"SoldOut": 1},
     )

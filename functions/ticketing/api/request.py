@@ -146,11 +146,7 @@ class Request(Struct, frozen=True):
     def number(self, name: str, least: int, most: int, *, default: int) -> int:
         """Return the query parameter's value, a whole number. Raises InvalidRequest."""
         value = self.query(name)
-        if value is None:
-            return default
-        if not re.fullmatch("[0-9]{1,19}", value) or not least <= int(value) <= most:
-            raise InvalidRequest(f"{name} is a whole number from {least} to {most}.", field=name)
-        return int(value)
+        return default if value is None else _whole_number(value, name, least, most)
 
     def refuse_unknown_query(self, known: frozenset[str]) -> None:
         """Raise InvalidRequest for a query parameter that the route does not have."""
@@ -186,10 +182,12 @@ def replay(body: Struct) -> Reply:
 
 def to_item_id(text: str) -> int:
     """Return the item id in a path or a query. Raises InvalidRequest."""
-    if not re.fullmatch("[1-9][0-9]{0,18}", text) or int(text) > ITEM_ID_MAX:
-        raise InvalidRequest(
-            f"An item_id is a whole number from 1 to {ITEM_ID_MAX}.", field="item_id"
-        )
+    return _whole_number(text, "item_id", 1, ITEM_ID_MAX)
+
+
+def _whole_number(text: str, field: str, least: int, most: int) -> int:
+    if not re.fullmatch("0|[1-9][0-9]{0,18}", text) or not least <= int(text) <= most:
+        raise InvalidRequest(f"It must be a whole number from {least} to {most}.", field=field)
     return int(text)
 
 

@@ -258,11 +258,11 @@ class PutItem(_SettingsBody, frozen=True, forbid_unknown_fields=True):
         )
 
 
-def _seconds(instant: datetime | UnsetType | None, field: str) -> float | UnsetType | None:
+def _seconds(sent: datetime | UnsetType | None, field: str) -> float | UnsetType | None:
     """Return an instant in seconds since the epoch. Raises InvalidRequest."""
-    if not isinstance(instant, datetime):
-        return instant
-    seconds = instant.timestamp()
+    if not isinstance(sent, datetime):
+        return sent
+    seconds = sent.timestamp()
     if not INSTANT_MIN <= seconds <= INSTANT_MAX:
         raise InvalidRequest(
             f"Send an instant between {timestamp(INSTANT_MIN)} and {timestamp(INSTANT_MAX)}.",
@@ -373,7 +373,8 @@ type ClosesAt = Annotated[
 ]
 
 
-def _instant(seconds: float | None) -> str | None:
+def instant(seconds: float | None) -> str | None:
+    """Return an instant as the API shows it; None where there is none."""
     return None if seconds is None else timestamp(seconds)
 
 
@@ -438,9 +439,9 @@ class Inventory(Struct, frozen=True):
             hold_seconds=inventory.sale.hold_seconds,
             per_buyer_limit=inventory.sale.per_buyer_limit,
             state="sold_out" if inventory.is_sold_out else inventory.phase,
-            opens_at=_instant(inventory.sale.opens_at),
-            closes_at=_instant(inventory.sale.closes_at),
-            next_release_at=_instant(inventory.next_release_at),
+            opens_at=instant(inventory.sale.opens_at),
+            closes_at=instant(inventory.sale.closes_at),
+            next_release_at=instant(inventory.next_release_at),
         )
 
 
@@ -463,8 +464,8 @@ class CatalogueItem(Struct, frozen=True):
             item_id=sale.item_id,
             item_name=sale.item_name,
             state=sale.phase(now),
-            opens_at=_instant(sale.opens_at),
-            closes_at=_instant(sale.closes_at),
+            opens_at=instant(sale.opens_at),
+            closes_at=instant(sale.closes_at),
             initial_stock=sale.capacity,
             generation=sale.generation,
             hold_seconds=sale.hold_seconds,

@@ -67,7 +67,6 @@ _NEVER_CHANGED: Final = "#status = :before AND attribute_not_exists(revision)"
 # Purchases of one buyer that pass the limit together; two processes that read the shards for one
 # summary; a change of a sale that overwrites another one.
 _SAME_REVISION: Final = "revision = :seen"
-
 # A change of a sale that overwrites another one; of a record that an earlier version has put.
 _NO_REVISION: Final = "attribute_not_exists(revision)"
 # A catalogue that grows without end.
@@ -452,12 +451,12 @@ class Store:
 
     def _changed_put(self, item: Item, seen: Sale) -> Any:
         """Return the put of a sale's record that must be as it was seen."""
-        values = {":generation": number(seen.generation)}
-        if not seen.revision:
-            put = self._put(item, f"{_SAME_GENERATION} AND {_NO_REVISION}")
-            return put | {"ExpressionAttributeValues": values}
-        put = self._put(item, f"{_SAME_GENERATION} AND {_SAME_REVISION}")
-        return put | {"ExpressionAttributeValues": {**values, ":seen": number(seen.revision)}}
+        same_revision = _SAME_REVISION if seen.revision else _NO_REVISION
+        values = {":seen": number(seen.revision)} if seen.revision else {}
+        return {
+            **self._put(item, f"{_SAME_GENERATION} AND {same_revision}"),
+            "ExpressionAttributeValues": {":generation": number(seen.generation), **values},
+        }
 
     def _listing(self, item_id: int) -> Any:
         """Return the action that puts an item into the catalogue, where it may be already."""
