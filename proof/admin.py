@@ -1,4 +1,4 @@
-"""The organiser's calls: inventory, reset, pause, refund and audit, signed with SigV4."""
+"""The organiser's calls: inventory, reset, pause, capacity, refund, audit; signed with SigV4."""
 
 import os
 import random
@@ -22,6 +22,7 @@ from msgspec import structs
 from proof.client import Target, pause_seconds
 from proof.history import (
     AuditReport,
+    CapacityChange,
     HoldAction,
     HoldChange,
     Inventory,
@@ -250,6 +251,27 @@ class Admin:
             response, f"POST /items/{{item_id}}/{call}", "Sign with credentials that may call it."
         )
         return started_at, time.monotonic()
+
+    def resize(self, capacity: int) -> CapacityChange:
+        """Set the capacity, twice with one key; return whether it was reached, or refused."""
+        started_at, key = time.monotonic(), str(uuid.uuid4())
+        answers = [
+            self._send("PUT", f"/items/{self.item_id}", {"capacity": capacity}, key)[0]
+            for _ in range(2)
+        ]
+        for response in answers:
+            if problem_of(response).get("code") != "capacity_too_low":
+                self._demand_ok(
+                    response, "PUT /items/{item_id}", "Sign with credentials that may call it."
+                )
+        done = {response.status_code == STATUS_OK for response in answers}
+        return CapacityChange(
+            started_at,
+            time.monotonic(),
+            capacity,
+            done.pop() if len(done) == 1 else None,
+            problem_of(answers[0]).get("lowest_capacity"),
+        )
 
     def refund(self, receipts: Sequence[Receipt]) -> list[Refund]:
         """Refund purchases, each twice in parallel with one key."""

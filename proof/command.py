@@ -310,7 +310,7 @@ def _check_options(parsed: argparse.ArgumentParser, options: argparse.Namespace)
     if options.report and not options.report.absolute().parent.is_dir():
         parsed.error(f"--report {options.report}: there is no such folder")
     if options.only is not None and not _chosen(options):
-        parsed.error("--only names no test: there are 1 to 10")
+        parsed.error(f"--only names no test: there are 1 to {len(scenarios(Size()))}")
     if not Target(options.url).is_loopback and options.i_know_this_resets_item != options.item:
         parsed.error(
             f"the proof resets item {options.item} of {options.url}, which ends its sale. "

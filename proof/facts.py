@@ -12,6 +12,7 @@ from proof.history import (
     RECEIPTS,
     REFUSALS,
     Attempt,
+    CapacityChange,
     History,
     HoldChange,
     Kind,
@@ -50,6 +51,66 @@ class RunningTotal:
         return self._sums[bisect_right(self._times, instant)]
 
 
+class Capacity(Struct, frozen=True):
+    """Bounds on the capacity of a generation over time, or on what one buyer may have of it.
+
+    steps: from which instant on it was at least and at most so much. The first one is of the reset.
+    """
+
+    steps: Sequence[tuple[float, int, int]]
+
+    @classmethod
+    def of(
+        cls, reset: Reset, after: Reset | None, capacity_changes: Iterable[CapacityChange]
+    ) -> "Capacity":
+        """Return the capacity from a reset to the next one. While it changes it is in between."""
+        closed_at = after.ended_at if after else inf
+        least = most = reset.capacity
+        steps = [(-inf, least, most)]
+        for resize in capacity_changes:
+            wanted = resize.capacity
+            if wanted is None or resize.ended_at < reset.started_at:
+                continue
+            if resize.started_at > closed_at:
+                break
+            before = least, most
+            least, most = min(least, wanted), max(most, wanted)
+            steps.append((resize.started_at, least, most))
+            is_certain = resize.started_at > reset.ended_at and (
+                after is None or resize.ended_at < after.started_at
+            )
+            if resize.done is not None and is_certain:
+                least, most = (wanted, wanted) if resize.done else before
+                steps.append((resize.ended_at, least, most))
+        return cls(steps)
+
+    @classmethod
+    def fixed(cls, tickets: int) -> "Capacity":
+        """Return one that never changes."""
+        return cls([(-inf, tickets, tickets)])
+
+    def least(self, start: float, end: float) -> int:
+        """Return the lowest that it can have been, at any instant from start to end."""
+        return min(least for least, _ in self._between(start, end))
+
+    def most(self, start: float, end: float) -> int:
+        """Return the highest that it can have been, at any instant from start to end."""
+        return max(most for _, most in self._between(start, end))
+
+    def only_falls(self, until: float) -> bool:
+        """Return whether it never became more until then."""
+        steps = [bounds for since, *bounds in self.steps if since <= until]
+        return all(
+            after[0] <= before[0] and after[1] <= before[1] for before, after in pairwise(steps)
+        )
+
+    def _between(self, start: float, end: float) -> Iterator[tuple[int, int]]:
+        ends = [since for since, _, _ in self.steps[1:]] + [inf]
+        for (since, least, most), until in zip(self.steps, ends, strict=True):
+            if since <= end and start <= until:
+                yield least, most
+
+
 class Taken(Struct, frozen=True):
     """Bounds on the tickets that are sold or held, over time.
 
@@ -71,12 +132,12 @@ class Taken(Struct, frozen=True):
         """Return how many were certainly taken, at every instant from start to end."""
         return self.certain.until(start) - self.possibly_back.before(end)
 
-    def first_above(self, most: int) -> tuple[float, int] | None:
+    def first_above(self, capacity: Capacity) -> tuple[float, int] | None:
         """Return when a receipt first showed that more are taken, and its number."""
         taken = 0
         for number, (told_at, tickets) in enumerate(self.certain.steps, start=1):
             taken += tickets
-            if taken - self.possibly_back.before(told_at) > most:
+            if taken - self.possibly_back.before(told_at) > capacity.most(told_at, told_at):
                 return told_at, number
         return None
 
@@ -89,7 +150,7 @@ class Generation(Struct, frozen=True):
     """
 
     number: int
-    capacity: int
+    capacity: Capacity
     per_buyer_limit: int | None
     opened_at: float
     closed_at: float
@@ -104,15 +165,16 @@ class Generation(Struct, frozen=True):
 
     def only_gets_fewer(self, until: float) -> bool:
         """Return whether free tickets have only become fewer: none can have come back."""
-        return self.taken.possibly_back.before(until) == 0 and until <= self.unseen_back_at
+        is_back = self.taken.possibly_back.before(until) > 0 or until > self.unseen_back_at
+        return not is_back and self.capacity.only_falls(until)
 
     def fewest_free(self, start: float, end: float) -> int:
         """Return the tickets that were certainly free, at every instant from start to end."""
-        return self.capacity - self.taken.most(start, end)
+        return self.capacity.least(start, end) - self.taken.most(start, end)
 
     def most_free(self, start: float, end: float) -> int:
         """Return the tickets that can have been free, at any instant from start to end."""
-        return self.capacity - self.taken.fewest(start, end)
+        return self.capacity.most(start, end) - self.taken.fewest(start, end)
 
     def left_of_limit(self, buyer_id: str | None, start: float, end: float) -> tuple[float, float]:
         """Return how many more the buyer can have got, at least and at most, from start to end."""
@@ -183,6 +245,13 @@ class Facts(Struct, frozen=True):
             return []
         return [one for one in self.generations if one.opened_at <= end and one.closed_at >= start]
 
+    def is_changed_in(self, start: float, end: float) -> bool:
+        """Return whether the organiser was changing capacity or shards at any instant."""
+        return any(
+            each.started_at <= end and start <= each.ended_at
+            for each in self.history.capacity_changes
+        )
+
     def line(self, request: PurchaseRequest, attempt: Attempt) -> str:
         """Return one attempt as a line of evidence, in seconds since the first request."""
         copy = f", copy {request.copy}" if request.copy > 1 else ""
@@ -203,10 +272,18 @@ class Facts(Struct, frozen=True):
         payment = f" with payment {change.payment_reference}" if change.payment_reference else ""
         return f"{self._time(change)}  {change.action} of hold{payment} → {answer}"
 
-    def _time(self, call: Attempt | Refund | HoldChange) -> str:
+    def capacity_line(self, resize: CapacityChange) -> str:
+        """Return a change of the capacity as a line of evidence."""
+        answer = {True: "done", False: "refused", None: "unknown"}[resize.done]
+        return f"{self._time(resize)}  capacity of {resize.capacity} → {answer}"
+
+    def _time(self, call: Attempt | Refund | HoldChange | CapacityChange) -> str:
         """Return when it was sent and answered."""
-        start, end = call.started_at - self.started_at, call.ended_at - self.started_at
-        return f"{start:.3f}-{end:.3f} s"
+        return self.seconds(call.started_at, call.ended_at)
+
+    def seconds(self, start: float, end: float) -> str:
+        """Return two instants in seconds since the first request."""
+        return f"{start - self.started_at:.3f}-{end - self.started_at:.3f} s"
 
     def hold_lines(self, purchase_id: str) -> tuple[str, ...]:
         """Return a hold and all changes of it as lines of evidence."""
@@ -253,7 +330,7 @@ def _purchases(by_key: dict[str, list[PurchaseRequest]]) -> dict[str, PurchaseBo
 def tickets_can_come_back(history: History) -> bool:
     """Return whether an attempt that once found too few tickets may later find enough."""
     is_held = any(request.is_hold for request in history.requests)
-    return len(history.resets) > 1 or bool(history.refunds) or is_held
+    return len(history.resets) > 1 or bool(history.refunds or history.capacity_changes) or is_held
 
 
 def _holds(history: History, purchases: Iterable[PurchaseBounds]) -> dict[str, HoldBounds]:
@@ -324,6 +401,7 @@ def _generations(
         _generation(
             reset,
             after,
+            Capacity.of(reset, after, history.capacity_changes),
             by_number[reset.generation],
             opens,
             unseen_hold_at=unseen_hold_at,
@@ -337,6 +415,7 @@ def _generations(
 def _generation(
     reset: Reset,
     following: Reset | None,
+    capacity: Capacity,
     purchases: list[PurchaseBounds],
     opens: Sequence[tuple[str | None, float, int]],
     *,
@@ -367,7 +446,7 @@ def _generation(
             by_buyer[each[0]][1].append(each)
     return Generation(
         number=reset.generation,
-        capacity=reset.capacity,
+        capacity=capacity,
         per_buyer_limit=reset.per_buyer_limit,
         opened_at=reset.started_at,
         closed_at=following.ended_at if following else inf,

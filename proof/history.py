@@ -173,6 +173,21 @@ class Pause(Struct, frozen=True):
     ended_at: float
 
 
+class CapacityChange(Struct, frozen=True):
+    """A change of the sale's capacity or shards, sent until it had a definite answer.
+
+    capacity: asked for; None: the one that it has. done: the sale has it; False: it was refused and
+    nothing was changed; None: it was done and undone by a reset, or is unknown. lowest: of a
+    refusal, the capacity that was possible.
+    """
+
+    started_at: float
+    ended_at: float
+    capacity: int | None
+    done: bool | None
+    lowest: int | None = None
+
+
 class HoldAction(StrEnum):
     """A change of a hold."""
 
@@ -275,11 +290,12 @@ class AuditReport(Struct, frozen=True):
 
 
 class History(Struct, frozen=True):
-    """One complete sale of one item. resets: in order; the first one started the sale.
+    """One complete sale of one item.
 
-    cache_seconds: how long a process of the service may repeat "sold out" (G2). skew_seconds: how
-    far its clocks may be apart. pause_seconds: how long after a pause tickets may still be sold.
-    final, audit: taken at rest, with no request in flight.
+    resets, capacity_changes: in order; the first reset started the sale. cache_seconds: how long a
+    process of the service may repeat "sold out" (G2). skew_seconds: how far its clocks may be
+    apart. pause_seconds: how long after a pause tickets may still be sold. final, audit: taken at
+    rest, with no request in flight.
     """
 
     requests: tuple[PurchaseRequest, ...]
@@ -287,6 +303,7 @@ class History(Struct, frozen=True):
     refunds: tuple[Refund, ...] = ()
     changes: tuple[HoldChange, ...] = ()
     pauses: tuple[Pause, ...] = ()
+    capacity_changes: tuple[CapacityChange, ...] = ()
     samples: tuple[Sample, ...] = ()
     lookups: tuple[Lookup, ...] = ()
     final: Sample | None = None

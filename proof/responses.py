@@ -14,6 +14,7 @@ STATUS_OK = 200
 STATUS_NOT_FOUND = 404
 STATUS_CONFLICT = 409
 STATUS_GONE = 410
+STATUS_UNPROCESSABLE = 422
 STATUS_INTERNAL_ERROR = 500
 BUSY_STATUSES = frozenset({429, 503})
 # The request may have been carried out: 500 can come from any line, 502 and 504 from the gateway.

@@ -16,6 +16,7 @@ from proof.checker import check
 from proof.client import Buyers, Target
 from proof.figures import figures_of
 from proof.history import (
+    CapacityChange,
     History,
     HoldChange,
     Kind,
@@ -165,6 +166,7 @@ def run(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Resul
         refunds=tuple(sold.refunds),
         changes=tuple(sold.changes),
         pauses=tuple(sold.pauses),
+        capacity_changes=tuple(sold.capacity_changes),
         samples=tuple(sampler.samples),
         lookups=tuple(lookups),
         final=final,
@@ -189,6 +191,7 @@ class _Sold(Struct):
     refunds: list[Refund] = []
     changes: list[HoldChange] = []
     pauses: list[Pause] = []
+    capacity_changes: list[CapacityChange] = []
 
 
 class _Pausing(AbstractContextManager["_Pausing"]):
@@ -254,6 +257,14 @@ def _sell(
             if len(sold.sale) == scenario.reset_after:
                 buyers.open_gate(1)
                 sold.resets.append(_reset(scenario, plan, admin, watcher))
+                time.sleep(plan.cache_seconds)
+                buyers.open_gate(2)
+            if scenario.capacities and len(sold.sale) == first_stage:
+                lower, higher = scenario.capacities
+                watcher.note(f"Setting the capacity to {lower}, and then to {higher}...")
+                sold.capacity_changes.append(admin.resize(lower))
+                buyers.open_gate(1)
+                sold.capacity_changes.append(admin.resize(higher))
                 time.sleep(plan.cache_seconds)
                 buyers.open_gate(2)
             if not are_refunded and _is_time_to_refund(scenario, sold.sale, first_stage):

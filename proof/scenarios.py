@@ -1,4 +1,4 @@
-"""The tests: the original system's three, in its words, and seven new ones."""
+"""The tests: the original system's three, in its words, and eight new ones."""
 
 import random
 import uuid
@@ -106,6 +106,8 @@ class Scenario(Struct, frozen=True):
     holds of stage 0 are forgotten; the others are confirmed, then stage 1 starts, and stage 2 when
     the forgotten ones have expired. pause_after: the number of answers before the sale is paused;
     then stage 1 starts, and when it has its answers the sale is resumed and stage 2 starts.
+    capacities: one that is too low and a higher one, which the organiser asks for when stage 0 has
+    its answers; stage 1 starts between them, and stage 2 when processes know of it.
     per_buyer_limit: of the sale; None: any number. sends_keys_again: send the keys that bought once
     more after the sale. refuses: more buyers than tickets, so some must be refused.
     """
@@ -123,6 +125,7 @@ class Scenario(Struct, frozen=True):
     vanishing: int = 0
     per_buyer_limit: int | None = None
     pause_after: int | None = None
+    capacities: tuple[int, int] | None = None
     sends_keys_again: bool = False
     refuses: bool = True
 
@@ -140,6 +143,7 @@ def scenarios(size: Size) -> list[Scenario]:
         _holds(size),
         _limits(size),
         _pause(size),
+        _capacity(size),
     ]
 
 
@@ -420,6 +424,31 @@ def _pause(size: Size) -> Scenario:
     )
 
 
+def _capacity(size: Size) -> Scenario:
+    # Stage 0 buys all tickets, and some buyers are told that they are sold out. Then as many again
+    # come on sale. Stage 1 is at work meanwhile, and stage 2 buys what is left.
+    tickets = size.tickets
+    buyers = [tickets + max(1, tickets // 4), tickets // 4, tickets + tickets // 2]
+
+    def planned(item_id: int, _draw: random.Random) -> list[PlannedRequest]:
+        stages = [stage for stage, count in enumerate(buyers) for _ in range(count)]
+        return [
+            _planned(number, item_id, stage=stage) for number, stage in enumerate(stages, start=1)
+        ]
+
+    return Scenario(
+        number=11,
+        name="More Tickets in Mid-Sale",
+        title=f"MORE TICKETS ({sum(buyers)} buyers, {tickets} tickets, then {2 * tickets})",
+        launch_text=f"Launching {sum(buyers)} concurrent purchase attempts...",
+        processes=size.processes,
+        planned=planned,
+        checks=_capacity_checks,
+        success_text=" The hall got bigger, and not one seat was lost or sold twice!",
+        capacities=(tickets // 2, 2 * tickets),
+    )
+
+
 def _purchases(observation: Observation) -> int:
     """Return the number of requests that bought; a replay counts where the 201 was lost."""
     return observation.figures.successes + observation.figures.replays
@@ -677,6 +706,36 @@ def _pause_checks(observation: Observation) -> list[Check]:
         _accounted(observation),
         Check("Final inventory is 0 (not negative!)", observation.stock == 0),
         Check(f"Database has exactly {tickets} purchase records", observation.records == tickets),
+        _no_overselling(observation),
+    ]
+
+
+def _capacity_checks(observation: Observation) -> list[Check]:
+    tickets, most = observation.size.tickets, 2 * observation.size.tickets
+    lower, higher = observation.history.capacity_changes
+    sold = observation.tickets_of(observation.history.resets[0].generation)
+    before = sum(request.last.ended_at <= lower.started_at for request in observation.sale)
+    told = sum(
+        request.last.kind in SHORTAGES and request.last.ended_at <= lower.started_at
+        for request in observation.sale
+    )
+    return [
+        Check(
+            f"A capacity of {lower.capacity} was refused: {lower.lowest} were sold",
+            lower.done is False
+            and lower.lowest == tickets
+            and observation.free_of("capacity_refused_wrongly"),
+        ),
+        Check(f"A capacity of {most} was reached, asked for twice", higher.done is True),
+        Check(
+            f"No buyer was refused while tickets were free: {told} of {before} before the change",
+            observation.free_of("undersold"),
+            looked_at=told,
+        ),
+        Check(f"Exactly {most} purchases succeeded", sold == _purchases(observation) == most),
+        _accounted(observation),
+        Check("Final inventory is 0 (not negative!)", observation.stock == 0),
+        Check(f"Database has exactly {most} purchase records", observation.records == most),
         _no_overselling(observation),
     ]
 

@@ -252,7 +252,8 @@ def _compiled_update(text: str, names: Mapping[str, str]) -> Change:
                 if value is None:
                     raise InvalidExpression("The expression refers to an attribute that is missing")
                 value = canonical(value)
-            _put(new, path, value)
+            # A set without members is removed.
+            _put(new, path, None if value == {"NS": []} else value)
         return new
 
     return change
@@ -283,8 +284,11 @@ def _action_operand(action: Any, path: Path, names: Mapping[str, str]) -> _Opera
         case updates.UpdateExpressionAddAction():
             before, operand = _attribute_operand(path), _update_operand(action.children[1], names)
             return lambda item, values: _added(before(item, values), operand(item, values))
+        case updates.UpdateExpressionDeleteAction():
+            before, operand = _attribute_operand(path), _update_operand(action.children[1], names)
+            return lambda item, values: _without(before(item, values), operand(item, values))
         case _:
-            raise NotImplementedError("the model does not know the clause DELETE")
+            raise NotImplementedError(f"the model does not know {type(action).__name__}")
 
 
 def _actions(node: Any) -> Iterator[Any]:
@@ -349,6 +353,13 @@ def _added(before: Value | None, more: Value | None) -> Value:
             )
         return {"NS": [*(before or {"NS": []})["NS"], *more["NS"]]}
     return _sum(before or {"N": "0"}, more, 1)
+
+
+def _without(before: Value | None, less: Value | None) -> Value:
+    """Return a set of numbers without those of another one. A missing one has none."""
+    if less is None or "NS" not in less or (before is not None and "NS" not in before):
+        raise InvalidExpression("An operand in the update expression has an incorrect data type")
+    return {"NS": [one for one in (before or {"NS": []})["NS"] if one not in less["NS"]]}
 
 
 def _sum(left: Value | None, right: Value | None, factor: int) -> Value:

@@ -59,6 +59,7 @@ class Fault(StrEnum):
     HOLD = "hold"  # buyers hold tickets before they buy them, or go away
     LIMIT = "limit"  # the sale has a limit for each buyer, and buyers send several requests
     PAUSE = "pause"  # the organiser pauses and resumes the sale, and moves its window
+    RESIZE = "resize"  # the organiser changes the sale's capacity and adds shards
 
 
 ALL_FAULTS: Final = frozenset(Fault)

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from heapq import heappop, heappush
 from itertools import pairwise
+from math import inf
 from typing import NamedTuple
 
 from msgspec import structs
@@ -28,7 +29,7 @@ from proof.history import (
 )
 from simulation.buyers import Limits
 from simulation.expressions import Item
-from simulation.openings import Openings
+from simulation.openings import TRANSACTION_SECONDS_MAX, Openings
 from simulation.records import BUYER, PURCHASE, SHARD, StoredPurchase, StoredShard
 from simulation.world import EPOCH_SECONDS
 from ticketing.limits import CLOCK_SKEW_SECONDS
@@ -51,7 +52,7 @@ class GenerationStock:
 
     It begins when the sale's record has the generation, and ends when the first of its shards has a
     newer one. A shard that is not open yet has its whole share. Tickets of holds are free when
-    their slot is over.
+    their slot is over. The capacity that the sale's record says is the one of its shards.
     """
 
     def __init__(self, number: int, capacity: int, shard_count: int, now: float) -> None:
@@ -63,15 +64,41 @@ class GenerationStock:
             for index in range(shard_count)
         ]
         self._slots: list[Mapping[int, int]] = [{} for _ in range(shard_count)]
+        self._stated = capacity
+        self._capacities = list(self._stock)
+        self._differences = [(now, 0)]
+        self.began_at = now
         self._times = [now]
         self._free = [Free(capacity, capacity, 0)]
         self._ends: list[float] = []  # a heap: when a slot ends for the first and the last clock
         self._known = set[int]()
 
+    def change_sale(self, capacity: int, shard_count: int, now: float) -> None:
+        """Note what the sale's record says from now on. New shards have no tickets."""
+        new = shard_count - self.shard_count
+        self.shard_count = shard_count
+        self._stock += [0] * new
+        self._capacities += [0] * new
+        self._slots += [{} for _ in range(new)]
+        self._stated = capacity
+        self._differences.append((now, sum(self._capacities) - capacity))
+
+    def wrong_capacities(self, ends_at: float) -> Iterator[Violation]:
+        """G1: the shards have the capacity of the sale's record, except in a transaction."""
+        times = [*(now for now, _ in self._differences[1:]), ends_at]
+        for (since, difference), until in zip(self._differences, times, strict=True):
+            if difference and until - since > TRANSACTION_SECONDS_MAX:
+                expected = "shards with the capacity of the sale's record"
+                found = f"{difference} more, in generation {self.number} from {since:.3f} s on"
+                yield Violation("G1", "capacity_of_shards", expected, found)
+
     def change(self, index: int, shard: StoredShard, now: float) -> None:
         """Note a shard as it is from now on."""
         self._pass(now)
         self._stock[index] = shard.stock
+        if shard.capacity != self._capacities[index]:
+            self._capacities[index] = shard.capacity
+            self._differences.append((now, sum(self._capacities) - self._stated))
         self._slots[index] = shard.slots
         for slot in shard.slots.keys() - self._known:
             self._known.add(slot)
@@ -145,12 +172,13 @@ class Observer:
         self._openings.note_sale(item, now)
         number, capacity = int(item["generation"]["N"]), int(item["capacity"]["N"])
         newest = self.generations[-1].number if self.generations else 0
+        shard_count = int(item["shard_count"]["N"])
         if number == newest:
-            return  # the organiser has changed its settings
+            self.generations[-1].change_sale(capacity, shard_count, now)
+            return
         if number != newest + 1:
             found = f"generation {number} after {newest}"
             self._report("G1", "generations_do_not_rise", "each generation once", found, now)
-        shard_count = int(item["shard_count"]["N"])
         self.generations.append(GenerationStock(number, capacity, shard_count, now))
         limit = item.get("per_buyer_limit")
         self._limits.by_generation[number] = int(limit["N"]) if limit else None
@@ -206,6 +234,7 @@ class Observer:
                 for now, violation in self._violations
             ),
             *self._refusals(history),
+            *self._wrong_capacities(),
             *self._openings.wrong_sales(),
             *self._not_open(history),
             *self._totals(),
@@ -214,6 +243,11 @@ class Observer:
         ):
             found.setdefault(violation.rule, violation)
         return list(found.values())
+
+    def _wrong_capacities(self) -> Iterator[Violation]:
+        ends = [*(each.began_at for each in self.generations[1:]), inf]
+        for generation, ends_at in zip(self.generations, ends, strict=True):
+            yield from generation.wrong_capacities(ends_at)
 
     def _refusals(self, history: History) -> Iterator[Violation]:
         """G2, G5: every refusal is true at some instant, with its figure."""

@@ -68,9 +68,12 @@ class Point(Struct, frozen=True):
     read_units: float
 
 
-def measure(rate: int, shards: int, *, stock_seconds: float = STOCK_SECONDS) -> Point:
+def measure(
+    rate: int, shards: int, *, stock_seconds: float = STOCK_SECONDS, seed: int = 1
+) -> Point:
     """Run one point. stock_seconds: there are tickets for the buyers of so many seconds."""
     load = Load(
+        seed=seed,
         rate=rate,
         seconds=stock_seconds + MORE_SECONDS,
         tickets=round(rate * stock_seconds),

@@ -72,8 +72,11 @@ class Course(Struct, frozen=True):
 
     @property
     def normal_seconds(self) -> float:
-        """Return twice the longest p99 before the storm: up to there, waiting is normal."""
-        calm = self.seconds[1 : self.storm.calm_seconds]  # the first second starts environments
+        """Return twice the longest p99 before the storm: up to there, waiting is normal.
+
+        The first second starts environments, and buyers of the last one meet the storm.
+        """
+        calm = self.seconds[1 : self.storm.calm_seconds - 1]
         return 2 * max(second.waiting_p99_seconds for second in calm)
 
     @property

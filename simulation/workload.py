@@ -12,6 +12,7 @@ from proof.client import pause_seconds
 from proof.history import (
     NOT_DEFINITE,
     Attempt,
+    CapacityChange,
     History,
     Hold,
     HoldAction,
@@ -32,6 +33,7 @@ from proof.responses import (
     STATUS_INTERNAL_ERROR,
     STATUS_NOT_FOUND,
     STATUS_OK,
+    STATUS_UNPROCESSABLE,
     attempt_of,
     body_of,
     changed,
@@ -97,9 +99,16 @@ PAID_AGAIN: Final = 0.2
 # How often the organiser stops the sale at most, and for how long; the kinds of that.
 PAUSES_MAX: Final = 3
 PAUSE_SECONDS: Final = (0.2, 12.0)
+# How often the organiser changes capacity or shards at most; what becomes of the capacity, as a
+# share of the one before, and of the shards (None: they stay as they are).
+RESIZES_MAX: Final = 4
+CAPACITIES: Final = (None, 0.0, 0.5, 0.8, 1.0, 1.3, 2.0)
+MORE_SHARDS: Final = (None, None, 1, 3, 9)
 # Share of the callers who come back when a sale that was not open may have opened, and how much
 # later than they were told.
 COME_WHEN_OPEN: Final = 0.7
+# What a change of the item is answered, unless it is to be sent again.
+CHANGE_ANSWERS: Final = frozenset({STATUS_OK, STATUS_CONFLICT, STATUS_UNPROCESSABLE})
 # Share of the callers who arrive when the first holds expire.
 SECOND_RUSH: Final = 0.4
 QUANTITIES: Final = (1, 1, 1, 1, 2, 3, 5, 10)
@@ -216,8 +225,8 @@ class Callers:
     """Everyone who calls the service, and what they saw.
 
     faults: whether callers are impatient, so that some end the connection early and of these some
-    do not come back; whether the organiser refunds purchases, and stops the sale; whether buyers
-    hold tickets; whether there are limits for each buyer.
+    do not come back; whether the organiser refunds purchases, stops the sale, and changes its
+    capacity; whether buyers hold tickets; whether there are limits for each buyer.
     """
 
     def __init__(self, world: World, fleet: Fleet, faults: Faults) -> None:
@@ -226,6 +235,7 @@ class Callers:
         self.refunds: list[Refund] = []
         self.changes: list[HoldChange] = []
         self.pauses: list[Pause] = []
+        self.capacity_changes: list[CapacityChange] = []
         self.samples: list[Sample] = []
         self.failures: list[Violation] = []  # that only a caller sees
         self.buyers: list[Buyer] = []
@@ -237,11 +247,13 @@ class Callers:
         self._holds = Fault.HOLD in faults
         self._limits = Fault.LIMIT in faults
         self._stops = Fault.PAUSE in faults
+        self._resizes = Fault.RESIZE in faults
         self._draw = world.random("callers")
         self._holder = world.random("holders")
         self._organiser = world.random("organiser")
         self._limiter = world.random("limits")
         self._stopper = world.random("stops")
+        self._resizer = world.random("resizes")
 
     def start(self, buyers: int, rush_seconds: float, resets: int) -> None:
         """Let buyers arrive from now on; beside them a watcher, and an organiser who resets."""
@@ -255,6 +267,8 @@ class Callers:
             self._world.start(self._reset_often, resets, rush_seconds)
         if self._stops:
             self._world.start(self._stop_often, rush_seconds)
+        if self._resizes:
+            self._world.start(self._resize_often, rush_seconds)
 
     def _named(self, buyer: Buyer, callers: int) -> Buyer:
         """Return the plan of a caller who is one of fewer buyers."""
@@ -291,6 +305,7 @@ class Callers:
             refunds=tuple(self.refunds),
             changes=tuple(self.changes),
             pauses=tuple(self.pauses),
+            capacity_changes=tuple(self.capacity_changes),
             samples=tuple(self.samples),
             cache_seconds=CACHE_SECONDS,
             # Where reading the sale is throttled, processes sell with older settings.
@@ -584,20 +599,63 @@ class Callers:
         return Pause(began_at, closed_at, opens_at - CLOCK_SKEW_SECONDS, opens_at)
 
     def _until_done(self, route: str, body: Mapping[str, Any] | None = None) -> tuple[float, float]:
-        """Send a change of the item until it is done; return when that began and ended."""
-        key = f"change-{self._stopper.getrandbits(64):016x}"
+        """Send a change of the item until it is done; return when that began and ended.
+
+        Where it took effect before a reset, that keeps what it has changed.
+        """
+        began_at = self._world.now
+        self._changed_item(route, body, self._stopper)
+        return began_at, self._world.now
+
+    def _changed_item(
+        self, route: str, body: Mapping[str, Any] | None, draw: random.Random
+    ) -> ServiceResponse:
+        """Send a change of the item until it is answered, and return that."""
+        key = f"change-{draw.getrandbits(64):016x}"
         call = Call(route, body, key, {"item_id": str(ITEM)})
-        began_at, attempts = self._world.now, 0
+        attempts = 0
         while True:
             attempts += 1
             response = self.send(call)
-            code = None if response is None else problem_of(response).get("code")
-            if response is not None and response.status_code == STATUS_OK:
-                return began_at, self._world.now
-            if code == "generation_changed":
-                # It took effect before a reset, which keeps what it changed.
-                return began_at, self._world.now
-            self._world.sleep(pause_seconds(attempts, None, self._stopper))
+            if response is not None and response.status_code in CHANGE_ANSWERS:
+                return response
+            self._world.sleep(pause_seconds(attempts, None, draw))
+
+    def _resize_often(self, rush_seconds: float) -> None:
+        """Change capacity and shards now and then."""
+        draw, longest = self._resizer, rush_seconds + (HOLD_SECONDS if self._holds else 0)
+        for _ in range(1 + draw.randrange(RESIZES_MAX)):
+            self._world.sleep(draw.uniform(0.0, longest))
+            share, more = draw.choice(CAPACITIES), draw.choice(MORE_SHARDS)
+            sample = self.sample()
+            if sample is None:
+                continue
+            before = sample.inventory
+            body: dict[str, Any] = {}
+            if share is not None:
+                body["capacity"] = round(share * before.initial_stock)
+            if more is not None:
+                body["shards"] = before.shard_count + more
+            self._resize(body)
+
+    def _resize(self, body: Mapping[str, Any]) -> None:
+        """Send a change of capacity or shards, and note it.
+
+        It may be refused for a reset that came before it, which has more shards.
+        """
+        began_at = self._world.now
+        response = self._changed_item("PUT /items/{item_id}", body, self._resizer)
+        problem = problem_of(response)
+        is_done = {STATUS_OK: True, STATUS_CONFLICT: False}.get(response.status_code)
+        self.capacity_changes.append(
+            CapacityChange(
+                began_at,
+                self._world.now,
+                body.get("capacity"),
+                None if problem.get("code") == "generation_changed" else is_done,
+                problem.get("lowest_capacity"),
+            )
+        )
 
     def _watch(self) -> None:
         """Look at the inventory while anyone is still buying."""

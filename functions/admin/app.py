@@ -8,6 +8,7 @@ from ticketing.api.problems import Code, key_reused, problem
 from ticketing.api.request import REPLAYED, Reply, Request, to_item_id
 from ticketing.api.routes import (
     AUDIT,
+    DELETE_ITEM,
     PAUSE_ITEM,
     PUT_ITEM,
     REFUND_PURCHASE,
@@ -67,6 +68,12 @@ def resume_item(request: Request, services: Services) -> Reply:
     return _changed(done, "resumed")
 
 
+def delete_item(request: Request, services: Services) -> Reply:
+    item_id = to_item_id(request.path_parameter("item_id"))
+    done = services.organiser.delete(item_id, request.idempotency_key(), request.statistics)
+    return _changed(done, "deleted")
+
+
 def _changed(done: SaleChange, outcome: str) -> Reply:
     """Return the reply to a change of a sale. outcome: for the log line."""
     inventory = Inventory.of(done.inventory)
@@ -124,6 +131,7 @@ HANDLERS: Final[Mapping[Route, Handler]] = {
     PUT_ITEM: put_item,
     PAUSE_ITEM: pause_item,
     RESUME_ITEM: resume_item,
+    DELETE_ITEM: delete_item,
     AUDIT: audit,
     REFUND_PURCHASE: refund_purchase,
 }

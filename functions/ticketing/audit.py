@@ -2,7 +2,7 @@
 
 import base64
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import inf
 
 import msgspec
@@ -14,6 +14,7 @@ from ticketing.limits import (
     AUDIT_RESERVE_SECONDS,
     CLOCK_SKEW_SECONDS,
     PROBLEMS_MAX,
+    SETTLE_SECONDS,
 )
 from ticketing.model import AuditResult, Purchase, Sale, Shard
 from ticketing.moves import Status
@@ -130,11 +131,13 @@ class Auditor:
         attempts = Attempts[None](self._runtime, AUDIT_BUDGET_SECONDS, statistics=statistics)
         attempts.statistics.item_id = item_id
         store = self._table.within(attempts.deadline)
-        sale, shards, _ = attempts.run(lambda: _read_counters(store, item_id))
+        sale, shards, _ = attempts.run(lambda: _read_counters(store, item_id, self._runtime))
         progress = _Progress.from_cursor(cursor, item_id) if cursor else _begin(sale, shards)
         slots = {shard.index: tuple(shard.slots) for shard in shards}
         complete = _count_records(store, progress, attempts, slots)
-        sale, shards, unreadable = attempts.run(lambda: _read_counters(store, item_id))
+        sale, shards, unreadable = attempts.run(
+            lambda: _read_counters(store, item_id, self._runtime)
+        )
         is_same = sale.generation == progress.generation
         _, stock, held, sold = totals(current_shards(sale, shards))
         now = self._runtime.clock()
@@ -178,14 +181,31 @@ def _problems(
     return problems
 
 
-def _read_counters(store: Store, item_id: int) -> tuple[Sale, Sequence[Shard], Sequence[str]]:
-    sale = store.read_sale(item_id)
-    if sale is None:
-        raise NotFound.of_item(item_id)
-    shards, unreadable = store.read_stored_shards(sale)
-    if any(shard.generation > sale.generation for shard in shards):
-        raise TryAgain  # a reset came between the two reads
-    return sale, shards, unreadable
+def _read_counters(
+    store: Store, item_id: int, runtime: Runtime
+) -> tuple[Sale, Sequence[Shard], Sequence[str]]:
+    """Return the sale, its stored shards, and what is wrong with those that cannot be read.
+
+    While the capacity changes, sale and shards may not fit together. They are read until they do,
+    or until the sale's record is the same as before.
+    """
+    revision = None
+    while True:
+        sale = store.read_sale(item_id)
+        if sale is None:
+            raise NotFound.of_item(item_id)
+        shards, unreadable = store.read_stored_shards(sale)
+        if any(shard.generation > sale.generation for shard in shards):
+            raise TryAgain  # a reset came between the two reads
+        if _capacity(sale, shards) == sale.capacity or sale.revision == revision:
+            return sale, shards, unreadable
+        revision = sale.revision
+        runtime.sleep(SETTLE_SECONDS)
+
+
+def _capacity(sale: Sale, shards: Iterable[Shard]) -> int:
+    """Return the capacity of all shards together."""
+    return sum(shard.capacity for shard in current_shards(sale, shards))
 
 
 def _begin(sale: Sale, shards: Sequence[Shard]) -> _Progress:
@@ -257,7 +277,7 @@ def _shard_problems(sale: Sale, shards: Sequence[Shard]) -> list[str]:
         for name, count in (("stock", shard.stock), ("held", shard.held), ("sold", shard.sold))
         if count < 0
     ]
-    capacity = sum(shard.capacity for shard in current_shards(sale, shards))
+    capacity = _capacity(sale, shards)
     if capacity != sale.capacity:
         problems.append(f"The shards have a capacity of {capacity}, the sale of {sale.capacity}.")
     return problems

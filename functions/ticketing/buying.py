@@ -139,7 +139,7 @@ class _PurchaseFlow:
         quantity = self._order.quantity
         if cached is None or cached.free >= quantity or self._lacks_buyer(cached.sale):
             return None
-        if cached.sale.phase(self._runtime.clock()) is not Phase.OPEN:
+        if cached.sale.is_deleted or cached.sale.phase(self._runtime.clock()) is not Phase.OPEN:
             return None
         try:
             too_few = self._taking.reader.read(cached, quantity)
@@ -151,7 +151,7 @@ class _PurchaseFlow:
         """Make one attempt, and settle the order where its outcome is definite."""
         try:
             outcome = self._taking.attempt()
-        except (BuyerUnknown, SaleNotOpen):
+        except (BuyerUnknown, NotFound, SaleNotOpen):
             found = self._look_up()
             if found is None:
                 raise

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ticketing.errors import NotFound, StaleGeneration
+from ticketing.errors import NotFound, StaleSale
 from ticketing.limits import (
     CACHE_SECONDS,
     CACHED_ITEMS_MAX,
@@ -70,12 +70,13 @@ class Catalogue:
 def _read_page(store: Store, after: int, count: int, now: float) -> CataloguePage:
     item_ids = [item_id for item_id in store.read_catalogue() if item_id > after]
     page = item_ids[:count]
-    return CataloguePage(store.read_sales(page), page[-1] if len(item_ids) > count else None, now)
+    sales = [sale for sale in store.read_sales(page) if not sale.is_deleted]
+    return CataloguePage(sales, page[-1] if len(item_ids) > count else None, now)
 
 
 def _read_inventory(store: Store, item_id: int, clock: Callable[[], float]) -> SaleState:
     sale = store.read_sale(item_id)
-    if sale is None:
+    if sale is None or sale.is_deleted:
         raise NotFound.of_item(item_id)
     return read_state(store, sale, clock)
 
@@ -84,5 +85,5 @@ def read_state(store: Store, sale: Sale, clock: Callable[[], float]) -> SaleStat
     """Return a sale with its shards as they are now. Raises TryAgain where it was reset since."""
     try:
         return SaleState(sale, store.read_shards(sale), clock())
-    except StaleGeneration:
+    except StaleSale:
         raise TryAgain from None  # a reset came between the two reads

@@ -9,13 +9,15 @@
     │   ├── GenerationChanged    the sale has another generation than expected
     │   ├── KeyReusedForSale     the key belongs to another change of the sale
     │   ├── CatalogueFull        there are too many items
+    │   ├── CapacityTooLow       more tickets are sold and held than the sale shall have
+    │   ├── ItemInUse            tickets of an item are sold or held, so it cannot be deleted
     │   └── HoldsNotOffered      the sale has no holds
     ├── Busy                 no definite outcome within the budget: why, and when to send it again
     ├── UnreadableRecord     a record that this software did not write
     ├── DeadlineExceeded     inside the domain: no store call may start any more
     └── StoreError           a store call failed, and may be tried again
         ├── Contended        a conflict or a throttle; nothing was written
-        ├── StaleGeneration  planned with an older generation of the sale; nothing was written
+        ├── StaleSale        planned with an older state of the sale; nothing was written
         ├── Unreachable      no connection to the store; nothing was sent
         └── OutcomeUnknown   no answer: the write may have committed
 
@@ -116,6 +118,22 @@ class CatalogueFull(Refused):
     """The catalogue has as many items as it may have."""
 
 
+class CapacityTooLow(Refused):
+    """More tickets are sold and held than the sale shall have. lowest: as many as they are."""
+
+    def __init__(self, lowest: int) -> None:
+        super().__init__(lowest)
+        self.lowest = lowest
+
+
+class ItemInUse(Refused):
+    """The item cannot be deleted. tickets: how many of it are sold and held."""
+
+    def __init__(self, tickets: int) -> None:
+        super().__init__(tickets)
+        self.tickets = tickets
+
+
 class HoldsNotOffered(Refused):
     """An earlier version opened the sale. It has no holds before its next generation."""
 
@@ -160,8 +178,8 @@ class Contended(StoreError):
     """A conflict with another transaction, or a throttle. Nothing was written."""
 
 
-class StaleGeneration(StoreError):
-    """The stock belongs to a newer generation of the sale. Nothing was written."""
+class StaleSale(StoreError):
+    """The sale has a newer generation than was known, or more shards. Nothing was written."""
 
 
 class Unreachable(StoreError):

@@ -215,7 +215,7 @@ class _HoldFlow(Struct):
         late.seen = hold  # its revision may be another one than at the attempt before
         try:
             outcome = late.attempt()
-        except SaleNotOpen:
+        except (NotFound, SaleNotOpen):
             return self._refuse_expired(hold)
         match outcome:
             case Purchase() as confirmed:

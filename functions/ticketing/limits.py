@@ -34,6 +34,10 @@ AUDIT_BUDGET_SECONDS: Final = 20.0
 # Part of the audit's budget, kept for reading the counters again after the last page.
 AUDIT_RESERVE_SECONDS: Final = 5.0
 
+# Chosen: after this time an audit reads counters again that do not fit together. A transaction is
+# in progress for milliseconds.
+SETTLE_SECONDS: Final = 0.1
+
 # --- Attempts ---
 
 ATTEMPTS_MAX: Final = 100  # chosen: a second bound, because a clock may be frozen

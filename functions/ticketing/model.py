@@ -27,6 +27,16 @@ class UsedKey(Struct, frozen=True):
     request: str
 
 
+class Resize(Struct, frozen=True):
+    """A change of a sale's capacity that is not finished.
+
+    capacity: to be reached. before: the one that it goes back to where too few tickets are free.
+    """
+
+    capacity: int
+    before: int
+
+
 class Phase(StrEnum):
     """Whether a sale sells, and if not, why not. Its stock has no part in it."""
 
@@ -39,6 +49,12 @@ class Phase(StrEnum):
 class Sale(Struct, frozen=True):
     """One generation of an item's sale. Its record defines the sale; shards are opened from it.
 
+    capacity: the sum of the shards' capacities, at every instant; a shard that is not open yet has
+    its share. shards_opened: all shards were opened for this generation. One that is missing then
+    is damage, and is never opened again, because its tickets may be sold. resize: None: the
+    capacity is as it should be. is_spreading: new shards are to get tickets of the others.
+    is_deleted: the item was deleted, with no ticket sold or held. Its record stays, so that its
+    next generation gets another number, and its shards.
     shards_ever: the highest shard count of all generations; a reset closes that many shards to
     older generations. used_keys: of the last changes, the newest at the end. hold_seconds: how long
     a hold lasts; None where the sale has none, because an earlier version opened it.
@@ -64,6 +80,10 @@ class Sale(Struct, frozen=True):
     is_paused: bool = False
     slot_seconds: int = 0
     revision: int = 0
+    shards_opened: bool = False
+    resize: Resize | None = None
+    is_spreading: bool = False
+    is_deleted: bool = False
 
     def used_key(self, key: str) -> UsedKey | None:
         """Return the change with this key digest; None where it is not in the record."""
@@ -117,8 +137,11 @@ class Shard(Struct, frozen=True):
 
     @classmethod
     def fresh(cls, sale: Sale, index: int) -> "Shard":
-        """Return shard `index` of `sale` before its first ticket is sold."""
-        share = sale.share(index)
+        """Return shard `index` of `sale` before its first ticket is sold.
+
+        Where all shards were opened, a missing one has no tickets: it is new, or lost.
+        """
+        share = 0 if sale.shards_opened else sale.share(index)
         return cls(
             index,
             sale.generation,
@@ -428,6 +451,11 @@ class SaleState(Struct, frozen=True, dict=True):
     def free(self) -> int:
         """Return how many tickets can be taken: those of expired holds are among them."""
         return sum(shard.free(self.now) for shard in self.shards)
+
+    @cached_property
+    def capacity(self) -> int:
+        """Return how many tickets the shards have, free, held and sold ones."""
+        return sum(shard.capacity for shard in self.shards)
 
     @cached_property
     def held(self) -> int:

@@ -247,16 +247,27 @@ def default_shard_count(stock: int) -> int:
 def next_sale(item_id: int, old: Sale | None, settings: SaleSettings, now: str) -> Sale:
     """Return the sale's next generation. old: the one before; None for a new item.
 
-    now: a timestamp.
+    now: a timestamp. An item that was deleted begins as a new one.
     """
     first_name = FIRST_ITEM_NAME if item_id == FIRST_ITEM_ID else f"Item {item_id}"
     capacity = settings.capacity
-    if capacity is None:
-        capacity = old.capacity if old else FIRST_STOCK
+    if capacity is None and old is not None and not old.is_deleted:
+        capacity = old.resize.before if old.resize else old.capacity
+    elif capacity is None:
+        capacity = FIRST_STOCK
     shard_count = settings.shard_count or default_shard_count(capacity)
-    before = old or Sale(
-        item_id, first_name, capacity, shard_count, shards_ever=0, generation=0, created_at=now
-    )
+    before = old
+    if before is None or before.is_deleted:
+        before = Sale(
+            item_id,
+            first_name,
+            capacity,
+            shard_count,
+            shards_ever=old.shards_ever if old else 0,
+            generation=old.generation if old else 0,
+            created_at=now,
+            used_keys=old.used_keys if old else (),
+        )
     hold_seconds = settings.hold_seconds or before.hold_seconds or HOLD_SECONDS_DEFAULT
     started = replace(
         before,
@@ -266,6 +277,9 @@ def next_sale(item_id: int, old: Sale | None, settings: SaleSettings, now: str) 
         generation=before.generation + 1,
         created_at=now,
         slot_seconds=0,  # its shards have no slots yet
+        shards_opened=False,
+        resize=None,
+        is_spreading=False,
     )
     return _with_settings(started, replace(settings, hold_seconds=hold_seconds))
 
@@ -273,18 +287,14 @@ def next_sale(item_id: int, old: Sale | None, settings: SaleSettings, now: str) 
 def changed_sale(old: Sale, settings: SaleSettings) -> Sale:
     """Return the sale with what the organiser asks for, in the same generation.
 
-    Raises InvalidRequest for what only a new generation can have.
+    All but its capacity, which changes in steps. Raises InvalidRequest for what only a new
+    generation can have.
     """
-    if settings.capacity not in {None, old.capacity}:
+    shard_count = settings.shard_count or old.shard_count
+    if shard_count < old.shard_count:
         raise InvalidRequest(
-            f"The sale began with a capacity of {old.capacity}. "
-            "POST /reset starts it again with another one.",
-            field="capacity",
-        )
-    if settings.shard_count not in {None, old.shard_count}:
-        raise InvalidRequest(
-            f"The sale began with {old.shard_count} shards. "
-            "POST /reset starts it again with others.",
+            f"The sale has {old.shard_count} shards, and cannot have fewer while it sells. "
+            "POST /reset starts it again with fewer.",
             field="shards",
         )
     if settings.hold_seconds and old.hold_seconds is None:
@@ -299,7 +309,58 @@ def changed_sale(old: Sale, settings: SaleSettings) -> Sale:
             "POST /reset starts it again with one.",
             field="per_buyer_limit",
         )
-    return _with_settings(old, settings)
+    wider = replace(
+        old,
+        shard_count=shard_count,
+        shards_ever=max(shard_count, old.shards_ever),
+        is_spreading=old.is_spreading or shard_count > old.shard_count,
+    )
+    return _with_settings(wider, settings)
+
+
+def resize_steps(stock: Mapping[int, int], tickets: int) -> list[dict[int, int]]:
+    """Return how a sale gets more tickets, or fewer: shard → tickets that it gets, step by step.
+
+    stock: shard → its free tickets; together at least as many as are taken away. tickets: to add;
+    negative: to take away. Afterwards each shard has as many free tickets as possible as another.
+    """
+    even = _evened(stock, sum(stock.values()) + tickets)
+    lacking = {index: even[index] - stock[index] for index in stock}
+    sign = 1 if tickets > 0 else -1
+    most = {index: sign * lack for index, lack in lacking.items() if sign * lack > 0}
+    taken = _from_fullest(most, abs(tickets))
+    return [{index: sign * count} for index, count in taken.items() if count]
+
+
+def spread_steps(stock: Mapping[int, int]) -> list[dict[int, int]]:
+    """Return how tickets move to shards that have few: shard → tickets that it gets, by step.
+
+    stock: shard → its free tickets. Only to those that have less than half of an even share,
+    because while a sale sells no two shards have the same for long.
+    """
+    even = _evened(stock, sum(stock.values()))
+    givers = {index: stock[index] - even[index] for index in stock if stock[index] > even[index]}
+    steps = []
+    for taker in stock:
+        lack = even[taker] - stock[taker] if 2 * stock[taker] < even[taker] else 0
+        while lack and givers:
+            giver = max(givers, key=lambda index: givers[index])
+            moved = min(lack, givers[giver])
+            steps.append({giver: -moved, taker: moved})
+            lack -= moved
+            givers[giver] -= moved
+            if not givers[giver]:
+                del givers[giver]
+    return steps
+
+
+def _evened(stock: Mapping[int, int], total: int) -> dict[int, int]:
+    """Return shard → its part of `total`, the fullest ones first for what is left over."""
+    by_stock = sorted(stock, key=lambda index: -stock[index])
+    return {
+        index: total // len(stock) + (position < total % len(stock))
+        for position, index in enumerate(by_stock)
+    }
 
 
 def _with_settings(sale: Sale, settings: SaleSettings) -> Sale:

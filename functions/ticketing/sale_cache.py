@@ -4,7 +4,7 @@ from collections.abc import Container, Sequence
 
 from msgspec import Struct
 
-from ticketing.errors import Contended, NotFound, StaleGeneration
+from ticketing.errors import Contended, NotFound, StaleSale
 from ticketing.limits import CACHE_SECONDS, CACHE_STALE_SECONDS, SUMMARIES
 from ticketing.model import Sale, Shard, StockSummary, TooFew
 from ticketing.retry import Runtime
@@ -76,6 +76,12 @@ class CachedSale(Struct):
         """Return how many tickets all shards together had when last seen."""
         return sum(self.stock.values())
 
+    def see_sale(self, sale: Sale, now: float) -> None:
+        """Note the sale's record. Where it has more shards, no ticket of them is known yet."""
+        self.sale, self.read_at = sale, now
+        for index in range(len(self.stock), sale.shard_count):
+            self.stock[index] = 0
+
     def see(self, shard: Shard, now: float) -> None:
         """Note a shard as it was read, or as a refused write found it."""
         self.stock[shard.index] = shard.free(now)
@@ -110,12 +116,15 @@ class CachedSale(Struct):
     def see_summary(self, summary: StockSummary) -> bool:
         """Note all shards as another process has read them. Return whether this is new.
 
-        Raises StaleGeneration where they are of a newer generation.
+        Raises StaleSale where they are of a newer generation, or where there are more of them.
         """
         if summary.generation > self.sale.generation:
-            raise StaleGeneration
+            raise StaleSale
+        is_same_generation = summary.generation == self.sale.generation
+        if is_same_generation and max(summary.free, default=0) >= self.sale.shard_count:
+            raise StaleSale
         is_new = summary.published > self.summary.published
-        if not is_new or summary.generation < self.sale.generation:
+        if not is_new or not is_same_generation:
             return False
         self.summary.published = summary.published
         self.stock = {index: summary.free.get(index, 0) for index in self.stock}
@@ -182,7 +191,7 @@ class SaleCache:
         if cached is None or cached.sale.generation != sale.generation:
             cached = self._sales[item_id] = CachedSale.of(sale, now, self._summary(item_id))
         else:
-            cached.sale, cached.read_at = sale, now
+            cached.see_sale(sale, now)
         return cached, None
 
     def _summary(self, item_id: int) -> SeenSummary:

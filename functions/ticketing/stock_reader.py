@@ -14,7 +14,7 @@ from copy import replace
 
 from msgspec import Struct
 
-from ticketing.errors import DeadlineExceeded, StaleGeneration, StoreError
+from ticketing.errors import DeadlineExceeded, StaleSale, StoreError
 from ticketing.limits import (
     CLAIM_SECONDS,
     LOOK_AGAIN_SECONDS,
@@ -44,7 +44,7 @@ class StockReader(Struct):
         is_outdated: a shard had fewer than was cached, so what was published before is of no use.
 
         Returns what a snapshot showed, where that was too few; None where the cache has enough.
-        Raises StaleGeneration, and TryAgain where a hold expired meanwhile.
+        Raises StaleSale, and TryAgain where a hold expired meanwhile.
         """
         now = self.runtime.clock()
         known = cached.recent_too_few_for(quantity, now)
@@ -53,7 +53,7 @@ class StockReader(Struct):
         for _ in range(LOOKS_MAX):
             try:
                 due_in = self._look(cached, quantity, is_outdated=is_outdated)
-            except StaleGeneration:
+            except StaleSale:
                 raise
             except (StoreError, DeadlineExceeded, TryAgain):
                 if known:
@@ -70,13 +70,13 @@ class StockReader(Struct):
     def refresh(self, cached: CachedSale, quantity: int) -> None:
         """Cache where tickets are left, unless that was done just now. Do not wait for others.
 
-        Raises StaleGeneration.
+        Raises StaleSale.
         """
         if is_younger(cached.summary.looked_at, self.runtime.clock(), REFRESH_SECONDS):
             return
         try:
             self._look(cached, quantity, is_refresh=True)
-        except StaleGeneration:
+        except StaleSale:
             raise
         except (StoreError, DeadlineExceeded, TryAgain):
             pass  # the choice of a shard is made by what was known before
@@ -129,7 +129,7 @@ class StockReader(Struct):
                 return False
         try:
             is_snapshot = self._read_shards(cached, quantity)
-        except StaleGeneration:
+        except StaleSale:
             self._publish_generation(cached)
             raise
         self._publish(cached, is_snapshot=is_snapshot)
@@ -184,8 +184,11 @@ class StockReader(Struct):
             raise TryAgain  # a hold expired meanwhile: was it of the snapshot's instant?
         sale = self.store.read_sale(cached.sale.item_id)
         if sale is None or sale.generation != cached.sale.generation:
-            raise StaleGeneration  # it may have begun before the snapshot
-        cached.sale, cached.read_at = sale, now
+            raise StaleSale  # it may have begun before the snapshot
+        is_whole = sale.shard_count == cached.sale.shard_count
+        cached.see_sale(sale, now)
+        if not is_whole:
+            raise TryAgain  # new shards were not in the snapshot, and may have tickets
         cached.see_snapshot(asked_at)
         return True
 

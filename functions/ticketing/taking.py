@@ -10,7 +10,14 @@ from copy import replace
 
 from msgspec import Struct
 
-from ticketing.errors import Contended, InvalidRequest, Refused, SaleNotOpen, StaleGeneration
+from ticketing.errors import (
+    Contended,
+    InvalidRequest,
+    NotFound,
+    Refused,
+    SaleNotOpen,
+    StaleSale,
+)
 from ticketing.limits import NEARLY_EMPTY_TICKETS, PAUSED_RETRY_AFTER_SECONDS_MAX
 from ticketing.model import BuyerTickets, Phase, Purchase, Sale, TooFew
 from ticketing.moves import Move
@@ -76,12 +83,13 @@ class Taking(Struct):
 
         Returns the record when it is done; the cancellation where the record is not as the move
         demands, or the payment is used; and what a snapshot showed, where it had too few tickets,
-        or what the buyer had, where the limit leaves too few. Raises SaleNotOpen.
+        or what the buyer had, where the limit leaves too few. Raises SaleNotOpen, and NotFound for
+        an item that was deleted.
         """
         cached, throttle = self.cache.current(self.store, self.item_id)
         try:
             outcome = self._attempt(cached)
-        except (InvalidRequest, Refused, SaleNotOpen):
+        except (InvalidRequest, NotFound, Refused, SaleNotOpen):
             if throttle:
                 raise throttle from None
             raise
@@ -91,6 +99,8 @@ class Taking(Struct):
 
     def _attempt(self, cached: CachedSale) -> Purchase | Cancellation | TooFew:
         now = self.runtime.clock()
+        if cached.sale.is_deleted:
+            raise NotFound.of_item(self.item_id)
         if (phase := cached.sale.phase(now)) is not Phase.OPEN:
             raise self._not_open(cached.sale, phase, now)
         record = self.make_record(cached.sale)
@@ -103,7 +113,7 @@ class Taking(Struct):
                 return taken
             self._reclaim(cached, taken)
             return self._take(cached, replace(record, taken=taken), buyer)
-        except StaleGeneration:
+        except StaleSale:
             self.cache.forget(self.item_id)
             raise TryAgain from None
 
@@ -204,12 +214,14 @@ class Taking(Struct):
     ) -> None:
         """Cache the refused shards as the transaction found them."""
         for index, shard in cancellation.shards.items():
-            if shard is None or shard.generation < cached.sale.generation:
+            if shard is None and cached.sale.shards_opened:
+                cached.stock[index] = 0  # it is lost
+            elif shard is None or shard.generation < cached.sale.generation:
                 # The reset that started this generation has not reached this shard yet, or has
                 # crashed.
                 self.store.open_shard(cached.sale, index)
             elif shard.generation > cached.sale.generation:
-                raise StaleGeneration
+                raise StaleSale
             else:
                 cached.see(shard, self.runtime.clock())
                 self.is_outdated |= cached.stock[index] < taken[index]

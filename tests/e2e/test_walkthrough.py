@@ -5,8 +5,10 @@ AllowReset=true. It resets the sale of item 987654321, and no other.
 """
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -268,3 +270,52 @@ def test_opens_pauses_closes(api: Api) -> None:
     opened = api.signed("PUT", path, {"closes_at": None, "item_name": "Item"})
     assert opened.json()["closes_at"] is None
     assert api.signed("GET", f"/audit/{ITEM}").json()["agrees"]
+
+
+@pytest.mark.G1
+@pytest.mark.G2
+def test_hall_gets_bigger(api: Api) -> None:
+    """100 tickets in 4 shards, 90 sold and 5 held: how far the capacity goes down, and up again."""
+    api.reset(100, shards=4, per_buyer_limit=0)
+    time.sleep(1)  # until then a process may know the sale that was reset
+    path = f"/items/{ITEM}"
+    for _ in range(9):
+        assert api.buy({"item_id": ITEM, "quantity": 10, "buyer_id": "ann"}).status_code == 201
+    held = [api.hold(str(uuid.uuid4())) for _ in range(5)]
+    assert {answer.status_code for answer in held} == {201}
+
+    def audited() -> tuple[int, int]:
+        audit = api.signed("GET", f"/audit/{ITEM}").json()
+        assert audit["agrees"], audit["problems"]
+        return audit["capacity"], audit["stock"]
+
+    for capacity in (60, 94):
+        for _ in range(2):
+            refused = api.signed("PUT", path, {"capacity": capacity})
+            assert refused.status_code == 409, refused.text
+            assert refused.json()["code"] == "capacity_too_low"
+            assert refused.json()["lowest_capacity"] == 95
+            assert audited() == (100, 5)
+    for _ in range(2):
+        lowest = api.signed("PUT", path, {"capacity": 95})
+        assert (lowest.status_code, lowest.json()["current_stock"]) == (200, 0)
+        assert audited() == (95, 0)
+    assert api.buy().json()["code"] == "all_held"
+    with ThreadPoolExecutor(8) as pool:
+        buying = [pool.submit(api.buy) for _ in range(40)]
+        change = {"capacity": 200, "shards": 8}
+        for _ in range(2):
+            # All functions may be at work on purchases, then the gateway answers 429.
+            raised = eventually(
+                lambda: api.signed("PUT", path, change),
+                lambda answer: answer.status_code not in {429, 503},
+            )
+            assert raised.status_code == 200, raised.text
+            assert (raised.json()["initial_stock"], raised.json()["shard_count"]) == (200, 8)
+        time.sleep(1)  # from then on every process knows of it
+        bought = [future.result() for future in buying]
+        sold = sum(answer.status_code == 201 for answer in bought)
+        late = list(pool.map(lambda _: api.buy(), range(8)))
+    assert {answer.status_code for answer in late} == {201}, "refused a second after the change"
+    assert audited() == (200, 200 - 95 - sold - 8)
+    assert api.signed("DELETE", path).json()["code"] == "item_in_use"

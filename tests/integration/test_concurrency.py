@@ -169,11 +169,11 @@ def run_processes(
 @pytest.mark.G3
 @pytest.mark.G4
 def test_duplicates_from_many_processes(world: World, engine: Engine) -> None:
-    """16 processes, 1,000 buyers, 300 tickets, 8 shards.
+    """16 processes, 500 buyers, 150 tickets, 8 shards.
 
     Each buyer sends two requests, to two processes, at about the same time.
     """
-    processes, buyers, tickets = 16, 1000, 300
+    processes, buyers, tickets = 16, 500, 150
     world.open_sale(stock=tickets, shards=8)
     keys = [f"buyer-{number:05}-{'k' * 10}" for number in range(buyers)]
     shares = [

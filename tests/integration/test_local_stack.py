@@ -77,6 +77,9 @@ class TestRoles:
         assert (
             call("POST", f"{guarded.url}/reset", {"item_id": 2, "stock": 5}, signed=True)[0] == 200
         )
+        change = {"capacity": 9, "shards": 3}
+        assert call("PUT", f"{guarded.url}/items/2", change, signed=True)[0] == 200
+        assert call("DELETE", f"{guarded.url}/items/2", signed=True)[0] == 200
 
     @pytest.mark.parametrize(
         ("function", "allowed"),

@@ -29,6 +29,7 @@ VALUES: list[dict[str, Any]] = [
     {"M": {"s1": {"N": "2"}, "s2": {"N": "3"}}},
     {"M": {}},
     {"L": [{"S": "a"}, {"N": "1"}]},
+    {"NS": ["1", "2", "30"]},
 ]
 ATTRIBUTES = ["stock", "held", "sold", "generation", "updated_at", "slots"]
 MAPS = [value for value in VALUES if "M" in value]
@@ -65,6 +66,8 @@ UPDATES = [
     "REMOVE slots.#e, slots.s1 SET held = :a",
     "SET slots.#e = :a, slots.s1 = slots.#e",
     "ADD slots.#e :a",
+    "ADD #n :set",
+    "DELETE #n :set",
     "SET slots = :map, slots.#e = :a",
 ]
 numbers = st.sampled_from(NUMBERS).map(lambda number: {"N": number})
@@ -90,6 +93,7 @@ def expressions(draw: st.DrawFn, *, update: bool, condition: bool) -> dict[str, 
         ":b": high,
         ":c": draw(numbers),
         ":map": draw(st.sampled_from(MAPS)),
+        ":set": {"NS": draw(st.sampled_from([["1"], ["30", "2", "1"], ["4"]]))},
         ":text": {"S": "he"},
         ":type": draw(st.sampled_from([{"S": "N"}, {"S": "S"}])),
     }

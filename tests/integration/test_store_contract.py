@@ -14,13 +14,14 @@ from moto import mock_aws
 import simulation.world
 from simulation.dynamodb import DynamoDB
 from tests.support import ITEM, World, create_table
-from ticketing.errors import CatalogueFull, StaleGeneration
+from ticketing.errors import CatalogueFull, StaleSale
 from ticketing.limits import ITEMS_MAX, SHARDS_MAX
 from ticketing.model import (
     Bought,
     BuyerTickets,
     KeyReused,
     Purchase,
+    Resize,
     Sale,
     Shard,
     SoldOut,
@@ -40,7 +41,7 @@ from ticketing.moves import (
     Status,
 )
 from ticketing.rules import given_back, refund
-from ticketing.store.items import PURCHASE, purchase_key, sale_key
+from ticketing.store.items import PURCHASE, purchase_key, sale_key, shard_key
 from ticketing.store.items import SALE as SALE_CODEC
 from ticketing.store.table import Cancellation
 
@@ -154,6 +155,16 @@ def test_catalogue(world: World) -> None:
     sales = world.store.read_sales([4, 5, 200, 30])
     assert [sale.item_id for sale in sales] == [4, 30, 200]
     assert world.store.read_sales([]) == []
+    for item_id in ids:
+        seen = replace(SALE, item_id=item_id)
+        deleted = replace(seen, is_deleted=True, revision=2)
+        assert world.store.put_sale(deleted, seen)
+        assert not world.store.put_sale(deleted, seen)
+        assert world.store.put_sale(replace(deleted, revision=3), deleted)
+    assert world.store.read_catalogue() == []
+    deleted = replace(SALE, is_deleted=True, revision=3)
+    assert world.store.put_sale(replace(SALE, item_id=4, revision=4), replace(deleted, item_id=4))
+    assert world.store.read_catalogue() == [4]
 
 
 def test_catalogue_is_full(world: World) -> None:
@@ -180,6 +191,68 @@ def test_open_shard(world: World) -> None:
     assert not world.store.open_shard(SALE, 0)
 
 
+def opened(world: World, sale: Sale = SALE) -> Sale:
+    """Return the sale after all its shards are opened, as its record says."""
+    open_all(world, sale)
+    after = replace(sale, shards_opened=True, revision=sale.revision + 1)
+    assert world.store.put_sale(after, sale)
+    return after
+
+
+@pytest.mark.G1
+def test_lost_shard(world: World) -> None:
+    """One that is missing after all were opened has no tickets, and is never opened again."""
+    sale = opened(world)
+    key = shard_key(ITEM, 2)
+    world.client.delete_item(TableName=world.table_name, Key=key)
+    for planned in (SALE, sale, replace(SALE, generation=0)):
+        with pytest.raises(StaleSale):
+            world.store.open_shard(planned, 2)
+    assert counters(world, sale) == [(3, 0), (3, 0), (0, 0), (2, 0)]
+    assert sum(shard.capacity for shard in world.store.snapshot(sale)) == 8
+    later = replace(SALE, generation=2, revision=3)
+    assert world.store.put_sale(later, sale)
+    assert world.store.open_shard(later, 2)
+
+
+@pytest.mark.G1
+def test_resize(world: World) -> None:
+    """Shards and the sale's record change together, once, and no ticket that is not free."""
+    sale = opened(world)
+    assert sell(world, purchase(1, s0=2)) is None
+    more = replace(sale, capacity=15, resize=Resize(15, before=10), revision=3)
+    assert world.store.resize(more, sale, {1: 5}, CREATED)
+    assert world.store.read_sale(ITEM) == more
+    with pytest.raises(StaleSale):
+        world.store.resize(more, sale, {1: 5}, CREATED)
+    moved = replace(more, revision=4)
+    assert world.store.resize(moved, more, {1: -4, 0: 4}, CREATED)
+    less = replace(more, capacity=9, revision=5)
+    assert not world.store.resize(less, moved, {0: -6}, CREATED)
+    assert not world.store.resize(replace(moved, revision=5), moved, {0: -6, 2: 6}, CREATED)
+    assert world.store.read_sale(ITEM) == moved
+    assert counters(world, moved) == [(5, 2), (4, 0), (2, 0), (2, 0)]
+    assert [shard.capacity for shard in world.store.read_shards(moved)] == [7, 4, 2, 2]
+    assert world.store.resize(less, moved, {0: -5}, CREATED)
+    assert sell(world, purchase(2, s0=1)) is not None
+
+
+@pytest.mark.G1
+def test_more_shards(world: World) -> None:
+    """They come with the record, empty, and not over one that is there."""
+    sale = opened(world)
+    wider = replace(sale, shard_count=7, shards_ever=7, is_spreading=True, revision=3)
+    assert world.store.put_sale(wider, sale)
+    assert not world.store.put_sale(wider, sale)
+    empty = world.store.read_shards(wider)[4:]
+    assert [(shard.capacity, shard.stock, shard.generation) for shard in empty] == [(0, 0, 1)] * 3
+    assert move(world, HOLD, held(1, s5=1)) is not None
+    assert world.store.resize(replace(wider, revision=4), wider, {0: -2, 5: 2}, CREATED)
+    assert move(world, HOLD, held(1, s5=1)) is None
+    shard = world.store.read_shards(wider)[5]
+    assert (shard.capacity, shard.stock, shard.held, shard.slots) == (2, 1, 1, {SLOT: 1})
+
+
 @pytest.mark.G2
 def test_unopened_shards(world: World) -> None:
     """They have their whole share."""
@@ -194,12 +267,12 @@ def test_unopened_shards(world: World) -> None:
 def test_shards_of_newer_generation(world: World) -> None:
     open_all(world)
     world.store.open_shard(replace(SALE, generation=2), 3)
-    with pytest.raises(StaleGeneration):
+    with pytest.raises(StaleSale):
         world.store.read_shards(SALE)
-    with pytest.raises(StaleGeneration):
+    with pytest.raises(StaleSale):
         world.store.snapshot(SALE)
     assert world.store.read_shard(SALE, 2) == Shard.fresh(SALE, 2)
-    with pytest.raises(StaleGeneration):
+    with pytest.raises(StaleSale):
         world.store.read_shard(SALE, 3)
 
 

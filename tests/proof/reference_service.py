@@ -118,6 +118,19 @@ class Service:
         self.is_paused = paused
         return self.inventory()
 
+    def resize(self, capacity: int) -> Answer:
+        """PUT /items/{item_id} with another capacity."""
+        with self.lock:
+            if capacity < self.sold + self.held:
+                return self.too_low(self.sold + self.held)
+            self.stock += capacity - self.capacity
+            self.capacity = capacity
+        return self.inventory()
+
+    def too_low(self, lowest: int) -> Answer:
+        """Answer where more tickets are sold and held."""
+        return problem(409, "capacity_too_low", lowest_capacity=lowest)
+
     def tickets_of(self, buyer_id: str | None) -> int:
         """Return the tickets that a buyer has, which count for the limit."""
         return sum(
@@ -611,6 +624,33 @@ class HidesReceiptsInPauses(Service):
         return super().again(known, quantity)
 
 
+class LowersTooFar(Service):
+    """Sets a capacity that is too low, and forgets what is sold above it."""
+
+    def too_low(self, lowest: int) -> Answer:
+        self.capacity, self.stock, self.sold = lowest // 2, 0, lowest // 2
+        return 200, {}
+
+
+class StaysSoldOut(Service):
+    """Some processes never forget that it was sold out."""
+
+    was_sold_out = False
+
+    def buy(self, purchase_id: str, item_id: int, quantity: int, buyer_id: str | None) -> Answer:
+        self.was_sold_out |= not self.stock
+        if self.was_sold_out and purchase_id not in self.records and self.now_and_then():
+            return self.refusal(0)
+        return super().buy(purchase_id, item_id, quantity, buyer_id)
+
+
+class MiscountsTheSold(Service):
+    """Says that fewer are sold than are."""
+
+    def too_low(self, lowest: int) -> Answer:
+        return super().too_low(lowest - 1)
+
+
 class WithoutAdmin(Service):
     """Deployed without POST /reset."""
 
@@ -652,6 +692,8 @@ def answer_to_organiser(
             return service.reset(body["stock"], headers["Idempotency-Key"])
         case ["POST", "items", _, "pause" | "resume" as change]:
             return service.set_paused(change == "pause")
+        case ["PUT", "items", _]:
+            return service.resize(body["capacity"])
         case ["GET", "audit", _]:
             return service.audit()
     return forbidden()
@@ -681,6 +723,8 @@ def handler_of(service: Service) -> type[BaseHTTPRequestHandler]:
             length = int(self.headers.get("Content-Length", 0))
             body = json.loads(self.rfile.read(length) or b"{}")
             self.reply(answer_to(service, self.command, self.path, self.headers, body))
+
+        do_PUT = do_POST  # noqa: N815 - the base class's names
 
         def reply(self, answer: Answer) -> None:
             status, document = answer

@@ -9,6 +9,7 @@ from proof.checker import check
 from proof.history import (
     Attempt,
     AuditReport,
+    CapacityChange,
     History,
     Inventory,
     Kind,
@@ -666,3 +667,96 @@ class TestPauses:
     @pytest.mark.G3
     def test_bought_when_resumed(self) -> None:
         assert self.broken(buyer("a", not_open(12, 13), bought(22, 23, "p"))) == []
+
+
+def hall(*capacity_changes: CapacityChange, **more: Any) -> list[tuple[str, str]]:
+    """Return what is wrong with a sale of two tickets that was resized."""
+    requests = more.pop("requests", ())
+    facts = History(
+        requests, more.pop("resets", (FIRST,)), capacity_changes=capacity_changes, **more
+    )
+    return [(each.guarantee, each.rule) for each in check(facts)]
+
+
+MORE = CapacityChange(10.0, 11.0, 3, done=True)
+LESS = CapacityChange(10.0, 11.0, 1, done=True)
+REFUSED = CapacityChange(10.0, 11.0, 0, done=False, lowest=1)
+
+
+class TestResizes:
+    """The capacity changes at an instant from 10 to 11."""
+
+    @pytest.mark.G1
+    @pytest.mark.parametrize(
+        ("resize", "sold_at", "is_wrong"),
+        [
+            (MORE, 9.0, True),
+            (MORE, 10.0, False),
+            (MORE, 12.0, False),
+            (structs.replace(MORE, done=None), 12.0, False),
+            (structs.replace(MORE, done=False, lowest=9), 12.0, True),
+            (LESS, 9.0, True),
+        ],
+    )
+    def test_third_ticket(self, resize: CapacityChange, sold_at: float, is_wrong: bool) -> None:
+        """It is sold once there are three, or may be."""
+        keys = [buyer(name, bought(1, 2, name)) for name in "ab"]
+        keys.append(buyer("c", bought(sold_at - 0.5, sold_at, "c")))
+        found = hall(structs.replace(resize), requests=tuple(keys))
+        assert (("G1", "oversold") in found) == is_wrong
+
+    @pytest.mark.G1
+    def test_sold_after_lowering(self) -> None:
+        keys = (buyer("a", bought(1, 2, "a")), buyer("b", bought(12, 13, "b")))
+        assert hall(LESS, requests=keys) == [("G1", "oversold")]
+
+    @pytest.mark.G2
+    @pytest.mark.parametrize(
+        ("resize", "refused_at", "is_wrong"),
+        [
+            (MORE, 9.0, False),
+            (MORE, 11.5, False),
+            (MORE, 13.0, True),
+            (structs.replace(MORE, done=None), 13.0, False),
+            (REFUSED, 13.0, False),
+        ],
+    )
+    def test_refused_after_more(
+        self, resize: CapacityChange, refused_at: float, is_wrong: bool
+    ) -> None:
+        """From a second after the change on no one is told "sold out" for the old capacity."""
+        keys = [buyer(name, bought(1, 2, name)) for name in "ab"]
+        keys.append(buyer("c", sold_out(refused_at, refused_at + 0.1)))
+        found = hall(resize, requests=tuple(keys))
+        assert (("G2", "undersold") in found) == is_wrong
+
+    @pytest.mark.G5
+    @pytest.mark.parametrize(
+        ("capacity", "lowest", "is_wrong"),
+        [(0, 1, False), (0, 2, True), (0, 0, True), (1, 1, True), (1, 2, True), (0, None, True)],
+    )
+    def test_refused_capacity(self, capacity: int, lowest: int | None, is_wrong: bool) -> None:
+        resize = CapacityChange(10.0, 11.0, capacity, done=False, lowest=lowest)
+        found = hall(resize, requests=(buyer("a", bought(1, 2, "a")),))
+        assert found == ([("G5", "capacity_refused_wrongly")] if is_wrong else [])
+
+    @pytest.mark.G1
+    @pytest.mark.parametrize(("capacity", "is_wrong"), [(2, True), (3, False)])
+    def test_capacity_at_rest(self, capacity: int, is_wrong: bool) -> None:
+        final = structs.replace(inventory(capacity, 0), initial_stock=capacity)
+        found = hall(MORE, final=Sample(50.0, 50.1, final))
+        assert found == ([("G1", "counters_do_not_add_up")] if is_wrong else [])
+
+    def test_next_generation(self) -> None:
+        """A change that meets a reset may be of either generation; the next one is certain."""
+        meets = structs.replace(MORE, started_at=9.9, ended_at=10.2)
+        certain = CapacityChange(20.0, 21.0, 5, done=True)
+        keys = [buyer(name, bought(22, 23, name, generation=2)) for name in "abcde"]
+        assert hall(meets, certain, resets=(FIRST, SECOND), requests=tuple(keys)) == []
+        third = tuple(keys[:3])
+        assert hall(meets, resets=(FIRST, SECOND), requests=third) == []
+        assert hall(
+            MORE,
+            resets=(FIRST, structs.replace(SECOND, started_at=15, ended_at=16)),
+            requests=third,
+        ) == [("G1", "oversold")]

@@ -28,7 +28,7 @@ def test_after_faults() -> None:
         for request in sale.history.requests:
             for attempt in request.attempts:
                 assert attempt.ended_at - attempt.started_at < PATIENCE_SECONDS
-    assert sold_out > 1000
+    assert sold_out > 500
 
 
 @pytest.mark.G6
@@ -56,13 +56,13 @@ def test_many_environments_sold_out() -> None:
 
 
 class _Deaf:
-    """A client whose transactions never come back, but those that create an item."""
+    """A client whose transactions never come back, but those that create an item and its shards."""
 
     def __init__(self, client: Any, sleep: Any) -> None:
         self._client, self._sleep = client, sleep
 
     def transact_write_items(self, **request: Any) -> Any:
-        if "catalogue" in str(request):
+        if "catalogue" in str(request) or "'ConditionCheck'" in str(request):
             return self._client.transact_write_items(**request)
         while True:
             self._sleep(1.0)
@@ -99,8 +99,8 @@ def test_storm() -> None:
 )
 def test_recovery(after: list[int], recovery: int | None) -> None:
     """It is normal again when no later second is slow."""
-    storm = Storm(calm_seconds=2, storm_seconds=1, after_seconds=len(after))
-    seconds = [Second(1, 1, 0, 0.5, float(p99)) for p99 in (9, 1, 50, *after)]
+    storm = Storm(calm_seconds=3, storm_seconds=1, after_seconds=len(after))
+    seconds = [Second(1, 1, 0, 0.5, float(p99)) for p99 in (9, 1, 40, 50, *after)]
     course = Course(storm, seconds, 0, 0, [])
     assert course.recovery_seconds == recovery
     assert ("not normal again" in report(course)) is (recovery is None)

@@ -9,6 +9,7 @@ import pytest
 from simulation.faults import ALL_FAULTS, Fault
 from simulation.mutants import BUYERS, MUTANTS, check, run
 from simulation.sale import Setting, simulate
+from tests.simulation.test_simulation import CI_SEEDS
 from tests.support import ROOT
 
 
@@ -31,8 +32,14 @@ def test_mutants_are_caught() -> None:
 
 
 def test_no_false_positives() -> None:
-    """The functions as they are break nothing with the same seeds."""
-    for seed, only in {(mutant.seed, mutant.only) for mutant in MUTANTS}:
+    """The functions as they are break nothing with the same seeds.
+
+    `test_hundred_sales` has run the first of them.
+    """
+    seeds = {(mutant.seed, mutant.only) for mutant in MUTANTS}
+    others = {(seed, only) for seed, only in seeds if seed > CI_SEEDS or only}
+    assert others
+    for seed, only in others:
         faults = frozenset(map(Fault, only)) or ALL_FAULTS
         assert simulate(Setting.drawn(seed, BUYERS, faults)).violations == []
 

@@ -48,8 +48,9 @@ class Store:
         generation: int = 1,
         slot: int = 1_800_000_000,
         reclaimed_until: int = 0,
+        capacity: int = 2,
     ) -> None:
-        counters = {"generation": generation, "capacity": 2, "stock": stock, "sold": sold}
+        counters = {"generation": generation, "capacity": capacity, "stock": stock, "sold": sold}
         item: dict[str, Any] = {name: number(each) for name, each in counters.items()}
         slots = {str(slot): number(held if in_slots is None else in_slots)}
         item |= {"held": number(held), "slots": {"M": slots}}
@@ -123,6 +124,30 @@ def test_shard_counters(store: Store, counters: dict[str, int]) -> None:
     store.shard(5.0, 1, **counters)
     store.shard(5.1, 1, stock=2, sold=0)
     assert ("G1", "shard_counters") in store.broken()
+
+
+@pytest.mark.G1
+@pytest.mark.parametrize(
+    ("capacity", "shard_at", "is_wrong"), [(4, 5.0, False), (3, 5.1, False), (3, 7.0, True)]
+)
+def test_capacity_of_shards(store: Store, capacity: int, shard_at: float, is_wrong: bool) -> None:
+    """The sale's record and the shards agree, except in a transaction."""
+    store.sale(5.0, capacity=number(capacity))
+    store.shard(shard_at, 1, stock=capacity - 2, sold=0, capacity=capacity - 2)
+    assert store.broken() == ([("G1", "capacity_of_shards")] if is_wrong else [])
+
+
+@pytest.mark.G1
+def test_shards_are_added(store: Store) -> None:
+    """They are empty. Tickets move to them, and none is sold twice or lost."""
+    store.sale(5.0, shard_count=number(3))
+    store.shard(5.0, 2, stock=0, sold=0, capacity=0)
+    store.shard(6.0, 0, stock=1, sold=0, capacity=1)
+    store.shard(6.0, 2, stock=1, sold=0, capacity=1)
+    assert store.broken() == []
+    assert store.broken(request("a", refused(7.0, 7.1))) == [
+        ("G2", "refused_while_tickets_were_free")
+    ]
 
 
 @pytest.mark.G1

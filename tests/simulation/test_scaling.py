@@ -1,6 +1,7 @@
 """How a sale scales: the figures of the documents, the rule for shards, and what a plan advises."""
 
 from copy import replace
+from statistics import mean
 
 import pytest
 
@@ -54,8 +55,11 @@ def test_p99_is_one_transaction() -> None:
     """On 16 shards it is at most a sixth above that of purchases that hardly ever conflict.
 
     Below that no design can be: a transaction's published p99 is 92 ms, and the gateway takes 22.
+    The mean of several points, because a p99 is of a few purchases, and chance decides the lowest.
     """
-    alone = min(one.p99_ms for one in documented())
+    calm = [one.p99_ms for one in documented() if one.transactions < 1.16]
+    alone = mean(calm)
+    assert len(calm) > 2
     assert alone > 92 + 22
     assert point(500, 16).p99_ms < alone * 7 / 6
 
@@ -72,12 +76,15 @@ def test_more_shards_sell_more() -> None:
 def test_default_shard_count(rate: int) -> None:
     """A small sale costs less with it than with half, and sells as fast as with twice as many."""
     shards = default_shard_count(100)
+    # The first 100 tickets are sold in a moment, and chance decides much of one sale.
     half, default, double = (
-        measure(rate, count, stock_seconds=100 / rate)
+        [measure(rate, count, stock_seconds=100 / rate, seed=seed) for seed in (1, 2)]
         for count in (shards // 2, shards, 2 * shards)
     )
-    assert default.write_units < half.write_units
-    assert default.sales_per_second > 0.9 * double.sales_per_second
+    assert mean(each.write_units for each in default) < mean(each.write_units for each in half)
+    assert mean(each.sales_per_second for each in default) > 0.9 * mean(
+        each.sales_per_second for each in double
+    )
 
 
 def test_picture() -> None:

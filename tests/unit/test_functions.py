@@ -105,6 +105,8 @@ EXPECTED: dict[str, tuple[int, Any]] = {
     "admin/put_item_closes_first.json": (422, "invalid_request"),
     "admin/put_item_invisible_name.json": (422, "invalid_request"),
     "admin/put_item_no_number.json": (422, "invalid_request"),
+    "admin/delete_item.json": (409, "item_in_use"),
+    "admin/delete_item_unknown.json": (404, "not_found"),
     "admin/pause.json": (200, Inventory),
     "admin/pause_unknown.json": (404, "not_found"),
     "admin/resume.json": (200, Inventory),

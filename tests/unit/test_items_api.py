@@ -269,6 +269,48 @@ def test_replays(functions: Functions) -> None:
     assert json.loads(functions.call("admin", other)["body"])["code"] == "idempotency_key_reused"
 
 
+def test_capacity(functions: Functions) -> None:
+    """Sold and held are the lowest possible capacity, and nothing else is changed then."""
+    put(functions, item_name="A", capacity=8)
+    functions.buy({"quantity": 5})
+    status, problem = put(functions, item_name="B", capacity=4)
+    assert (status, problem["code"], problem["lowest_capacity"]) == (409, "capacity_too_low", 5)
+    assert "Nothing was changed" in problem["detail"]
+    for capacity, state in ((5, "sold_out"), (12, "open")):
+        status, body = put(functions, capacity=capacity)
+        assert (status, body["initial_stock"], body["state"]) == (200, capacity, state)
+        assert (body["current_stock"], body["item_name"]) == (capacity - 5, "A")
+    functions.world.clock.now += CACHE_SECONDS
+    assert inventory(functions)["current_stock"] == 7
+
+
+def test_more_shards(functions: Functions) -> None:
+    put(functions, item_name="A", capacity=8, shards=2)
+    status, problem = put(functions, shards=1)
+    assert (status, problem["field"]) == (422, "shards")
+    status, body = put(functions, shards=4)
+    assert (status, body["shard_count"], body["current_stock"]) == (200, 4, 8)
+
+
+def test_delete(functions: Functions) -> None:
+    put(functions, item_name="A", capacity=1)
+    bought = functions.buy()
+    event = load("admin/delete_item.json")
+    refused = functions.call("admin", event)
+    assert refused["statusCode"] == 409
+    assert json.loads(refused["body"])["code"] == "item_in_use"
+    receipt = json.loads(bought["body"])
+    refund = load("admin/refund.json")
+    refund["pathParameters"] = {"purchase_id": receipt["purchase_id"]}
+    assert functions.call("admin", refund)["statusCode"] == 200
+    for _ in range(2):
+        done = functions.call("admin", event)
+        assert (done["statusCode"], json.loads(done["body"])["state"]) == (200, "deleted")
+    functions.world.clock.now += CACHE_SECONDS
+    assert functions.call("inventory", load("inventory/inventory.json"))["statusCode"] == 404
+    assert listed(functions)["items"] == []
+
+
 def test_limit_needs_generation(functions: Functions) -> None:
     put(functions, item_name="A", capacity=5)
     status, problem = put(functions, per_buyer_limit=2)

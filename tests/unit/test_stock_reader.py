@@ -5,7 +5,7 @@ from copy import replace
 import pytest
 
 from tests.support import ITEM, World, cancelled, lost_reply, raises, service_error
-from ticketing.errors import Contended, StaleGeneration
+from ticketing.errors import Contended, StaleSale
 from ticketing.limits import (
     CLAIM_SECONDS,
     LOOK_SECONDS,
@@ -275,7 +275,7 @@ class TestRefresh:
         process = Process(sold_out)
         sold_out.open_sale(stock=2, shards=2)
         Process(sold_out).publish({0: 1, 1: 1})
-        with pytest.raises(StaleGeneration):
+        with pytest.raises(StaleSale):
             process.reader.refresh(process.cached, 1)
 
 
@@ -294,10 +294,10 @@ class TestGenerations:
         other.read()
         sold_out.clock.now += SUMMARY_SECONDS + 0.01
         sold_out.client.before(SNAPSHOT, lambda: sold_out.open_sale(stock=2, shards=2))
-        with pytest.raises(StaleGeneration):
+        with pytest.raises(StaleSale):
             one.read()
         sold_out.clock.now += LOOK_SECONDS
-        with pytest.raises(StaleGeneration):
+        with pytest.raises(StaleSale):
             other.read()
         assert sold_out.clock.slept == []
 

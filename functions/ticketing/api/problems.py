@@ -9,10 +9,12 @@ from ticketing.api.request import REPLAYED, Reply, Request
 from ticketing.api.schemas import Problem, instant
 from ticketing.errors import (
     Busy,
+    CapacityTooLow,
     CatalogueFull,
     GenerationChanged,
     HoldsNotOffered,
     InvalidRequest,
+    ItemInUse,
     KeyReusedForSale,
     NotFound,
     Reason,
@@ -44,6 +46,8 @@ class Code(StrEnum):
     REFUND_TOO_LARGE = "refund_too_large", HTTPStatus.CONFLICT
     GENERATION_CHANGED = "generation_changed", HTTPStatus.CONFLICT
     CATALOGUE_FULL = "catalogue_full", HTTPStatus.CONFLICT
+    CAPACITY_TOO_LOW = "capacity_too_low", HTTPStatus.CONFLICT
+    ITEM_IN_USE = "item_in_use", HTTPStatus.CONFLICT
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", HTTPStatus.UNPROCESSABLE_ENTITY
     INVALID_REQUEST = "invalid_request", HTTPStatus.UNPROCESSABLE_ENTITY  # 400 where unreadable
     NOT_FOUND = "not_found", HTTPStatus.NOT_FOUND
@@ -83,6 +87,7 @@ def problem(
     reason: str | None = None,
     opens_at: float | None = None,
     closes_at: float | None = None,
+    lowest_capacity: int | None = None,
     headers: Mapping[str, str] | None = None,
     metrics: Mapping[str, int] | None = None,
 ) -> Reply:
@@ -102,6 +107,7 @@ def problem(
         reason=reason,
         opens_at=instant(opens_at),
         closes_at=instant(closes_at),
+        lowest_capacity=lowest_capacity,
     )
     return Reply(document, status, headers or {}, MEDIA_TYPE, outcome=code, metrics=metrics or {})
 
@@ -150,6 +156,22 @@ def _refusal(request: Request, error: Refused) -> Reply:
         case CatalogueFull():
             return problem(
                 request, Code.CATALOGUE_FULL, f"There are {ITEMS_MAX} items, and no more can be."
+            )
+        case CapacityTooLow():
+            return problem(
+                request,
+                Code.CAPACITY_TOO_LOW,
+                f"{error.lowest} tickets are sold and held, so the capacity cannot be less. "
+                "Nothing was changed.",
+                field="capacity",
+                lowest_capacity=error.lowest,
+            )
+        case ItemInUse():
+            return problem(
+                request,
+                Code.ITEM_IN_USE,
+                f"{error.tickets} tickets are sold and held. Nothing was changed. "
+                "Refund and release them, or let the sale end: PUT the item with a closes_at.",
             )
         case HoldsNotOffered():
             return problem(

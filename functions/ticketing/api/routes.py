@@ -345,7 +345,12 @@ PUT_ITEM: Final = Route(
         Success(HTTPStatus.CREATED, Inventory),
         Success(HTTPStatus.OK, Inventory, headers=("Idempotent-Replayed",)),
     ),
-    (Code.GENERATION_CHANGED, Code.CATALOGUE_FULL, Code.IDEMPOTENCY_KEY_REUSED),
+    (
+        Code.CAPACITY_TOO_LOW,
+        Code.GENERATION_CHANGED,
+        Code.CATALOGUE_FULL,
+        Code.IDEMPOTENCY_KEY_REUSED,
+    ),
     body=PutItem,
     parameters=(_ITEM_IN_PATH, _IDEMPOTENCY_KEY),
 )
@@ -357,6 +362,21 @@ PAUSE_ITEM: Final = Route(
     "Stop selling, until the sale is resumed",
     (Success(HTTPStatus.OK, Inventory, headers=("Idempotent-Replayed",)),),
     (Code.GENERATION_CHANGED, Code.IDEMPOTENCY_KEY_REUSED, Code.NOT_FOUND),
+    parameters=(_ITEM_IN_PATH, _IDEMPOTENCY_KEY),
+)
+DELETE_ITEM: Final = Route(
+    "DELETE",
+    "/items/{item_id}",
+    "delete_item",
+    Audience.ORGANISERS,
+    "Delete an item of which no ticket is sold or held",
+    (Success(HTTPStatus.OK, Inventory, headers=("Idempotent-Replayed",)),),
+    (
+        Code.ITEM_IN_USE,
+        Code.GENERATION_CHANGED,
+        Code.IDEMPOTENCY_KEY_REUSED,
+        Code.NOT_FOUND,
+    ),
     parameters=(_ITEM_IN_PATH, _IDEMPOTENCY_KEY),
 )
 RESUME_ITEM: Final = replace(
@@ -396,6 +416,7 @@ ROUTES: Final = (
     PUT_ITEM,
     PAUSE_ITEM,
     RESUME_ITEM,
+    DELETE_ITEM,
     GET_SERVICE,
     GET_OPENAPI,
     AUDIT,

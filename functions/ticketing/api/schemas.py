@@ -130,7 +130,8 @@ class _SettingsBody(Struct, frozen=True, forbid_unknown_fields=True):
                 le=SHARDS_MAX,
                 description=(
                     "Stock shards; each sells at most some 160 tickets a second. "
-                    f"Left out: one for every {TICKETS_PER_SHARD} tickets."
+                    f"Left out: one for every {TICKETS_PER_SHARD} tickets; "
+                    "as before in a sale that is changed, which may get more."
                 ),
                 examples=[4],
             ),
@@ -217,7 +218,15 @@ class PutItem(_SettingsBody, frozen=True, forbid_unknown_fields=True):
     """
 
     capacity: (
-        Annotated[int, Meta(ge=0, le=STOCK_MAX, description="Tickets for sale.", examples=[100])]
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=STOCK_MAX,
+                description="All tickets: free, held and sold ones. Not less than the last two.",
+                examples=[100],
+            ),
+        ]
         | None
     ) = None
     opens_at: (
@@ -384,7 +393,7 @@ class Inventory(Struct, frozen=True):
     item_id: int
     item_name: str
     current_stock: Annotated[int, Meta(ge=0, description="Tickets that can be bought now.")]
-    initial_stock: int
+    initial_stock: Annotated[int, Meta(ge=0, description="The capacity, which may have changed.")]
     total_purchases: Annotated[
         int, Meta(description="Tickets sold: a purchase of three counts as three.")
     ]
@@ -408,7 +417,7 @@ class Inventory(Struct, frozen=True):
         Meta(
             description=(
                 "scheduled, open, paused or closed; sold_out where it is open and no ticket is "
-                "free or held."
+                "free or held; deleted in the answer to DELETE."
             ),
             examples=["open"],
         ),
@@ -430,7 +439,7 @@ class Inventory(Struct, frozen=True):
             item_id=inventory.sale.item_id,
             item_name=inventory.sale.item_name,
             current_stock=inventory.free,
-            initial_stock=inventory.sale.capacity,
+            initial_stock=inventory.capacity,
             total_purchases=inventory.sold,
             last_updated=inventory.updated_at,
             held=inventory.held,
@@ -438,11 +447,17 @@ class Inventory(Struct, frozen=True):
             shard_count=inventory.sale.shard_count,
             hold_seconds=inventory.sale.hold_seconds,
             per_buyer_limit=inventory.sale.per_buyer_limit,
-            state="sold_out" if inventory.is_sold_out else inventory.phase,
+            state=_state(inventory),
             opens_at=instant(inventory.sale.opens_at),
             closes_at=instant(inventory.sale.closes_at),
             next_release_at=instant(inventory.next_release_at),
         )
+
+
+def _state(inventory: SaleState) -> str:
+    if inventory.sale.is_deleted:
+        return "deleted"
+    return "sold_out" if inventory.is_sold_out else inventory.phase
 
 
 class CatalogueItem(Struct, frozen=True):
@@ -610,6 +625,10 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     ) = None
     closes_at: (
         Annotated[str, Meta(description="When the sale ended, where it has; ISO 8601, UTC.")] | None
+    ) = None
+    lowest_capacity: (
+        Annotated[int, Meta(description="The lowest capacity that is possible: sold and held.")]
+        | None
     ) = None
 
 

@@ -10,6 +10,7 @@ from ticketing.model import (
     BuyerTickets,
     Payment,
     Purchase,
+    Resize,
     Sale,
     Shard,
     StockSummary,
@@ -139,6 +140,18 @@ USED_KEYS: Final = AttributeType(
 )
 
 
+def _read_resize(value: Any) -> Resize:
+    return Resize(int(value["capacity"]["N"]), int(value["before"]["N"]))
+
+
+RESIZE: Final = AttributeType(
+    "M",
+    lambda resize: {"capacity": number(resize.capacity), "before": number(resize.before)},
+    _read_resize,
+    "is not a change of the capacity",
+)
+
+
 class Codec[Record](Struct, frozen=True):
     """How a type of record is an item.
 
@@ -214,6 +227,10 @@ SALE: Final = Codec(
         "is_paused": YES,
         "slot_seconds": INTEGER,
         "revision": INTEGER,
+        "shards_opened": YES,
+        "resize": RESIZE,
+        "is_spreading": YES,
+        "is_deleted": YES,
     },
     optional={
         "used_keys": (),
@@ -224,6 +241,10 @@ SALE: Final = Codec(
         "is_paused": False,
         "slot_seconds": 0,
         "revision": 0,
+        "shards_opened": False,
+        "resize": None,
+        "is_spreading": False,
+        "is_deleted": False,
     },
 )
 SHARD: Final = Codec(

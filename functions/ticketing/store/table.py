@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 from msgspec import Struct
 
-from ticketing.errors import CatalogueFull, Contended, StaleGeneration, UnreadableRecord
+from ticketing.errors import CatalogueFull, Contended, StaleSale, UnreadableRecord
 from ticketing.limits import ITEMS_MAX, SLOTS_MAX
 from ticketing.model import BuyerTickets, Payment, Purchase, Sale, Shard, StockSummary
-from ticketing.moves import RECLAIM, Move, Status
+from ticketing.moves import RECLAIM, Counter, Move, Status
 from ticketing.retry import Deadline
 from ticketing.rules import current_shards
 from ticketing.store.faults import CALL_ERRORS, ActionResult, reasons_of, results_of, translated
@@ -60,6 +60,8 @@ _FEW_SLOTS: Final = "(attribute_exists(slots.#to) OR size(slots) < :slots)"
 _NOT_THERE: Final = "attribute_not_exists(pk)"
 # A shard that opens twice in one generation, or for an older one.
 _OLDER: Final = "generation < :generation"
+# A shard that opens again, with all its tickets, after it was lost.
+_NOT_ALL_OPENED: Final = "attribute_not_exists(shards_opened)"
 
 # A refund that is made twice, or of tickets that another refund has given back since.
 _UNCHANGED: Final = "#status = :before AND revision = :seen"
@@ -225,7 +227,7 @@ class Store:
 
         Returns None when it is done, otherwise why it was cancelled.
         """
-        shards = {index: f"shard {index}" for index in tickets}
+        shards = {index: _shard_name(index) for index in tickets}
         actions: dict[str, Any] = {
             shards[index]: self._shard_update(move, record, index, count, now=now, seen=seen)
             for index, count in tickets.items()
@@ -263,20 +265,65 @@ class Store:
     def put_sale(self, sale: Sale, seen: Sale | None) -> bool:
         """Put a sale's record, if it has not changed. False: it has. Shards open from this record.
 
-        seen: the record before; None where there is none. A new item, and one that an earlier
-        version has put, comes into the catalogue in the same transaction. Raises CatalogueFull.
+        seen: the record before; None where there is none. In the same transaction a new item, and
+        one that an earlier version has put, comes into the catalogue, a deleted one leaves it, and
+        shards that a running generation gets are created, without tickets. Raises CatalogueFull.
         """
-        item = SALE.to_item(sale_key(sale.item_id), sale)
-        put = self._put(item, _NOT_THERE) if seen is None else self._changed_put(item, seen)
-        if seen is not None and seen.revision:
+        put = self._sale_put(sale, seen)
+        actions: dict[str, Any] = {_SALE: {"Put": put}}
+        was_listed = seen is not None and seen.revision > 0 and not seen.is_deleted
+        if was_listed is sale.is_deleted:  # it goes, or it comes
+            actions[_CATALOGUE] = self._listing(sale.item_id, is_listed=not was_listed)
+        if seen is not None and seen.generation == sale.generation:
+            for index in range(seen.shards_ever, sale.shards_ever):
+                actions[_shard_name(index)] = {"Update": self._opening(sale, index, _NOT_THERE)}
+        if len(actions) == 1:
             return self._write(self._client.put_item, **put) is None
-        results = self._transact({_SALE: {"Put": put}, _CATALOGUE: self._listing(sale.item_id)})
+        results = self._transact(actions)
         if results is None:
             return True
         if results[_SALE].condition_failed:
             return False
-        if results[_CATALOGUE].condition_failed:
+        if _CATALOGUE in results and results[_CATALOGUE].condition_failed:
             raise CatalogueFull
+        raise Contended
+
+    def resize(self, sale: Sale, seen: Sale, tickets: Mapping[int, int], now: str) -> bool:
+        """Give shards of a sale more tickets or fewer, in one transaction with the sale's record.
+
+        sale: its record after it. seen: before, which must not have changed. tickets: shard → how
+        many it gets; negative: loses. now: a timestamp.
+
+        False: a shard has fewer free tickets than it loses, or is lost. Raises StaleSale where the
+        record has changed, and Contended.
+        """
+        actions: dict[str, Any] = {_SALE: {"Put": self._sale_put(sale, seen)}}
+        for index, count in tickets.items():
+            enough = f" AND {_ENOUGH_LEFT.format(debit=Counter.STOCK)}" if count < 0 else ""
+            sign = "-" if count < 0 else "+"
+            update = {
+                "TableName": self._table,
+                "Key": shard_key(sale.item_id, index),
+                "UpdateExpression": (
+                    f"SET #capacity = #capacity {sign} :quantity, stock = stock {sign} :quantity, "
+                    "updated_at = :now"
+                ),
+                "ConditionExpression": f"{_SAME_GENERATION}{enough}",
+                "ExpressionAttributeNames": {"#capacity": "capacity"},
+                "ExpressionAttributeValues": {
+                    ":generation": number(sale.generation),
+                    ":quantity": number(abs(count)),
+                    ":now": text(now),
+                },
+            }
+            actions[_shard_name(index)] = {"Update": update}
+        results = self._transact(actions)
+        if results is None:
+            return True
+        if results[_SALE].condition_failed:
+            raise StaleSale
+        if any(result.condition_failed for result in results.values()):
+            return False
         raise Contended
 
     def read_catalogue(self) -> list[int]:
@@ -292,10 +339,38 @@ class Store:
     def open_shard(self, sale: Sale, index: int) -> bool:
         """Open a shard with its share for the sale's generation, once. False: it was open.
 
-        This also closes the shard to all older generations, whose purchases demand theirs. A shard
-        is never deleted, because an old generation could open a missing one again.
+        This also closes the shard to all older generations, whose purchases demand theirs. One that
+        is not there yet is created, unless all shards of the generation were opened before: then
+        it is lost, and StaleSale is raised, also for a newer generation. Raises Contended.
         """
-        update: Any = {
+        found = self._write(self._client.update_item, **self._opening(sale, index, _OLDER))
+        if found != {}:
+            return found is None
+        check = {
+            "TableName": self._table,
+            "Key": sale_key(sale.item_id),
+            "ConditionExpression": f"{_SAME_GENERATION} AND {_NOT_ALL_OPENED}",
+            "ExpressionAttributeValues": {":generation": number(sale.generation)},
+        }
+        name = _shard_name(index)
+        results = self._transact(
+            {
+                _SALE: {"ConditionCheck": check},
+                name: {"Update": self._opening(sale, index, _NOT_THERE)},
+            }
+        )
+        if results is None:
+            return True
+        if results[_SALE].condition_failed:
+            raise StaleSale
+        if results[name].condition_failed:
+            return False
+        raise Contended
+
+    def _opening(self, sale: Sale, index: int, condition: str) -> Any:
+        """Return the update that opens a shard: with its share, or empty in a running sale."""
+        share = 0 if sale.shards_opened else sale.share(index)
+        return {
             "TableName": self._table,
             "Key": shard_key(sale.item_id, index),
             "UpdateExpression": (
@@ -304,17 +379,17 @@ class Store:
                 "slots = :none, reclaimed_until = :zero, "
                 "sold_before = if_not_exists(sold_before, :zero) + if_not_exists(sold, :zero)"
             ),
-            "ConditionExpression": f"{_NOT_THERE} OR {_OLDER}",
+            "ConditionExpression": condition,
             "ExpressionAttributeNames": {"#capacity": "capacity"},
             "ExpressionAttributeValues": {
                 ":generation": number(sale.generation),
-                ":share": number(sale.share(index)),
+                ":share": number(share),
                 ":zero": number(0),
                 ":none": NO_SLOTS,
                 ":created_at": text(sale.created_at),
             },
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
-        return self._write(self._client.update_item, **update) is None
 
     def reclaim(
         self, item_id: int, shard: Shard, expired: Collection[int], now: str
@@ -449,8 +524,11 @@ class Store:
             "ExpressionAttributeValues": values,
         }
 
-    def _changed_put(self, item: Item, seen: Sale) -> Any:
-        """Return the put of a sale's record that must be as it was seen."""
+    def _sale_put(self, sale: Sale, seen: Sale | None) -> Any:
+        """Return the put of a sale's record that must be as it was seen; None: missing."""
+        item = SALE.to_item(sale_key(sale.item_id), sale)
+        if seen is None:
+            return self._put(item, _NOT_THERE)
         same_revision = _SAME_REVISION if seen.revision else _NO_REVISION
         values = {":seen": number(seen.revision)} if seen.revision else {}
         return {
@@ -458,18 +536,21 @@ class Store:
             "ExpressionAttributeValues": {":generation": number(seen.generation), **values},
         }
 
-    def _listing(self, item_id: int) -> Any:
-        """Return the action that puts an item into the catalogue, where it may be already."""
+    def _listing(self, item_id: int, *, is_listed: bool) -> Any:
+        """Return the action that puts an item into the catalogue, or takes it out.
+
+        It may be there already, or not.
+        """
+        ids = {":item_ids": {"NS": [str(item_id)]}}
         update = {
             "TableName": self._table,
             "Key": CATALOGUE_KEY,
-            "UpdateExpression": "ADD item_ids :item_ids",
-            "ConditionExpression": _ROOM_IN_CATALOGUE,
-            "ExpressionAttributeValues": {
-                ":item_ids": {"NS": [str(item_id)]},
-                ":most": number(ITEMS_MAX),
-            },
+            "UpdateExpression": f"{'ADD' if is_listed else 'DELETE'} item_ids :item_ids",
+            "ExpressionAttributeValues": ids,
         }
+        if is_listed:
+            update["ConditionExpression"] = _ROOM_IN_CATALOGUE
+            update["ExpressionAttributeValues"] = {**ids, ":most": number(ITEMS_MAX)}
         return {"Update": update}
 
     def _next_put(self, item: Item, revision: int) -> Any:
@@ -519,6 +600,11 @@ class Store:
             "ConditionExpression": condition,
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
+
+
+def _shard_name(index: int) -> str:
+    """Return the name of a shard's action."""
+    return f"shard {index}"
 
 
 @functools.cache
@@ -574,10 +660,10 @@ def _is_of_another(payment: ActionResult, record: Purchase) -> bool:
 
 
 def _current(sale: Sale, items: Sequence[Item]) -> list[Shard]:
-    """Return the sale's shards. Raises StaleGeneration where one has a newer generation."""
+    """Return the sale's shards. Raises StaleSale where one has a newer generation."""
     stored = [SHARD.to_record(item) for item in items]
     if any(shard.generation > sale.generation for shard in stored):
-        raise StaleGeneration
+        raise StaleSale
     return current_shards(sale, stored)
 
 
