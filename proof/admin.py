@@ -264,12 +264,12 @@ class Admin:
                 self._demand_ok(
                     response, "PUT /items/{item_id}", "Sign with credentials that may call it."
                 )
-        done = {response.status_code == STATUS_OK for response in answers}
+        first, again = (response.status_code == STATUS_OK for response in answers)
         return CapacityChange(
             started_at,
             time.monotonic(),
             capacity,
-            done.pop() if len(done) == 1 else None,
+            first if first == again else None,
             problem_of(answers[0]).get("lowest_capacity"),
         )
 

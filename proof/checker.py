@@ -157,7 +157,7 @@ def counters_add_up(facts: Facts) -> Iterator[Violation]:
     generations = {generation.number: generation for generation in facts.generations}
     for seen in Counters.all_of(facts):
         least = most = seen.capacity
-        if seen.generation in generations and not facts.is_changed_in(*seen.window):
+        if seen.generation in generations and not facts.is_capacity_changed_in(*seen.window):
             capacity = generations[seen.generation].capacity
             least, most = capacity.least(*seen.window), capacity.most(*seen.window)
         if min(seen.stock, seen.held, seen.sold) < 0:
@@ -300,20 +300,20 @@ def a_sale_is_not_open_only_in_a_pause(facts: Facts) -> Iterator[Violation]:
 
 def a_capacity_is_refused_truly(facts: Facts) -> Iterator[Violation]:
     """G5: a capacity is refused only where more tickets are sold and held, by their number."""
-    for resize in facts.history.capacity_changes:
-        generations = facts.generations_during(resize.started_at, resize.ended_at)
-        if resize.done is not False or len(generations) != 1 or resize.capacity is None:
+    for change in facts.history.capacity_changes:
+        generations = facts.generations_during(change.started_at, change.ended_at)
+        if change.done is not False or len(generations) != 1 or change.capacity is None:
             continue
         taken = generations[0].taken
-        fewest = max(taken.fewest(resize.started_at, resize.ended_at), resize.capacity + 1)
-        most = taken.most(resize.started_at, resize.ended_at)
-        if resize.lowest is None or not fewest <= resize.lowest <= most:
+        fewest = max(taken.fewest(change.started_at, change.ended_at), change.capacity + 1)
+        most = taken.most(change.started_at, change.ended_at)
+        if change.lowest is None or not fewest <= change.lowest <= most:
             yield Violation(
                 "G5",
                 "capacity_refused_wrongly",
-                f"a capacity of {resize.capacity}, or a refusal with {fewest} to {most}",
-                f"refused with {resize.lowest}",
-                (facts.capacity_line(resize),),
+                f"a capacity of {change.capacity}, or a refusal with {fewest} to {most}",
+                f"refused with {change.lowest}",
+                (facts.capacity_line(change),),
             )
 
 

@@ -67,21 +67,21 @@ class Capacity(Struct, frozen=True):
         closed_at = after.ended_at if after else inf
         least = most = reset.capacity
         steps = [(-inf, least, most)]
-        for resize in capacity_changes:
-            wanted = resize.capacity
-            if wanted is None or resize.ended_at < reset.started_at:
+        for change in capacity_changes:
+            wanted = change.capacity
+            if wanted is None or change.ended_at < reset.started_at:
                 continue
-            if resize.started_at > closed_at:
+            if change.started_at > closed_at:
                 break
             before = least, most
             least, most = min(least, wanted), max(most, wanted)
-            steps.append((resize.started_at, least, most))
-            is_certain = resize.started_at > reset.ended_at and (
-                after is None or resize.ended_at < after.started_at
+            steps.append((change.started_at, least, most))
+            is_certain = change.started_at > reset.ended_at and (
+                after is None or change.ended_at < after.started_at
             )
-            if resize.done is not None and is_certain:
-                least, most = (wanted, wanted) if resize.done else before
-                steps.append((resize.ended_at, least, most))
+            if change.done is not None and is_certain:
+                least, most = (wanted, wanted) if change.done else before
+                steps.append((change.ended_at, least, most))
         return cls(steps)
 
     @classmethod
@@ -245,7 +245,7 @@ class Facts(Struct, frozen=True):
             return []
         return [one for one in self.generations if one.opened_at <= end and one.closed_at >= start]
 
-    def is_changed_in(self, start: float, end: float) -> bool:
+    def is_capacity_changed_in(self, start: float, end: float) -> bool:
         """Return whether the organiser was changing capacity or shards at any instant."""
         return any(
             each.started_at <= end and start <= each.ended_at
@@ -272,10 +272,10 @@ class Facts(Struct, frozen=True):
         payment = f" with payment {change.payment_reference}" if change.payment_reference else ""
         return f"{self._time(change)}  {change.action} of hold{payment} → {answer}"
 
-    def capacity_line(self, resize: CapacityChange) -> str:
+    def capacity_line(self, change: CapacityChange) -> str:
         """Return a change of the capacity as a line of evidence."""
-        answer = {True: "done", False: "refused", None: "unknown"}[resize.done]
-        return f"{self._time(resize)}  capacity of {resize.capacity} → {answer}"
+        answer = {True: "done", False: "refused", None: "unknown"}[change.done]
+        return f"{self._time(change)}  capacity of {change.capacity} → {answer}"
 
     def _time(self, call: Attempt | Refund | HoldChange | CapacityChange) -> str:
         """Return when it was sent and answered."""

@@ -181,6 +181,12 @@ def _single(buyers: int) -> Callable[[int, random.Random], list[PlannedRequest]]
     return lambda item_id, _draw: [_planned(number, item_id) for number in range(1, buyers + 1)]
 
 
+def _in_stages(item_id: int, buyers: Sequence[int]) -> list[PlannedRequest]:
+    """Return a request of each buyer. buyers: how many there are in each stage."""
+    stages = [stage for stage, count in enumerate(buyers) for _ in range(count)]
+    return [_planned(number, item_id, stage=stage) for number, stage in enumerate(stages, start=1)]
+
+
 def _basic(size: Size) -> Scenario:
     tickets = size.tickets
     return Scenario(
@@ -318,10 +324,7 @@ def _refunds(size: Size) -> Scenario:
     buyers = [tickets, 2 * refunds]
 
     def planned(item_id: int, _draw: random.Random) -> list[PlannedRequest]:
-        stages = [stage for stage, count in enumerate(buyers) for _ in range(count)]
-        return [
-            _planned(number, item_id, stage=stage) for number, stage in enumerate(stages, start=1)
-        ]
+        return _in_stages(item_id, buyers)
 
     return Scenario(
         number=7,
@@ -405,10 +408,7 @@ def _pause(size: Size) -> Scenario:
     again = buyers[0]
 
     def planned(item_id: int, _draw: random.Random) -> list[PlannedRequest]:
-        stages = [stage for stage, count in enumerate(buyers) for _ in range(count)]
-        new = [
-            _planned(number, item_id, stage=stage) for number, stage in enumerate(stages, start=1)
-        ]
+        new = _in_stages(item_id, buyers)
         return new + [structs.replace(each, stage=1) for each in new[:again]]
 
     return Scenario(
@@ -431,10 +431,7 @@ def _capacity(size: Size) -> Scenario:
     buyers = [tickets + max(1, tickets // 4), tickets // 4, tickets + tickets // 2]
 
     def planned(item_id: int, _draw: random.Random) -> list[PlannedRequest]:
-        stages = [stage for stage, count in enumerate(buyers) for _ in range(count)]
-        return [
-            _planned(number, item_id, stage=stage) for number, stage in enumerate(stages, start=1)
-        ]
+        return _in_stages(item_id, buyers)
 
     return Scenario(
         number=11,

@@ -288,7 +288,7 @@ def _action_operand(action: Any, path: Path, names: Mapping[str, str]) -> _Opera
             before, operand = _attribute_operand(path), _update_operand(action.children[1], names)
             return lambda item, values: _without(before(item, values), operand(item, values))
         case _:
-            raise NotImplementedError(f"the model does not know {type(action).__name__}")
+            raise AssertionError(f"no case for {type(action).__name__}")
 
 
 def _actions(node: Any) -> Iterator[Any]:

@@ -101,8 +101,8 @@ MUTANTS: Final = (
         "G1",
         1,
         "resizing.py",
-        "range(sale.shards_ever):\n            self",
-        "range(sale.shards_ever - 1):\n            self",
+        "for index in range(sale.shards_ever):",
+        "for index in range(sale.shards_ever - 1):",
     ),
     Mutant(
         "a reset that is sent again does not finish the first",
@@ -698,8 +698,8 @@ MUTANTS: Final = (
         "G1",
         46,
         "store/table.py",
-        'enough = f" AND {_ENOUGH_LEFT.format(debit=Counter.STOCK)}" if count < 0 else ""',
-        'enough = ""',
+        '":lost": number(max(0, -count))',
+        '":lost": number(0)',
     ),
     Mutant(
         "a step of a change of the capacity may be taken twice",

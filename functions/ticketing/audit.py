@@ -205,7 +205,7 @@ def _read_counters(
 
 def _capacity(sale: Sale, shards: Iterable[Shard]) -> int:
     """Return the capacity of all shards together."""
-    return sum(shard.capacity for shard in current_shards(sale, shards))
+    return totals(current_shards(sale, shards))[0]
 
 
 def _begin(sale: Sale, shards: Sequence[Shard]) -> _Progress:

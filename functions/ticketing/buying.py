@@ -139,7 +139,7 @@ class _PurchaseFlow:
         quantity = self._order.quantity
         if cached is None or cached.free >= quantity or self._lacks_buyer(cached.sale):
             return None
-        if cached.sale.is_deleted or cached.sale.phase(self._runtime.clock()) is not Phase.OPEN:
+        if cached.sale.phase(self._runtime.clock()) is not Phase.OPEN:
             return None
         try:
             too_few = self._taking.reader.read(cached, quantity)

@@ -44,6 +44,7 @@ class Phase(StrEnum):
     OPEN = "open"
     PAUSED = "paused"
     CLOSED = "closed"  # its window is over
+    DELETED = "deleted"  # its item was deleted
 
 
 class Sale(Struct, frozen=True):
@@ -94,6 +95,8 @@ class Sale(Struct, frozen=True):
 
         A sale that is paused before its window says so, because it will not open by itself.
         """
+        if self.is_deleted:
+            return Phase.DELETED
         if self.closes_at is not None and now >= self.closes_at:
             return Phase.CLOSED
         if self.is_paused:

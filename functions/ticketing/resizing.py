@@ -56,16 +56,17 @@ class Resizing(Struct, frozen=True):
 
     def started(self, sale: Sale) -> Sale:
         """Return the sale after all shards of its new generation were opened."""
-        for index in range(sale.shards_ever):
-            self.store.open_shard(sale, index)
-        return self._put(replace(sale, shards_opened=True), sale)
+        return self._open(sale, {})
 
     def _opened(self, sale: Sale) -> Sale:
         """Open the shards that a request which died half-way has left."""
         if sale.shards_opened:
             return sale
         shards, _ = self.store.read_stored_shards(sale)
-        stored = {shard.index: shard.generation for shard in shards}
+        return self._open(sale, {shard.index: shard.generation for shard in shards})
+
+    def _open(self, sale: Sale, stored: Mapping[int, int]) -> Sale:
+        """Open all shards that are not open yet. stored: shard → its generation, where known."""
         for index in range(sale.shards_ever):
             if stored.get(index, 0) < sale.generation:
                 self.store.open_shard(sale, index)

@@ -249,25 +249,13 @@ def next_sale(item_id: int, old: Sale | None, settings: SaleSettings, now: str) 
 
     now: a timestamp. An item that was deleted begins as a new one.
     """
-    first_name = FIRST_ITEM_NAME if item_id == FIRST_ITEM_ID else f"Item {item_id}"
-    capacity = settings.capacity
-    if capacity is None and old is not None and not old.is_deleted:
-        capacity = old.resize.before if old.resize else old.capacity
-    elif capacity is None:
-        capacity = FIRST_STOCK
-    shard_count = settings.shard_count or default_shard_count(capacity)
     before = old
     if before is None or before.is_deleted:
-        before = Sale(
-            item_id,
-            first_name,
-            capacity,
-            shard_count,
-            shards_ever=old.shards_ever if old else 0,
-            generation=old.generation if old else 0,
-            created_at=now,
-            used_keys=old.used_keys if old else (),
-        )
+        before = _unsold(item_id, old, now)
+    capacity = settings.capacity
+    if capacity is None:
+        capacity = before.resize.before if before.resize else before.capacity
+    shard_count = settings.shard_count or default_shard_count(capacity)
     hold_seconds = settings.hold_seconds or before.hold_seconds or HOLD_SECONDS_DEFAULT
     started = replace(
         before,
@@ -282,6 +270,20 @@ def next_sale(item_id: int, old: Sale | None, settings: SaleSettings, now: str) 
         is_spreading=False,
     )
     return _with_settings(started, replace(settings, hold_seconds=hold_seconds))
+
+
+def _unsold(item_id: int, deleted: Sale | None, now: str) -> Sale:
+    """Return the sale before an item's first one. deleted: what was there; None: nothing."""
+    return Sale(
+        item_id,
+        FIRST_ITEM_NAME if item_id == FIRST_ITEM_ID else f"Item {item_id}",
+        capacity=FIRST_STOCK,
+        shard_count=default_shard_count(FIRST_STOCK),
+        shards_ever=deleted.shards_ever if deleted else 0,
+        generation=deleted.generation if deleted else 0,
+        created_at=now,
+        used_keys=deleted.used_keys if deleted else (),
+    )
 
 
 def changed_sale(old: Sale, settings: SaleSettings) -> Sale:
@@ -322,7 +324,7 @@ def resize_steps(stock: Mapping[int, int], tickets: int) -> list[dict[int, int]]
     """Return how a sale gets more tickets, or fewer: shard → tickets that it gets, step by step.
 
     stock: shard → its free tickets; together at least as many as are taken away. tickets: to add;
-    negative: to take away. Afterwards each shard has as many free tickets as possible as another.
+    negative: to take away. The shards with the fewest get them, those with the most lose them.
     """
     even = _evened(stock, sum(stock.values()) + tickets)
     lacking = {index: even[index] - stock[index] for index in stock}
@@ -355,7 +357,7 @@ def spread_steps(stock: Mapping[int, int]) -> list[dict[int, int]]:
 
 
 def _evened(stock: Mapping[int, int], total: int) -> dict[int, int]:
-    """Return shard → its part of `total`, the fullest ones first for what is left over."""
+    """Return shard → its equal part of `total`; what is left over goes to the fullest shards."""
     by_stock = sorted(stock, key=lambda index: -stock[index])
     return {
         index: total // len(stock) + (position < total % len(stock))

@@ -99,8 +99,6 @@ class Taking(Struct):
 
     def _attempt(self, cached: CachedSale) -> Purchase | Cancellation | TooFew:
         now = self.runtime.clock()
-        if cached.sale.is_deleted:
-            raise NotFound.of_item(self.item_id)
         if (phase := cached.sale.phase(now)) is not Phase.OPEN:
             raise self._not_open(cached.sale, phase, now)
         record = self.make_record(cached.sale)
@@ -117,7 +115,9 @@ class Taking(Struct):
             self.cache.forget(self.item_id)
             raise TryAgain from None
 
-    def _not_open(self, sale: Sale, phase: Phase, now: float) -> SaleNotOpen:
+    def _not_open(self, sale: Sale, phase: Phase, now: float) -> SaleNotOpen | NotFound:
+        if phase is Phase.DELETED:
+            return NotFound.of_item(self.item_id)
         seconds = None
         if phase is Phase.PAUSED:
             seconds = 1 + self.runtime.random.randrange(PAUSED_RETRY_AFTER_SECONDS_MAX)

@@ -702,7 +702,7 @@ class TestResizes:
         """It is sold once there are three, or may be."""
         keys = [buyer(name, bought(1, 2, name)) for name in "ab"]
         keys.append(buyer("c", bought(sold_at - 0.5, sold_at, "c")))
-        found = hall(structs.replace(resize), requests=tuple(keys))
+        found = hall(resize, requests=tuple(keys))
         assert (("G1", "oversold") in found) == is_wrong
 
     @pytest.mark.G1

@@ -223,7 +223,7 @@ class PutItem(_SettingsBody, frozen=True, forbid_unknown_fields=True):
             Meta(
                 ge=0,
                 le=STOCK_MAX,
-                description="All tickets: free, held and sold ones. Not less than the last two.",
+                description="All tickets: free, held and sold. Not less than those held and sold.",
                 examples=[100],
             ),
         ]
@@ -447,17 +447,11 @@ class Inventory(Struct, frozen=True):
             shard_count=inventory.sale.shard_count,
             hold_seconds=inventory.sale.hold_seconds,
             per_buyer_limit=inventory.sale.per_buyer_limit,
-            state=_state(inventory),
+            state="sold_out" if inventory.is_sold_out else inventory.phase,
             opens_at=instant(inventory.sale.opens_at),
             closes_at=instant(inventory.sale.closes_at),
             next_release_at=instant(inventory.next_release_at),
         )
-
-
-def _state(inventory: SaleState) -> str:
-    if inventory.sale.is_deleted:
-        return "deleted"
-    return "sold_out" if inventory.is_sold_out else inventory.phase
 
 
 class CatalogueItem(Struct, frozen=True):

@@ -17,7 +17,7 @@ from msgspec import Struct
 from ticketing.errors import CatalogueFull, Contended, StaleSale, UnreadableRecord
 from ticketing.limits import ITEMS_MAX, SLOTS_MAX
 from ticketing.model import BuyerTickets, Payment, Purchase, Sale, Shard, StockSummary
-from ticketing.moves import RECLAIM, Counter, Move, Status
+from ticketing.moves import RECLAIM, Move, Status
 from ticketing.retry import Deadline
 from ticketing.rules import current_shards
 from ticketing.store.faults import CALL_ERRORS, ActionResult, reasons_of, results_of, translated
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 _SAME_GENERATION: Final = "generation = :generation"  # a purchase that was planned before a reset
 _SOMETHING_LEFT: Final = "{debit} > :zero"  # an oversell
 _ENOUGH_LEFT: Final = "{debit} >= :quantity"  # an oversell by a purchase of several tickets
+_FREE_TICKETS: Final = "stock >= :lost"  # a capacity without tickets that are sold or held
 # A ticket that is confirmed, released or extended twice, or after its slot was reclaimed.
 _IN_ITS_SLOT: Final = "slots.#from >= :quantity"
 # A hold in a slot that was reclaimed, see `Shard`.
@@ -272,8 +273,9 @@ class Store:
         put = self._sale_put(sale, seen)
         actions: dict[str, Any] = {_SALE: {"Put": put}}
         was_listed = seen is not None and seen.revision > 0 and not seen.is_deleted
-        if was_listed is sale.is_deleted:  # it goes, or it comes
-            actions[_CATALOGUE] = self._listing(sale.item_id, is_listed=not was_listed)
+        is_listed = not sale.is_deleted
+        if is_listed != was_listed:
+            actions[_CATALOGUE] = self._listing(sale.item_id, is_listed=is_listed)
         if seen is not None and seen.generation == sale.generation:
             for index in range(seen.shards_ever, sale.shards_ever):
                 actions[_shard_name(index)] = {"Update": self._opening(sale, index, _NOT_THERE)}
@@ -299,20 +301,19 @@ class Store:
         """
         actions: dict[str, Any] = {_SALE: {"Put": self._sale_put(sale, seen)}}
         for index, count in tickets.items():
-            enough = f" AND {_ENOUGH_LEFT.format(debit=Counter.STOCK)}" if count < 0 else ""
-            sign = "-" if count < 0 else "+"
             update = {
                 "TableName": self._table,
                 "Key": shard_key(sale.item_id, index),
                 "UpdateExpression": (
-                    f"SET #capacity = #capacity {sign} :quantity, stock = stock {sign} :quantity, "
+                    "SET #capacity = #capacity + :tickets, stock = stock + :tickets, "
                     "updated_at = :now"
                 ),
-                "ConditionExpression": f"{_SAME_GENERATION}{enough}",
+                "ConditionExpression": f"{_SAME_GENERATION} AND {_FREE_TICKETS}",
                 "ExpressionAttributeNames": {"#capacity": "capacity"},
                 "ExpressionAttributeValues": {
                     ":generation": number(sale.generation),
-                    ":quantity": number(abs(count)),
+                    ":tickets": number(count),
+                    ":lost": number(max(0, -count)),
                     ":now": text(now),
                 },
             }
