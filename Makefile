@@ -20,8 +20,8 @@ LOCUST_READY := .venvs/locust/.ready
 ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY) $(LOCUST_READY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop status logs prove simulate bench compare cost locust mutants storm \
-	load scaling plan test check docs picture structure lint format hooks typecheck lock build \
+.PHONY: help setup start stop status logs prove simulate bench compare cost locust volume mutants \
+	storm load scaling plan test check docs picture structure lint format hooks typecheck lock build \
 	deploy sam-local sam-invoke dynamodb-local clean
 
 help: ## list these commands
@@ -73,6 +73,9 @@ locust: ## send buyers to a sale [URL=https://… RATE=20 SECONDS=30 PROCESSES=1
 		--host "$(or $(URL),$$($(LOCAL) url))" $(if $(RATE),--rate $(RATE)) \
 		$(if $(SECONDS),--seconds $(SECONDS)) --users $(or $(PROCESSES),1) \
 		--spawn-rate $(or $(PROCESSES),1) $(if $(PROCESSES),--processes $(PROCESSES)) $(ARGS)
+
+volume: $(DEVELOPMENT_READY) dynamodb-local ## audit and repair a large sale [ARGS="--records n"]
+	@PYTHONPATH=functions $(DEVELOPMENT)/python -m benchmarks.volume $(ARGS)
 
 mutants: $(DEVELOPMENT_READY) ## simulate mistakes, each of which must be caught [ARGS=--find]
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation.mutants $(ARGS)

@@ -166,7 +166,8 @@ class SamLocal:
         route = json.loads(event_file.read_text()).get("resource")
         candidates = {
             logical_id: {
-                event["Properties"]["Path"] for event in resource["Properties"]["Events"].values()
+                event["Properties"].get("Path")
+                for event in resource["Properties"]["Events"].values()
             }
             for logical_id, resource in self._functions().items()
             if resource["Properties"]["Handler"].startswith(f"{folder}.")

@@ -201,7 +201,8 @@ class DynamoDB:
     """The model. `submit` begins a call, whose answer comes later; `call` waits for it.
 
     key_read_units: of a key and second; fewer than AWS's let a small sale show what a large one
-    does. burst_seconds: how many seconds' units an idle key may have in hand.
+    does; likewise scan_page_bytes. burst_seconds: how many seconds' units an idle key may have in
+    hand.
     observers: are called at every change of an item.
     """
 
@@ -210,12 +211,14 @@ class DynamoDB:
         world: World,
         key_read_units: float = KEY_READ_UNITS,
         burst_seconds: float = BURST_SECONDS,
+        scan_page_bytes: int = SCAN_PAGE_BYTES,
     ) -> None:
         self.usage = Usage()
         self.observers: list[Observer] = []
         self._world = world
         self._key_read_units = key_read_units
         self._burst_seconds = burst_seconds
+        self._scan_page_bytes = scan_page_bytes
         self._draw = world.random("dynamodb")
         self._tables: dict[str, _Table] = {}
         self._write_buckets: dict[str, _Bucket] = {}
@@ -497,7 +500,7 @@ class DynamoDB:
         for key in keys[: request.get("Limit")]:
             page.append(key)
             size += table.sizes[key]
-            if size >= SCAN_PAGE_BYTES:
+            if size >= self._scan_page_bytes:
                 break
         values = request.get("ExpressionAttributeValues", {})
         items = [table.items[key] for key in page]

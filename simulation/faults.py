@@ -60,6 +60,7 @@ class Fault(StrEnum):
     LIMIT = "limit"  # the sale has a limit for each buyer, and buyers send several requests
     PAUSE = "pause"  # the organiser pauses and resumes the sale, and moves its window
     RESIZE = "resize"  # the organiser changes the sale's capacity and adds shards
+    REPAIR = "repair"  # the organiser audits and repairs the sale, of which nothing is broken
 
 
 ALL_FAULTS: Final = frozenset(Fault)

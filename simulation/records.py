@@ -1,5 +1,6 @@
 """Records as they are stored, read from raw items without the domain's codecs."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 from msgspec import Struct
@@ -99,5 +100,11 @@ class StoredBuyer(Struct, frozen=True):
     @classmethod
     def of(cls, item: Item) -> "StoredBuyer":
         """Return the record of an item."""
-        slots = {int(slot): int(each["N"]) for slot, each in item["slots"]["M"].items()}
-        return cls(int(item["sold"]["N"]), slots)
+        sold, slots = 0, Counter[int]()
+        for each in item["purchases"]["M"].values():
+            tickets, *expires_at = (int(part["N"]) for part in each["L"])
+            if expires_at:
+                slots[expires_at[0]] += tickets
+            else:
+                sold += tickets
+        return cls(sold, slots)

@@ -33,6 +33,8 @@ TABLE: Final = "tickets"
 LEAD_SECONDS: Final = 2 * CACHE_SECONDS
 # Faults go on for so long after the rush. A caller's patience is longer.
 FAULT_SECONDS: Final = 20.0
+# An audit of a small sale takes many pages, too.
+SCAN_PAGE_BYTES: Final = 8 * 1024
 # A sale that has more events than these never ends. One buyer has about 50.
 EVENTS_MAX: Final = 100_000
 EVENTS_MAX_PER_BUYER: Final = 5_000
@@ -114,7 +116,7 @@ def simulate(
     watch: is called before the first buyer, to observe more.
     """
     world = World(setting.seed, EVENTS_MAX + EVENTS_MAX_PER_BUYER * setting.buyers)
-    model = DynamoDB(world, setting.key_read_units)
+    model = DynamoDB(world, setting.key_read_units, scan_page_bytes=SCAN_PAGE_BYTES)
     model.create_table(TABLE, "pk")
     observer = Observer(ITEM)
     model.observers.append(lambda key, before, after: observer.write(key, before, after, world.now))

@@ -1,5 +1,6 @@
 """The callers of one sale: they buy, wait, send again, come in five copies, refund and look."""
 
+import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -102,6 +103,7 @@ PAUSE_SECONDS: Final = (0.2, 12.0)
 # How often the organiser changes capacity or shards at most; what becomes of the capacity, as a
 # share of the one before, and of the shards (None: they stay as they are).
 RESIZES_MAX: Final = 4
+REPAIRS_MAX: Final = 6
 CAPACITIES: Final = (None, 0.0, 0.5, 0.8, 1.0, 1.3, 2.0)
 MORE_SHARDS: Final = (None, None, 1, 3, 9)
 # Share of the callers who come back when a sale that was not open may have opened, and how much
@@ -248,12 +250,14 @@ class Callers:
         self._limits = Fault.LIMIT in faults
         self._stops = Fault.PAUSE in faults
         self._resizes = Fault.RESIZE in faults
+        self._repairs = Fault.REPAIR in faults
         self._draw = world.random("callers")
         self._holder = world.random("holders")
         self._organiser = world.random("organiser")
         self._limiter = world.random("limits")
         self._stopper = world.random("stops")
         self._resizer = world.random("resizes")
+        self._repairer = world.random("repairs")
 
     def start(self, buyers: int, rush_seconds: float, resets: int) -> None:
         """Let buyers arrive from now on; beside them a watcher, and an organiser who resets."""
@@ -269,6 +273,8 @@ class Callers:
             self._world.start(self._stop_often, rush_seconds)
         if self._resizes:
             self._world.start(self._resize_often, rush_seconds)
+        if self._repairs:
+            self._world.start(self._repair_often, rush_seconds)
 
     def _named(self, buyer: Buyer, callers: int) -> Buyer:
         """Return the plan of a caller who is one of fewer buyers."""
@@ -656,6 +662,27 @@ class Callers:
                 problem.get("lowest_capacity"),
             )
         )
+
+    def _repair_often(self, rush_seconds: float) -> None:
+        """Audit and repair the sale now and then. Nothing is broken, so nothing may be found."""
+        draw, longest = self._repairer, rush_seconds + (HOLD_SECONDS if self._holds else 0)
+        for _ in range(1 + draw.randrange(REPAIRS_MAX)):
+            self._world.sleep(draw.uniform(0.0, longest / 2))
+            item = {"item_id": str(ITEM)}
+            call = Call("GET /audit/{item_id}", path_parameters=item)
+            if draw.choice((True, False)):
+                body = {"dry_run": False, "drop_unrecorded": draw.choice((True, False))}
+                call = Call("POST /audit/{item_id}/repair", body, path_parameters=item)
+            response = self.send(call)
+            if response is None or response.status_code != STATUS_OK:
+                continue
+            report = json.loads(response.text)
+            found = [*report["problems"], *report.get("repaired", [])]
+            found = [each for each in found if "was reset" not in each]
+            if found:
+                self.failures.append(
+                    Violation("G4", "audit_finds_what_is_not", "no differences", "; ".join(found))
+                )
 
     def _watch(self) -> None:
         """Look at the inventory while anyone is still buying."""

@@ -17,7 +17,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from local.sam_local import table_schema
 from ticketing.buying import PurchaseService
-from ticketing.model import AuditResult, Purchase, SaleChange, SaleSettings
+from ticketing.model import AuditResult, Purchase, RepairResult, SaleChange, SaleSettings
 from ticketing.retry import Deadline, Runtime
 from ticketing.rules import totals
 from ticketing.store.table import Store, Table
@@ -180,11 +180,30 @@ class World:
         """Audit the item in a new process."""
         return self.services().auditor.audit(ITEM, cursor)
 
+    def repair(self, cursor: str | None = None, *, drop: bool = False) -> RepairResult:
+        """Repair the item in a new process."""
+        repairs = self.services().repairs
+        return repairs.repair(ITEM, cursor, apply=True, drop_unrecorded=drop)
+
+    def tamper(self, pk: str, **attributes: int) -> None:
+        """Set numbers of an item, past the store."""
+        self.client.update_item(
+            TableName=self.table_name,
+            Key={"pk": {"S": pk}},
+            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
+            ExpressionAttributeNames={f"#{name}": name for name in attributes},
+            ExpressionAttributeValues={f":{n}": {"N": str(v)} for n, v in attributes.items()},
+        )
+
+    def lose(self, pk: str) -> None:
+        """Delete an item, past the store."""
+        self.client.delete_item(TableName=self.table_name, Key={"pk": {"S": pk}})
+
     def records(self) -> list[Purchase]:
         """Return all purchase records of the item, of every generation."""
         found, start = list[Purchase](), None
         while True:
-            page = self.store.read_purchases(ITEM, start)
+            page = self.store.read_records(ITEM, start, 1000)
             assert page.problems == []
             found += page.purchases
             start = page.end

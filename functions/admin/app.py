@@ -12,6 +12,7 @@ from ticketing.api.routes import (
     PAUSE_ITEM,
     PUT_ITEM,
     REFUND_PURCHASE,
+    REPAIR,
     RESET,
     RESUME_ITEM,
     Route,
@@ -22,6 +23,8 @@ from ticketing.api.schemas import (
     PutItem,
     Receipt,
     RefundPurchase,
+    RepairReport,
+    RepairSale,
     ResetSale,
 )
 from ticketing.api.serving import Handler
@@ -88,6 +91,19 @@ def audit(request: Request, services: Services) -> Reply:
     return Reply(AuditReport.of(result), outcome=_outcome(result))
 
 
+def repair(request: Request, services: Services) -> Reply:
+    item_id, wanted = to_item_id(request.path_parameter("item_id")), request.body(RepairSale)
+    result = services.repairs.repair(
+        item_id,
+        wanted.cursor,
+        apply=not wanted.dry_run,
+        drop_unrecorded=wanted.drop_unrecorded,
+        statistics=request.statistics,
+    )
+    outcome = "dry_run" if wanted.dry_run else "repaired" if result.repaired else "unchanged"
+    return Reply(RepairReport.of(result), outcome=outcome)
+
+
 def refund_purchase(request: Request, services: Services) -> Reply:
     key = request.idempotency_key()
     if key is None:
@@ -133,5 +149,6 @@ HANDLERS: Final[Mapping[Route, Handler]] = {
     RESUME_ITEM: resume_item,
     DELETE_ITEM: delete_item,
     AUDIT: audit,
+    REPAIR: repair,
     REFUND_PURCHASE: refund_purchase,
 }

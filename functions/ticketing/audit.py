@@ -1,112 +1,65 @@
-"""The audit: compare the purchase records with the counters, shard by shard."""
+"""The audit: compare the records of a sale with its counters, and with each other.
 
-import base64
-import zlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from math import inf
+It reads, and never gets into a buyer's way: no transaction, and no more than a page at a time.
+"""
 
-import msgspec
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from copy import replace
+from functools import partial
+from typing import Any, Final
+
 from msgspec import Struct
 
-from ticketing.errors import InvalidRequest, NotFound
+from ticketing.errors import NotFound, UnreadableRecord
 from ticketing.limits import (
     AUDIT_BUDGET_SECONDS,
+    AUDIT_ITEM_SECONDS,
+    AUDIT_PAGE_RECORDS_MAX,
+    AUDIT_RECORDS_MAX,
     AUDIT_RESERVE_SECONDS,
-    CLOCK_SKEW_SECONDS,
-    PROBLEMS_MAX,
     SETTLE_SECONDS,
 )
-from ticketing.model import AuditResult, Purchase, Sale, Shard
+from ticketing.model import (
+    AuditResult,
+    BuyerTickets,
+    CountedTickets,
+    FullAudit,
+    Payment,
+    Purchase,
+    Sale,
+    Shard,
+    StockSummary,
+)
 from ticketing.moves import Status
 from ticketing.retry import Attempts, Runtime, Statistics, TryAgain
-from ticketing.rules import current_shards, digest, timestamp, totals
-from ticketing.store.table import Store, Table
+from ticketing.rules import current_shards, timestamp, totals
+from ticketing.store.table import BrokenSummary, BuyerOf, Page, Store, Table
+from ticketing.tally import Difference, Tally, capacity_of, shard_differences
+
+WAS_RESET: Final = "The sale was reset meanwhile. Begin again, without a cursor."
 
 
-class _Progress(Struct):
-    """What an audit has counted so far. The caller carries it to the next request as the cursor.
+class Stock(Struct, frozen=True):
+    """A sale and its stored shards, of every generation; unreadable: index → what is wrong."""
 
-    sold, sold_before: shard → tickets sold in this generation, and in all earlier ones, when the
-    audit began. changes: shard → digest of the time of its last change then. taken, taken_before:
-    shard → tickets in the purchases of this generation, and of all earlier ones. held: shard →
-    tickets in the holds of this generation whose expiry slot is still there.
+    sale: Sale
+    shards: Sequence[Shard]
+    unreadable: Mapping[int, str]
+
+
+class Finding(Struct, frozen=True):
+    """Records that contradict each other.
+
+    remedy: the record that settles `problems`; None where that cannot be known. unrecorded: what
+    may be a purchase whose record was lost. without_unrecorded: the record that settles this too.
+    shard: that lacks the tickets of a hold; otherwise None.
     """
 
-    item_id: int
-    generation: int
-    sold: dict[int, int]
-    sold_before: dict[int, int]
-    changes: dict[int, str] = {}
-    taken: dict[int, int] = {}
-    taken_before: dict[int, int] = {}
-    held: dict[int, int] = {}
-    records: int = 0
-    tickets: int = 0
-    problems: list[str] = []
-    problems_left_out: int = 0
-    start: str | None = None
-
-    def cursor(self) -> str:
-        return base64.urlsafe_b64encode(zlib.compress(msgspec.json.encode(self), 9)).decode()
-
-    @classmethod
-    def from_cursor(cls, cursor: str, item_id: int) -> "_Progress":
-        try:
-            progress = msgspec.json.decode(
-                zlib.decompress(base64.urlsafe_b64decode(cursor)), type=cls
-            )
-        except (ValueError, zlib.error, msgspec.MsgspecError) as error:
-            raise InvalidRequest(
-                "This is not the cursor of an audit. Leave it out.", field="cursor"
-            ) from error
-        if progress.item_id != item_id:
-            raise InvalidRequest(
-                f"This cursor belongs to an audit of item {progress.item_id}.", field="cursor"
-            )
-        return progress
-
-    def count(self, record: Purchase, slots: Mapping[int, Collection[int]]) -> None:
-        """Count a record. slots: shard → its expiry slots."""
-        if record.status is Status.HELD:
-            self._count_hold(record, slots)
-        elif record.is_purchase:
-            self._count_purchase(record)
-
-    def _count_hold(self, record: Purchase, slots: Mapping[int, Collection[int]]) -> None:
-        taken = sum(record.taken.values())
-        if taken != record.quantity:
-            self.report(
-                f"Hold {record.purchase_id}: it has {record.quantity} tickets, and {taken} from "
-                "stock."
-            )
-        if record.generation == self.generation:
-            live = {
-                index: tickets
-                for index, tickets in record.taken.items()
-                if record.expires_at in slots.get(index, ())
-            }
-            _add(self.held, live)
-
-    def _count_purchase(self, record: Purchase) -> None:
-        taken, kept = sum(record.taken.values()), record.kept_quantity
-        # What is refunded after a reset stays in `taken`.
-        most = kept if record.generation == self.generation else record.quantity
-        if not kept <= taken <= most:
-            self.report(
-                f"Purchase {record.purchase_id}: it has {kept} tickets, and {taken} from stock."
-            )
-        if record.generation == self.generation:
-            self.records += 1
-            self.tickets += kept
-            _add(self.taken, record.taken)
-        elif record.generation < self.generation:
-            _add(self.taken_before, record.taken)
-
-    def report(self, problem: str) -> None:
-        if len(self.problems) < PROBLEMS_MAX:
-            self.problems.append(problem)
-        else:
-            self.problems_left_out += 1
+    problems: Sequence[str]
+    remedy: BuyerTickets | Payment | StockSummary | None = None
+    unrecorded: Sequence[str] = ()
+    without_unrecorded: BuyerTickets | None = None
+    shard: int | None = None
 
 
 class Auditor:
@@ -119,11 +72,11 @@ class Auditor:
     def audit(
         self, item_id: int, cursor: str | None = None, statistics: Statistics | None = None
     ) -> AuditResult:
-        """Count the item's records with consistent reads, and compare them with the counters.
+        """Count the item's records, and compare them with the counters and with each other.
 
-        Exact at rest. While tickets are being sold, the records are counted between two reads of
-        the counters, and only a count outside these is a problem. cursor: of an audit that ran out
-        of time; it continues there.
+        At most AUDIT_RECORDS_MAX records of the table, within the time budget. cursor: of an audit
+        that has not looked at all of them; it continues there. Exact at rest, and for all that does
+        not change meanwhile; it never takes a change for a difference.
 
         Raises NotFound, InvalidRequest for a malformed cursor, and Busy where the counters could
         not be read.
@@ -131,60 +84,279 @@ class Auditor:
         attempts = Attempts[None](self._runtime, AUDIT_BUDGET_SECONDS, statistics=statistics)
         attempts.statistics.item_id = item_id
         store = self._table.within(attempts.deadline)
-        sale, shards, _ = attempts.run(lambda: _read_counters(store, item_id, self._runtime))
-        progress = _Progress.from_cursor(cursor, item_id) if cursor else _begin(sale, shards)
-        slots = {shard.index: tuple(shard.slots) for shard in shards}
-        complete = _count_records(store, progress, attempts, slots)
-        sale, shards, unreadable = attempts.run(
-            lambda: _read_counters(store, item_id, self._runtime)
-        )
-        is_same = sale.generation == progress.generation
-        _, stock, held, sold = totals(current_shards(sale, shards))
-        now = self._runtime.clock()
-        return AuditResult(
-            sale=sale,
-            stock=stock,
-            held=held,
-            sold=sold,
-            purchase_records=progress.records,
-            tickets_in_records=progress.tickets,
-            problems=_problems(progress, sale, shards, unreadable, complete=complete, now=now),
-            checked_at=timestamp(now),
-            cursor=progress.cursor() if is_same and not complete else None,
-        )
+        count = Count.of(item_id, cursor, store, attempts, self._runtime)
+        return _result(count, complete=count.run(_report))
+
+    def audit_all(self, seconds: float) -> FullAudit:
+        """Audit all items of the catalogue, in one pass over the table, within this time.
+
+        Raises Busy where it ends before that in no result.
+        """
+        attempts = Attempts[None](self._runtime, seconds)
+        store = self._table.within(attempts.deadline)
+        counts, others = {}, list[str]()
+        for item_id in attempts.run(store.read_catalogue):
+            try:
+                counts[item_id] = Count.of(item_id, None, store, attempts, self._runtime)
+            except NotFound:
+                others.append(f"Item {item_id}: it is in the catalogue, and has no record.")
+            except UnreadableRecord as error:
+                others.append(str(error))
+        reserve = AUDIT_RESERVE_SECONDS + AUDIT_ITEM_SECONDS * len(counts)
+        looked_at, start, complete = 0, None, False
+        while not complete and attempts.deadline.left() > reserve:
+            page = attempts.run(partial(store.read_records, None, start, AUDIT_PAGE_RECORDS_MAX))
+            looked_at += page.looked_at
+            others += page.problems
+            for item_id, of_item in page.by_item().items():
+                if item_id in counts:
+                    counts[item_id].take(of_item, _report)
+            start, complete = page.end, page.end is None
+        results = [_result(count, complete=complete) for count in counts.values()]
+        return FullAudit(results, others, looked_at, complete)
 
 
-def _problems(
-    progress: _Progress,
-    sale: Sale,
-    shards: Sequence[Shard],
-    unreadable: Sequence[str],
-    *,
-    complete: bool,
-    now: float,
-) -> list[str]:
-    """Return all problems.
+def _result(count: "Count", *, complete: bool) -> AuditResult:
+    """Return the result of a count. complete: all records were counted."""
+    tally, stock = count.tally, count.read_stock()
+    is_same = stock.sale.generation == tally.generation
+    _, free, held, sold = totals(current_shards(stock.sale, stock.shards))
+    now = count.runtime.clock()
+    return AuditResult(
+        sale=stock.sale,
+        stock=free,
+        held=held,
+        sold=sold,
+        purchase_records=tally.records,
+        tickets_in_records=tally.tickets,
+        problems=_problems(tally, stock, complete=complete, now=now),
+        checked_at=timestamp(now),
+        cursor=tally.cursor() if is_same and not complete else None,
+    )
 
-    unreadable: what is wrong with shards that cannot be read. complete: all records were counted.
+
+def _report(tally: Tally, finding: Finding) -> None:
+    for problem in (*finding.problems, *finding.unrecorded):
+        tally.report(problem)
+
+
+def all_differences(tally: Tally, stock: Stock, now: float) -> list[Difference]:
+    """Return what is wrong with the shards, after all records of the generation were counted."""
+    sale, shards, unreadable = stock.sale, stock.shards, stock.unreadable
+    return [
+        *shard_differences(sale, shards, unreadable),
+        *tally.differences(sale, shards, unreadable, now),
+    ]
+
+
+def _problems(tally: Tally, stock: Stock, *, complete: bool, now: float) -> list[str]:
+    """Return all problems. complete: all records were counted.
+
+    After a reset nothing is certain: a refund since then leaves a record as no earlier one does.
     """
-    problems = list(progress.problems)
-    if progress.problems_left_out:
-        problems.append(f"There are {progress.problems_left_out} more such records.")
-    problems += [*unreadable, *_shard_problems(sale, shards)]
-    if sale.generation != progress.generation:
-        problems.append(
-            "The sale was reset while it was audited. Audit it again from the beginning."
+    if stock.sale.generation != tally.generation:
+        return [WAS_RESET]
+    found = [*tally.all_problems(), *stock.unreadable.values()]
+    if complete:
+        return found + [each.problem for each in all_differences(tally, stock, now)]
+    differences = shard_differences(stock.sale, stock.shards, stock.unreadable)
+    return found + [each.problem for each in differences]
+
+
+class Count(Struct):
+    """Counts the records of an item within one request. store: bound to the attempts' deadline.
+
+    stock: as it was read last.
+    """
+
+    tally: Tally
+    stock: Stock
+    store: Store
+    attempts: Attempts[Any]
+    runtime: Runtime
+
+    @classmethod
+    def of(
+        cls,
+        item_id: int,
+        cursor: str | None,
+        store: Store,
+        attempts: Attempts[Any],
+        runtime: Runtime,
+        *,
+        by_slot: bool = False,
+    ) -> "Count":
+        """Return the count that a cursor continues; without one, a new one. by_slot: see `Tally`.
+
+        Raises NotFound, and InvalidRequest for a malformed cursor.
+        """
+        began_at = runtime.clock()
+        stock = attempts.run(lambda: _read_stock(store, item_id, runtime))
+        if cursor:
+            tally = Tally.from_cursor(cursor, item_id, by_slot=by_slot)
+        else:
+            tally = Tally.begin(
+                stock.sale,
+                stock.shards,
+                began_at=began_at,
+                read_at=runtime.clock(),
+                by_slot=by_slot,
+            )
+        return cls(tally, stock, store, attempts, runtime)
+
+    def run(self, report: Callable[[Tally, Finding], None]) -> bool:
+        """Count page after page. Return False where not all were counted.
+
+        report: is called with what is found in the records themselves.
+        """
+        looked_at = 0
+        while looked_at < AUDIT_RECORDS_MAX:
+            page = self.attempts.run(self._read_page)
+            looked_at += page.looked_at
+            self.take(page, report)
+            self.tally.start = page.end
+            if page.end is None:
+                return True
+            if self.attempts.deadline.left() < AUDIT_RESERVE_SECONDS:
+                break
+        return False
+
+    def take(self, page: Page, report: Callable[[Tally, Finding], None]) -> None:
+        """Count a page of the item's records. report: see `run`."""
+        slots = {shard.index: tuple(shard.slots) for shard in self.stock.shards}
+        for record in page.purchases:
+            self.tally.count(record, slots)
+        self.tally.unreadable += len(page.problems)
+        findings = [Finding([problem]) for problem in page.problems]
+        findings += [_broken(summary, self.runtime.clock()) for summary in page.summaries]
+        for look in (self._look_at_buyers, self._look_at_payments, self._look_at_holds):
+            findings += self.attempts.run(partial(look, page))
+        for finding in findings:
+            report(self.tally, finding)
+
+    def read_stock(self) -> Stock:
+        """Return the stock as it is now."""
+        item_id = self.tally.item_id
+        self.stock = self.attempts.run(lambda: _read_stock(self.store, item_id, self.runtime))
+        return self.stock
+
+    def _read_page(self) -> Page:
+        return self.store.read_records(self.tally.item_id, self.tally.start, AUDIT_PAGE_RECORDS_MAX)
+
+    def _look_at_buyers(self, page: Page) -> list[Finding]:
+        """Compare what buyers have with the records of their purchases.
+
+        Records of a page are compared with others that are read later. Where they differ, both are
+        read again, and what a buyer has is read before and after: if it is the same, no purchase of
+        that buyer has changed in between.
+        """
+        item_id, now = self.tally.item_id, self.runtime.clock()
+        of_page = {_of(buyer): buyer for buyer in page.buyers}
+        named = {id_ for buyer in page.buyers for id_ in buyer.purchases}
+        purchases: dict[str, Purchase | None] = {each.purchase_id: each for each in page.purchases}
+        purchases |= self.store.read_purchases(named - purchases.keys())
+        counted = {
+            (each.generation, each.buyer_id): each
+            for each in page.purchases
+            if each.buyer_id is not None and _expected(each) is not None
+        }
+        buyers = of_page | self.store.read_buyers(item_id, counted.keys() - of_page.keys())
+        of_buyers = _by_buyer(buyers, purchases)
+        doubtful = {
+            place
+            for place, buyer in buyers.items()
+            if buyer and _differing(buyer, of_buyers[place], now)
+        }
+        if not doubtful:
+            return []
+        before = self.store.read_buyers(item_id, doubtful)
+        ids = {id_ for buyer in before.values() if buyer for id_ in buyer.purchases}
+        ids |= {id_ for id_, each in purchases.items() if each and _place(each) in doubtful}
+        again = self.store.read_purchases(ids)
+        after = self.store.read_buyers(item_id, doubtful)
+        now, of_buyers = self.runtime.clock(), _by_buyer(before, again)
+        return [
+            _finding(buyer, of_buyers[place], differing)
+            for place, buyer in sorted(before.items())
+            if buyer is not None and after[place] == buyer
+            for differing in [_differing(buyer, of_buyers[place], now)]
+            if differing
+        ]
+
+    def _look_at_payments(self, page: Page) -> list[Finding]:
+        """Find purchases whose payment is not on record as theirs: it could pay twice."""
+        paid = {each.payment_reference: each for each in page.purchases if each.payment_reference}
+        payments = self.store.read_payments(paid.keys())
+        findings = []
+        for reference, purchase in paid.items():
+            id_, payment = purchase.purchase_id, payments.get(reference)
+            if reference not in payments:
+                remedy = Payment(reference, id_, purchase.purchased_at)
+                findings.append(Finding([f"Purchase {id_}: its payment has no record."], remedy))
+            elif payment is not None and payment.purchase_id != id_:
+                problem = f"Purchase {id_}: its payment has paid for {payment.purchase_id}."
+                findings.append(Finding([problem]))
+        return findings
+
+    def _look_at_holds(self, page: Page) -> list[Finding]:
+        """Find holds whose tickets are not in their slots.
+
+        A hold that is the same before and after the shards were read has them there in between.
+        """
+        now = self.runtime.clock()
+        holds = [each for each in page.purchases if self._is_held(each, now)]
+        if not any(_slots_lacking(hold, self.stock.shards) for hold in holds):
+            return []
+        self.stock = _read_stock(self.store, self.tally.item_id, self.runtime)
+        now = self.runtime.clock()
+        lacking = {
+            hold.purchase_id: (hold, indexes)
+            for hold in holds
+            if (indexes := _slots_lacking(hold, self.stock.shards)) and self._is_held(hold, now)
+        }
+        again = self.store.read_purchases(lacking.keys())
+        return [
+            Finding(
+                [f"Hold {id_}: its tickets are not in slot {hold.expires_at} of shard {index}."],
+                shard=index,
+            )
+            for id_, (hold, indexes) in lacking.items()
+            if again.get(id_) == hold
+            for index in indexes
+        ]
+
+    def _is_held(self, record: Purchase, now: float) -> bool:
+        """Return whether a record is a hold of this generation that is not over by any clock."""
+        return (
+            record.status is Status.HELD
+            and record.generation == self.tally.generation
+            and (record.expires_at or 0) > now
         )
-    elif complete:
-        problems += _count_problems(progress, _counts(sale, shards))
-        problems += _hold_problems(progress, shards, now)
-    return problems
 
 
-def _read_counters(
-    store: Store, item_id: int, runtime: Runtime
-) -> tuple[Sale, Sequence[Shard], Sequence[str]]:
-    """Return the sale, its stored shards, and what is wrong with those that cannot be read.
+def _broken(summary: BrokenSummary, now: float) -> Finding:
+    """Return the finding about a stock summary that cannot be read.
+
+    Its remedy is a claim that no process carries out, so the next one takes it over. Its revision
+    is later than every one before.
+    """
+    milliseconds = int(now * 1000)
+    claim = StockSummary(summary.item_id, summary.part, milliseconds, written_at=milliseconds)
+    return Finding([summary.problem], claim)
+
+
+def _slots_lacking(hold: Purchase, shards: Iterable[Shard]) -> list[int]:
+    """Return the shards whose slot has fewer tickets than the hold. Lost ones are left out."""
+    slots = {shard.index: shard.slots for shard in shards if shard.generation == hold.generation}
+    return [
+        index
+        for index, tickets in sorted(hold.taken.items())
+        if index in slots and slots[index].get(hold.expires_at or 0, 0) < tickets
+    ]
+
+
+def _read_stock(store: Store, item_id: int, runtime: Runtime) -> Stock:
+    """Return the sale and its stored shards. Raises NotFound.
 
     While the capacity changes, sale and shards may not fit together. They are read until they do,
     or until the sale's record is the same as before.
@@ -197,133 +369,101 @@ def _read_counters(
         shards, unreadable = store.read_stored_shards(sale)
         if any(shard.generation > sale.generation for shard in shards):
             raise TryAgain  # a reset came between the two reads
-        if _capacity(sale, shards) == sale.capacity or sale.revision == revision:
-            return sale, shards, unreadable
+        if capacity_of(sale, shards) == sale.capacity or sale.revision == revision:
+            return Stock(sale, shards, unreadable)
         revision = sale.revision
         runtime.sleep(SETTLE_SECONDS)
 
 
-def _capacity(sale: Sale, shards: Iterable[Shard]) -> int:
-    """Return the capacity of all shards together."""
-    return totals(current_shards(sale, shards))[0]
+# --- what buyers have ---
 
 
-def _begin(sale: Sale, shards: Sequence[Shard]) -> _Progress:
-    sold, sold_before = _counts(sale, shards)
-    changes = {shard.index: _last_change(shard) for shard in shards}
-    return _Progress(sale.item_id, sale.generation, sold, sold_before, changes)
+def _of(buyer: BuyerTickets) -> BuyerOf:
+    return buyer.generation, buyer.buyer_id
 
 
-def _last_change(shard: Shard) -> str:
-    """Return a short digest: the cursor carries one for each shard."""
-    return digest(shard.generation, shard.updated_at)[:8]
+def _place(purchase: Purchase) -> BuyerOf:
+    return purchase.generation, purchase.buyer_id or ""
 
 
-def _count_records(
-    store: Store,
-    progress: _Progress,
-    attempts: Attempts[None],
-    slots: Mapping[int, Collection[int]],
-) -> bool:
-    """Count page after page. Return False where the time was over before the last one."""
-    while True:
-        page = attempts.run(lambda: store.read_purchases(progress.item_id, progress.start))
-        for record in page.purchases:
-            progress.count(record, slots)
-        for problem in page.problems:
-            progress.report(problem)
-        progress.start = page.end
-        if page.end is None:
-            return True
-        if attempts.deadline.left() < AUDIT_RESERVE_SECONDS:
-            return False
+def _expected(purchase: Purchase) -> CountedTickets | None:
+    """Return how a purchase counts for its buyer; None where it does not.
 
-
-def _add(total: dict[int, int], more: Mapping[int, int]) -> None:
-    for index, tickets in more.items():
-        total[index] = total.get(index, 0) + tickets
-
-
-def _counts(sale: Sale, shards: Sequence[Shard]) -> tuple[dict[int, int], dict[int, int]]:
-    """Return shard → tickets sold in the sale's generation, and in all earlier ones.
-
-    What a shard sold that is not open yet belongs to the earlier ones.
+    What is refunded after a reset stays in `taken`, and counts as before.
     """
-    current = {shard.index: shard.generation == sale.generation for shard in shards}
-    sold = {shard.index: shard.sold if current[shard.index] else 0 for shard in shards}
-    before = {
-        shard.index: shard.sold_before + (0 if current[shard.index] else shard.sold)
-        for shard in shards
+    if not purchase.is_counted:
+        return None
+    if purchase.status is Status.HELD:
+        return CountedTickets(purchase.quantity, purchase.expires_at)
+    tickets = sum(purchase.taken.values()) if purchase.is_purchase else 0
+    return CountedTickets(tickets) if tickets else None
+
+
+def _by_buyer(
+    buyers: Mapping[BuyerOf, BuyerTickets | None], purchases: Mapping[str, Purchase | None]
+) -> dict[BuyerOf, dict[str, Purchase | None]]:
+    """Return for each buyer the purchases that their record names, and those that name them."""
+    found: dict[BuyerOf, dict[str, Purchase | None]] = {
+        place: {id_: purchases[id_] for id_ in buyer.purchases if id_ in purchases} if buyer else {}
+        for place, buyer in buyers.items()
     }
-    return sold, before
+    for id_, purchase in purchases.items():
+        if purchase is not None and _place(purchase) in found:
+            found[_place(purchase)][id_] = purchase
+    return found
 
 
-def _shard_problems(sale: Sale, shards: Sequence[Shard]) -> list[str]:
-    problems = [
-        f"Shard {shard.index}: stock {shard.stock} + held {shard.held} + sold {shard.sold} "
-        f"is not {shard.capacity}."
-        for shard in shards
-        if shard.stock + shard.held + shard.sold != shard.capacity
-    ]
-    problems += [
-        f"Shard {shard.index}: held is {shard.held}, its expiry slots have "
-        f"{sum(shard.slots.values())}."
-        for shard in shards
-        if shard.held != sum(shard.slots.values())
-    ]
-    problems += [
-        f"Shard {shard.index}: {name} is {count}."
-        for shard in shards
-        for name, count in (("stock", shard.stock), ("held", shard.held), ("sold", shard.sold))
-        if count < 0
-    ]
-    capacity = _capacity(sale, shards)
-    if capacity != sale.capacity:
-        problems.append(f"The shards have a capacity of {capacity}, the sale of {sale.capacity}.")
-    return problems
-
-
-def _count_problems(
-    progress: _Progress, after: tuple[Mapping[int, int], Mapping[int, int]]
+def _differing(
+    buyer: BuyerTickets, purchases: Mapping[str, Purchase | None], now: float
 ) -> list[str]:
-    sold, sold_before = after
-    return [
-        *_differences("its records hold", progress.taken, progress.sold, sold),
-        *_differences(
-            "its records of earlier generations hold",
-            progress.taken_before,
-            progress.sold_before,
-            sold_before,
-        ),
-    ]
+    """Return the ids of the purchases that do not count as they should.
 
-
-def _hold_problems(progress: _Progress, shards: Sequence[Shard], now: float) -> list[str]:
-    """Compare the holds with each shard that has not changed since the audit began.
-
-    A hold that was paid for after its time may have left its tickets in its slot, until that is
-    reclaimed. now: by our clock.
+    purchases: None for a record that cannot be read. A hold that is about over by our clock may be
+    over by another.
     """
-    unchanged = [
-        shard for shard in shards if progress.changes.get(shard.index) == _last_change(shard)
-    ]
-    return [
-        f"Shard {shard.index}: its holds have {counted} tickets, its counter says {shard.held}."
-        for shard in unchanged
-        if shard.generation == progress.generation
-        for counted in [progress.held.get(shard.index, 0)]
-        if counted > shard.held
-        or (counted < shard.held and min(shard.slots, default=inf) > now + CLOCK_SKEW_SECONDS)
-    ]
+    differing = []
+    for id_ in sorted(buyer.purchases.keys() | purchases.keys()):
+        purchase = purchases.get(id_)
+        if id_ in purchases and purchase is None:
+            continue
+        own = purchase is not None and _place(purchase) == _of(buyer)
+        expected = _expected(purchase) if purchase and own else None
+        counted = buyer.purchases.get(id_)
+        if counted == expected or (counted and expected is None and _is_over(counted, now)):
+            continue
+        if expected and counted is None and _is_over(expected, now):
+            continue
+        differing.append(id_)
+    return differing
 
 
-def _differences(
-    what: str, taken: Mapping[int, int], before: Mapping[int, int], after: Mapping[int, int]
-) -> list[str]:
-    return [
-        f"Shard {index}: {what} {taken.get(index, 0)} tickets, its counter says {least}"
-        + (f" to {most}." if most != least else ".")
-        for index in sorted(taken.keys() | before.keys() | after.keys())
-        for least, most in [(before.get(index, 0), after.get(index, 0))]
-        if not least <= taken.get(index, 0) <= most
-    ]
+def _is_over(counted: CountedTickets, now: float) -> bool:
+    return counted.expires_at is not None and counted.expires_at <= now
+
+
+def _finding(
+    buyer: BuyerTickets, purchases: Mapping[str, Purchase | None], differing: Collection[str]
+) -> Finding:
+    """Return the finding about a buyer. purchases: of the buyer, as they are."""
+    problems, unrecorded = [], []
+    mended = {id_: each for id_, each in buyer.purchases.items() if id_ not in differing}
+    kept = {}
+    for id_ in differing:
+        counted, purchase = buyer.purchases.get(id_), purchases.get(id_)
+        said = f"purchase {id_} counts {counted.tickets if counted else 0} tickets"
+        about = f"Buyer {buyer.buyer_id}, generation {buyer.generation}: {said}, and has"
+        if purchase is None and counted is not None:
+            kept[id_] = counted
+            unrecorded.append(f"{about} no record.")
+            continue
+        expected = _expected(purchase) if purchase and _place(purchase) == _of(buyer) else None
+        if expected is not None:
+            mended[id_] = expected
+        problems.append(f"{about} {expected.tickets if expected else 0}.")
+    after = replace(buyer, revision=buyer.revision + 1)
+    return Finding(
+        problems,
+        replace(after, purchases=mended | kept) if problems else None,
+        unrecorded,
+        replace(after, purchases=mended) if unrecorded else None,
+    )

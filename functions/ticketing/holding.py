@@ -195,7 +195,7 @@ class _HoldFlow(Struct):
         """
         cached, _ = self.cache.current(self.store, hold.item_id)
         now = self.runtime.clock()
-        buyer = count(self.store, cached.sale, move, before=hold, after=after, now=now)
+        buyer = count(self.store, cached.sale, after, now)
         if isinstance(buyer, TooFew):
             return _OVER_LIMIT
         self.attempts.statistics.shards = sorted(hold.taken)

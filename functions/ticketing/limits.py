@@ -34,6 +34,25 @@ AUDIT_BUDGET_SECONDS: Final = 20.0
 # Part of the audit's budget, kept for reading the counters again after the last page.
 AUDIT_RESERVE_SECONDS: Final = 5.0
 
+# --- The audit ---
+
+# Chosen: records of the table that one request looks at, and one page. A page is held in memory.
+AUDIT_RECORDS_MAX: Final = 10_000
+AUDIT_PAGE_RECORDS_MAX: Final = 1_000
+# Chosen: of the time of an audit of all items, kept for reading the counters of each again.
+AUDIT_ITEM_SECONDS: Final = 0.1
+# Chosen: of the time of the audit by schedule, kept for a last store call and the log.
+SCHEDULE_RESERVE_SECONDS: Final = STORE_CALL_SECONDS_MAX + 2
+# So long before an audit begins a purchase or refund may say that it was made, and take effect
+# after that: it may wait for its whole budget, its call may take effect late, its clock be wrong.
+UNSURE_SECONDS: Final = (
+    max(PURCHASE_BUDGET_SECONDS, REFUND_BUDGET_SECONDS) + LATE_COMMIT_SECONDS + 1
+)
+# Chosen: a repair counts again so often where buyers have changed a shard meanwhile.
+REPAIR_COUNTS_MAX: Final = 5
+# Chosen: longer than any cursor. One of a repair has every expiry slot of 100 shards.
+CURSOR_LENGTH_MAX: Final = 65_536
+
 # Chosen: after this time an audit reads counters again that do not fit together. A transaction is
 # in progress for milliseconds.
 SETTLE_SECONDS: Final = 0.1
@@ -158,6 +177,10 @@ _check(
     + STORE_CALL_SECONDS_MAX
     < GATEWAY_TIMEOUT_SECONDS,
     "a budget and a last store call must end before API Gateway gives up",
+)
+_check(
+    UNSURE_SECONDS >= LATE_COMMIT_SECONDS + CLOCK_SKEW_SECONDS,
+    "what an audit is not sure of must include calls that take effect late, by any clock",
 )
 _check(
     AUDIT_RESERVE_SECONDS < AUDIT_BUDGET_SECONDS,

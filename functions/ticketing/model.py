@@ -196,32 +196,40 @@ class StockSummary(Struct, frozen=True):
         return self.revision != self.published
 
 
+class CountedTickets(Struct, frozen=True):
+    """The tickets of one purchase or hold, as they count for its buyer.
+
+    expires_at: of a hold, its expiry slot; None once it was bought.
+    """
+
+    tickets: int
+    expires_at: int | None = None
+
+    def is_live(self, now: float) -> bool:
+        """Return whether they count: bought ones do, and those of a hold until it is over."""
+        return self.expires_at is None or not is_over(self.expires_at, now)
+
+
 class BuyerTickets(Struct, frozen=True):
     """What a buyer has of one generation of a sale that has a limit.
 
-    sold: tickets bought and not refunded. slots: expiry slot → tickets held until then; as those of
-    a `Shard`, together with the tickets of all holds of this buyer that expire then. revision:
-    counts the changes of the record; 0: there is none yet.
+    purchases: purchase id → its tickets. Holds that are over may be among them. revision: counts
+    the changes of the record; 0: there is none yet.
     """
 
     item_id: int
     generation: int
     buyer_id: str
-    sold: int = 0
-    slots: Mapping[int, int] = {}
+    purchases: Mapping[str, CountedTickets] = {}
     revision: int = 0
 
     def tickets(self, now: float) -> int:
         """Return how many tickets count: bought ones, and those of holds that are not over."""
-        return self.sold + sum(self.live(now).values())
+        return sum(each.tickets for each in self.live(now).values())
 
-    def live(self, now: float) -> dict[int, int]:
-        """Return the slots with tickets that are not over by every clock → their tickets."""
-        return {
-            slot: tickets
-            for slot, tickets in self.slots.items()
-            if tickets and not is_over(slot, now)
-        }
+    def live(self, now: float) -> dict[str, CountedTickets]:
+        """Return purchase id → its tickets, of those that count."""
+        return {id_: each for id_, each in self.purchases.items() if each.is_live(now)}
 
 
 class Order(Struct, frozen=True, dict=True):
@@ -250,8 +258,9 @@ class Purchase(Struct, frozen=True):
 
     taken: shard index → its tickets that this purchase has. refunds: digest of a refund's
     idempotency key → tickets refunded. What is refunded after a reset stays in `taken`, because its
-    shard no longer has the generation. revision: counts the changes of the record. is_counted: its
-    tickets count for the buyer, because the sale has a limit.
+    shard no longer has the generation. refunded_at: when the last one was made. revision: counts
+    the changes of the record. is_counted: its tickets count for the buyer, because the sale has a
+    limit.
 
     Of a refused order, which took none, otherwise None: left: the tickets that could be taken.
     next_release_at, limit: see `TooFew`.
@@ -282,6 +291,7 @@ class Purchase(Struct, frozen=True):
     confirmed_at: str | None = None
     payment_reference: str | None = None
     refused_payments: tuple[str, ...] = ()
+    refunded_at: str | None = None
 
     @property
     def purchased_at(self) -> str:
@@ -518,6 +528,38 @@ class CataloguePage(Struct, frozen=True):
     sales: Sequence[Sale]
     after: int | None
     now: float
+
+
+class FullAudit(Struct, frozen=True):
+    """The audit of all items.
+
+    others: items without a record, and records that cannot be read, of whatever item. looked_at:
+    records of the table. complete: all of them.
+    """
+
+    items: Sequence["AuditResult"]
+    others: Sequence[str]
+    looked_at: int
+    complete: bool
+
+    @property
+    def problems(self) -> int:
+        """Return how many problems there are."""
+        return len(self.others) + sum(len(item.problems) for item in self.items)
+
+
+class RepairResult(Struct, frozen=True):
+    """What a repair has changed, or would change, and what it leaves.
+
+    is_applied: it has changed it. cursor: where to continue; None where all was looked at.
+    """
+
+    sale: Sale
+    is_applied: bool
+    repaired: Sequence[str]
+    problems: Sequence[str]
+    checked_at: str
+    cursor: str | None
 
 
 class AuditResult(Struct, frozen=True):

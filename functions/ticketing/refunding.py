@@ -84,11 +84,12 @@ class _RefundFlow(Struct):
             return refunded if made == quantity else KeyReused()
         if quantity > purchase.kept_quantity:
             return RefundTooLarge(purchase.kept_quantity)
-        after = refund(purchase, self.key, quantity, is_closed=self.is_closed)
-        self._move(purchase, after, quantity)
+        now = timestamp(self.runtime.clock())
+        after = refund(purchase, self.key, quantity, now, is_closed=self.is_closed)
+        self._move(purchase, after)
         return Refunded(after, quantity, replayed=False)
 
-    def _move(self, before: Purchase, after: Purchase, quantity: int) -> None:
+    def _move(self, before: Purchase, after: Purchase) -> None:
         """Send the transaction. Raises TryAgain or Contended where it was cancelled."""
         move = REFUND if after.status is REFUND.after else REFUND_IN_PART
         tickets = given_back(before, after)
@@ -96,9 +97,7 @@ class _RefundFlow(Struct):
         now = self.runtime.clock()
         buyer = None if self.is_closed else self.store.read_buyer(before)
         if buyer is not None:
-            if buyer.sold < quantity:
-                raise self._contradiction(before, f"its buyer has only {buyer.sold} tickets")
-            buyer = counted(buyer, move, quantity, before=before, after=after, now=now)
+            buyer = counted(buyer, after, now)
         cancellation = self.attempts.write(
             after,
             lambda: self.store.move(move, after, tickets, timestamp(now), before, buyer=buyer),

@@ -27,6 +27,7 @@ from ticketing.limits import (
 from ticketing.model import (
     Bought,
     BuyerTickets,
+    CountedTickets,
     Held,
     KeyReused,
     LimitReached,
@@ -40,7 +41,7 @@ from ticketing.model import (
     TooFew,
     UsedKey,
 )
-from ticketing.moves import Counter, Move, Status
+from ticketing.moves import Status
 
 # The original system's item, which the first reset of item 1 puts on sale.
 FIRST_ITEM_ID: Final = 1
@@ -135,35 +136,19 @@ def allocate(stock: Mapping[int, int], quantity: int, random: Random) -> dict[in
     return _from_fullest({index: stock[index] for index in by_chance}, quantity)
 
 
-def counted(
-    buyer: BuyerTickets,
-    move: Move,
-    quantity: int,
-    *,
-    before: Purchase | None,
-    after: Purchase,
-    now: float,
-) -> BuyerTickets:
-    """Return what a buyer has after a move of one of their purchases.
+def counted(buyer: BuyerTickets, after: Purchase, now: float) -> BuyerTickets:
+    """Return what a buyer has after a change of one of their purchases.
 
-    quantity: tickets that move. before, after: the purchase's record; before: None where there is
-    none. Holds that are over by every clock no longer count. One that stopped counting, and is
-    confirmed or extended all the same, counts again.
+    after: the purchase's record. It says what counts, whatever counted before: a hold that was over
+    by every clock, and is confirmed or extended all the same, counts again.
     """
-    slots = buyer.live(now)
-    if before is not None and move.before is Status.HELD and before.expires_at is not None:
-        held = slots.get(before.expires_at, 0)
-        if held >= quantity:
-            slots[before.expires_at] = held - quantity
-    if move.to_slot and after.expires_at is not None:
-        slots[after.expires_at] = slots.get(after.expires_at, 0) + quantity
-    sold = (move.credit is Counter.SOLD) - (move.debit is Counter.SOLD)
-    return replace(
-        buyer,
-        sold=buyer.sold + sold * quantity,
-        slots={slot: tickets for slot, tickets in slots.items() if tickets},
-        revision=buyer.revision + 1,
-    )
+    purchases = buyer.live(now)
+    purchases.pop(after.purchase_id, None)
+    if after.status is Status.HELD:
+        purchases[after.purchase_id] = CountedTickets(after.quantity, after.expires_at)
+    elif after.is_purchase and after.kept_quantity:
+        purchases[after.purchase_id] = CountedTickets(after.kept_quantity)
+    return replace(buyer, purchases=purchases, revision=buyer.revision + 1)
 
 
 def is_within(limit: int, before: BuyerTickets, after: BuyerTickets, now: float) -> bool:
@@ -174,11 +159,11 @@ def is_within(limit: int, before: BuyerTickets, after: BuyerTickets, now: float)
     return after.tickets(now) <= max(limit, before.tickets(now))
 
 
-def refund(purchase: Purchase, key: str, quantity: int, *, is_closed: bool) -> Purchase:
+def refund(purchase: Purchase, key: str, quantity: int, now: str, *, is_closed: bool) -> Purchase:
     """Return the purchase's record after a refund.
 
-    key: digest of the refund's idempotency key. is_closed: a reset has closed its generation, so
-    its shards take no tickets back.
+    key: digest of the refund's idempotency key. now: a timestamp. is_closed: a reset has
+    closed its generation, so its shards take no tickets back.
     """
     back = {} if is_closed else _from_fullest(purchase.taken, quantity)
     kept = {index: tickets - back.get(index, 0) for index, tickets in purchase.taken.items()}
@@ -188,6 +173,7 @@ def refund(purchase: Purchase, key: str, quantity: int, *, is_closed: bool) -> P
         status=Status.REFUNDED if whole else Status.CONFIRMED,
         taken={index: tickets for index, tickets in kept.items() if tickets},
         refunds={**purchase.refunds, key: quantity},
+        refunded_at=now,
         revision=purchase.revision + 1,
     )
 

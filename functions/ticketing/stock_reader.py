@@ -14,7 +14,7 @@ from copy import replace
 
 from msgspec import Struct
 
-from ticketing.errors import DeadlineExceeded, StaleSale, StoreError
+from ticketing.errors import DeadlineExceeded, StaleSale, StoreError, UnreadableRecord
 from ticketing.limits import (
     CLAIM_SECONDS,
     LOOK_AGAIN_SECONDS,
@@ -96,7 +96,11 @@ class StockReader(Struct):
         """
         asked_at, seen = self.runtime.clock(), cached.summary
         seen.looked_at = asked_at
-        summary = self.store.read_summary(cached.sale.item_id, seen.part)
+        try:
+            summary = self.store.read_summary(cached.sale.item_id, seen.part)
+        except UnreadableRecord:  # until a repair each process reads the shards for itself
+            self._read_shards(cached, quantity)
+            return None
         seen.note(summary.revision, asked_at)
         is_new = cached.see_summary(summary)
         now = self.runtime.clock()

@@ -28,25 +28,17 @@ from ticketing.stock_reader import StockReader
 from ticketing.store.table import Cancellation, Store
 
 
-def count(
-    store: Store,
-    sale: Sale,
-    move: Move,
-    *,
-    before: Purchase | None,
-    after: Purchase,
-    now: float,
-) -> BuyerTickets | TooFew | None:
+def count(store: Store, sale: Sale, after: Purchase, now: float) -> BuyerTickets | TooFew | None:
     """Return what the buyer has after a move of a purchase; None where it does not count.
 
     `TooFew` where that is more than the limit. One read, before any shard is touched, so buyers of
-    too much are in no one's way. before, after, now: see `rules.counted`.
+    too much are in no one's way. after, now: see `rules.counted`.
     """
     buyer = store.read_buyer(after)
     if buyer is None:
         return None
     limit = sale.per_buyer_limit
-    then = counted(buyer, move, after.quantity, before=before, after=after, now=now)
+    then = counted(buyer, after, now)
     if limit is None or is_within(limit, buyer, then, now):
         return then
     return TooFew(sale, max(0, limit - buyer.tickets(now)), limit=limit)
@@ -102,7 +94,7 @@ class Taking(Struct):
         if (phase := cached.sale.phase(now)) is not Phase.OPEN:
             raise self._not_open(cached.sale, phase, now)
         record = self.make_record(cached.sale)
-        buyer = count(self.store, cached.sale, self.move, before=self.seen, after=record, now=now)
+        buyer = count(self.store, cached.sale, record, now)
         if isinstance(buyer, TooFew):
             return buyer
         try:

@@ -13,6 +13,7 @@ from ticketing.catalogue import Catalogue
 from ticketing.holding import HoldService
 from ticketing.organising import OrganiserService
 from ticketing.refunding import RefundService
+from ticketing.repairing import RepairService
 from ticketing.retry import Runtime
 from ticketing.sale_cache import SaleCache
 from ticketing.settings import Settings
@@ -32,6 +33,7 @@ class Services(Struct, frozen=True):
     catalogue: Catalogue
     organiser: OrganiserService
     auditor: Auditor
+    repairs: RepairService
 
 
 def build_services(
@@ -55,4 +57,5 @@ def build_services(
         catalogue=Catalogue(table, runtime),
         organiser=OrganiserService(table, runtime),
         auditor=Auditor(table, runtime),
+        repairs=RepairService(table, runtime),
     )

@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 import httpx
@@ -50,7 +50,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 class TestRoles:
-    """A function can do what it needs, and nothing else."""
+    """A function can do what it needs, and nothing else. audits: their lines that were seen."""
+
+    audits: ClassVar[list[str]] = []
 
     @staticmethod
     def as_role_of(stack: Stack, function: str) -> Any:
@@ -90,6 +92,8 @@ class TestRoles:
             ("ItemsFunction", {"get_item", "put_item", "update_item"}),
             ("RefundFunction", {"get_item", "put_item", "update_item"}),
             ("AuditFunction", {"get_item", "scan"}),
+            ("ScheduledAuditFunction", {"get_item", "scan"}),
+            ("RepairFunction", {"get_item", "put_item", "scan"}),
             ("ResetFunction", {"get_item", "put_item", "update_item"}),
         ],
     )
@@ -127,7 +131,48 @@ class TestRoles:
         with pytest.raises(ClientError, match="AccessDenied"):
             dynamodb.transact_write_items(TransactItems=[put, delete])
 
-    @pytest.mark.parametrize(("method", "path"), [("POST", "/reset"), ("GET", "/audit/1")])
+    def test_audit_and_repair(self, guarded: Stack) -> None:
+        """A broken table of the deployed stack: named by schedule and by request, and repaired."""
+        item = {"item_id": 3, "stock": 5, "shards": 2}
+        assert call("POST", f"{guarded.url}/reset", item, signed=True)[0] == 200
+        shard = {"pk": {"S": "item#3#stock#01"}}
+        guarded.client("dynamodb").update_item(
+            TableName=guarded.resource("TicketsTable"),
+            Key=shard,
+            UpdateExpression="SET stock = :n",
+            ExpressionAttributeValues={":n": {"N": "99"}},
+        )
+        assert self.scheduled_audit(guarded)["AuditProblems"] == 1
+        repair = f"{guarded.url}/audit/3/repair"
+        bodies = [None, {"dry_run": False}, {"dry_run": False}]
+        answers = [call("POST", repair, body, signed=True) for body in bodies]
+        assert [status for status, _ in answers] == [200] * 3
+        change = "Shard 1: stock 99 → 2."
+        reports = [json.loads(text) for _, text in answers]
+        assert [report["repaired"] for report in reports] == [[change], [change], []]
+        assert [report["problems"] for report in reports] == [[]] * 3
+        assert json.loads(call("GET", f"{guarded.url}/audit/3", signed=True)[1])["agrees"]
+        assert self.scheduled_audit(guarded)["AuditProblems"] == 0
+
+    @staticmethod
+    def scheduled_audit(stack: Stack) -> dict[str, Any]:
+        """Invoke the function, as its schedule does, and return its last line."""
+        done = stack.client("lambda").invoke(
+            FunctionName=stack.resource("ScheduledAuditFunction"), Qualifier="live", Payload=b"{}"
+        )
+        assert "FunctionError" not in done, done["Payload"].read()
+        lines = eventually(
+            lambda: [line for line in stack.log_lines() if '"message":"audit"' in line],
+            lambda found: len(found) > len(TestRoles.audits),
+        )
+        TestRoles.audits = lines
+        line: dict[str, Any] = json.loads(lines[-1])
+        return line
+
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [("POST", "/reset"), ("GET", "/audit/1"), ("POST", "/audit/1/repair")],
+    )
     def test_unsigned_call(self, guarded: Stack, method: str, path: str) -> None:
         assert call(method, f"{guarded.url}{path}")[0] == 403
 

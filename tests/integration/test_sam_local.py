@@ -18,17 +18,31 @@ from tests.support import ROOT, eventually, need, template
 from tests.unit.test_functions import EXPECTED
 
 
+def functions_of_routes() -> dict[tuple[str, str], str]:
+    """Return method and path of each route → the function that serves it."""
+    return {
+        (event["Properties"]["Method"], event["Properties"]["Path"]): name
+        for name, resource in template()["Resources"].items()
+        if resource["Type"] == "AWS::Serverless::Function"
+        for event in resource["Properties"]["Events"].values()
+        if event["Type"] == "Api"
+    }
+
+
+FUNCTIONS = functions_of_routes()
+
+
 def one_of_each() -> list[Path]:
-    """Return an event for each route, and one for each function that is refused.
+    """Return an event for each function, and one for each package that is refused.
 
     Each takes a container of its own.
     """
     chosen: dict[tuple[str, ...], Path] = {}
     for name, (status, _) in EXPECTED.items():
-        event, function = load(name), name.partition("/")[0]
+        event = load(name)
         is_refused = status >= HTTPStatus.BAD_REQUEST
-        kind = (function,) if is_refused else (event["httpMethod"], event["resource"])
-        chosen.setdefault(kind, ROOT / "events" / name)
+        kind = "refused" if is_refused else FUNCTIONS[event["httpMethod"], event["resource"]]
+        chosen.setdefault((name.partition("/")[0], kind), ROOT / "events" / name)
     return sorted(chosen.values())
 
 
@@ -52,12 +66,7 @@ def answers(containers: SamLocal) -> dict[Path, dict[str, Any]]:
 
 
 def test_events_of_every_function(containers: SamLocal) -> None:
-    functions = {
-        name
-        for name, resource in template()["Resources"].items()
-        if resource["Type"] == "AWS::Serverless::Function"
-    }
-    assert {containers.function_of(event) for event in EVENTS} == functions
+    assert {containers.function_of(event) for event in EVENTS} == set(FUNCTIONS.values())
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=NAMES)

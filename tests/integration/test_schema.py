@@ -25,7 +25,7 @@ CHECKS = [
 def test_api_matches_document(stack: Stack, tmp_path: Path) -> None:
     program = Path(sys.executable).absolute().parent / "schemathesis"
     command: list[str | Path] = [program, "run", f"{stack.url}/openapi.json", "--url", stack.url]
-    command += ["--checks", ",".join(CHECKS), "--max-examples", "15", "--seed", "1"]
+    command += ["--checks", ",".join(CHECKS), "--max-examples", "8", "--seed", "1"]
     hooks = Path(__file__).parent
     environment = os.environ | {"SCHEMATHESIS_HOOKS": "sigv4_hooks", "PYTHONPATH": str(hooks)}
     finished = subprocess.run(

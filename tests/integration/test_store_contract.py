@@ -19,7 +19,9 @@ from ticketing.limits import ITEMS_MAX, SHARDS_MAX
 from ticketing.model import (
     Bought,
     BuyerTickets,
+    CountedTickets,
     KeyReused,
+    Payment,
     Purchase,
     Resize,
     Sale,
@@ -393,6 +395,106 @@ def test_read_purchases(world: World) -> None:
     assert len(found) == 720
 
 
+@pytest.mark.G4
+def test_records_of_an_item(world: World) -> None:
+    """Its purchases and buyers, in pages of so many records of the table; of all items as well."""
+    open_all(world)
+    other = replace(purchase(1, s0=1), purchase_id="other", item_id=2)
+    records = [replace(purchase(number, s0=1), is_counted=True) for number in range(2, 12)]
+    of_ten = BuyerTickets(10, 1, "buyer", {"other": CountedTickets(1)}, revision=1)
+    buyers = [
+        BuyerTickets(ITEM, 1, f"buyer-{each}", {f"{each}": CountedTickets(1)}, revision=1)
+        for each in range(10)
+    ]
+    for record, buyer in zip([*records, other], [*buyers, of_ten], strict=True):
+        assert world.store.put_refusal(record) is None
+        assert world.store.put_buyer(buyer)
+    for item_id, count in ((ITEM, 10), (None, 11)):
+        pages = [world.store.read_records(item_id, None, 4)]
+        while (end := pages[-1].end) is not None:
+            pages.append(world.store.read_records(item_id, end, 4))
+        assert max(page.looked_at for page in pages) <= 4
+        assert sum(page.looked_at for page in pages) == 2 * 11 + 4 + 2
+        assert sum(len(page.purchases) for page in pages) == count
+        assert sum(len(page.buyers) for page in pages) == count
+    world.tamper("item#10#summary#1", revision=1)
+    whole = world.store.read_records(None, None, 1000)
+    (broken,) = whole.by_item()[10].summaries
+    assert (broken.item_id, broken.part) == (10, 1)
+    assert world.store.replace_summary(StockSummary(10, 1, revision=7))
+    assert world.store.read_summary(10, 1).revision == 7
+    assert whole.by_item().keys() == {ITEM, 2, 10}
+    assert whole.by_item()[10].buyers == [of_ten]
+
+
+@pytest.mark.G4
+def test_many_by_key(world: World) -> None:
+    """More than one batch read, with some that are missing or cannot be read."""
+    records = {f"purchase-{each}": replace(purchase(each, s0=1)) for each in range(120)}
+    records = {id_: replace(each, purchase_id=id_) for id_, each in records.items()}
+    for record in records.values():
+        assert world.store.put_refusal(record) is None
+    world.tamper("purchase#purchase-7", fingerprint=1)
+    found = world.store.read_purchases({*records, "missing"})
+    assert found == records | {"purchase-7": None}
+    assert world.store.read_purchases(set()) == {}
+    buyer = BuyerTickets(ITEM, 1, "ann", {"p": CountedTickets(2, SLOT)}, revision=1)
+    assert world.store.put_buyer(buyer)
+    assert not world.store.put_buyer(buyer)
+    assert world.store.put_buyer(replace(buyer, revision=2))
+    assert world.store.read_buyers(ITEM, [(1, "ann"), (2, "ann")]) == {
+        (1, "ann"): replace(buyer, revision=2),
+        (2, "ann"): BuyerTickets(ITEM, 2, "ann"),
+    }
+    payment = Payment("payment-1", "purchase-1", CREATED)
+    assert world.store.put_payment(payment)
+    assert not world.store.put_payment(replace(payment, purchase_id="purchase-2"))
+    assert world.store.read_payments({"payment-1", "payment-2"}) == {"payment-1": payment}
+
+
+def stored_shards(world: World) -> list[Shard]:
+    shards, unreadable = world.store.read_stored_shards(SALE)
+    assert unreadable == {}
+    return sorted(shards, key=lambda shard: shard.index)
+
+
+@pytest.mark.G1
+@pytest.mark.G4
+def test_repair(world: World) -> None:
+    """Shards and the sale's record, all of them as they were seen, or nothing."""
+    open_all(world)
+    assert sell(world, purchase(1, s0=1)) is None
+    assert move(world, HOLD, held(2, s1=1)) is None
+    world.lose(shard_key(ITEM, 3)["pk"]["S"])
+    stored = stored_shards(world)
+    one, two, three = stored
+    lost = replace(three, index=3, capacity=1, stock=1, reclaimed_until=SLOT)
+    repaired = {
+        0: (one, replace(one, stock=one.stock + 1, sold=0)),
+        1: (two, replace(two, slots={}, held=0, stock=two.stock + 1)),
+        3: (None, lost),
+    }
+    sales = SALE, replace(SALE, capacity=9, revision=2)
+    for index in range(2):
+        seen, after = repaired[index]
+        assert seen
+        stale = repaired | {index: (replace(seen, updated_at="earlier"), after)}
+        assert not world.store.repair(ITEM, stale, sales)
+        stale = repaired | {index: (replace(seen, slots={SLOT: 7}), after)}
+        assert not world.store.repair(ITEM, stale, sales)
+    assert not world.store.repair(ITEM, repaired | {2: (None, three)}, sales)
+    assert not world.store.repair(ITEM, repaired, (replace(SALE, revision=7), sales[1]))
+    assert stored_shards(world) == stored
+    assert world.store.repair(ITEM, repaired, sales)
+    expected = [repaired[0][1], repaired[1][1], three, lost]
+    assert stored_shards(world) == expected
+    assert world.store.read_sale(ITEM) == sales[1]
+    assert not world.store.repair(ITEM, repaired, None)
+    for index in (1, 3):  # they take holds, and are reclaimed
+        record = replace(held(10 + index, **{f"s{index}": 1}), expires_at=SLOT + 60)
+        assert move(world, HOLD, record) is None
+
+
 @pytest.mark.G5
 def test_put_refusal(world: World) -> None:
     """Then the order cannot buy. Where it has bought, the answer is its record."""
@@ -444,16 +546,16 @@ def test_refund(world: World) -> None:
     open_all(world)
     bought = purchase(1, s0=2, s2=1)
     assert sell(world, bought) is None
-    part = refund(bought, "k", 2, is_closed=False)
+    part = refund(bought, "k", 2, "now", is_closed=False)
     back = given_back(bought, part)
     assert world.store.move(REFUND_IN_PART, part, back, CREATED, bought) is None
     assert world.store.read_purchase(bought.purchase_id) == part
     assert counters(world) == [(3, 0), (3, 0), (1, 1), (2, 0)]
-    stale = refund(bought, "l", 1, is_closed=False)
+    stale = refund(bought, "l", 1, "now", is_closed=False)
     refusal = world.store.move(REFUND_IN_PART, stale, {2: 1}, CREATED, bought)
     assert refusal
     assert refusal.record == part
-    whole = refund(part, "l", 1, is_closed=False)
+    whole = refund(part, "l", 1, "now", is_closed=False)
     assert (whole.status, whole.taken, whole.revision) == (Status.REFUNDED, {}, 2)
     assert world.store.move(REFUND, whole, given_back(part, whole), CREATED, part) is None
     assert world.store.read_purchase(bought.purchase_id) == whole
@@ -516,7 +618,8 @@ def test_buyer_with_limit(world: World) -> None:
     second = replace(second, buyer_id=first.buyer_id)
     none = world.store.read_buyer(first)
     assert none == BuyerTickets(ITEM, 1, "buyer-2")
-    one = replace(none, sold=1, slots={SLOT: 2}, revision=1)
+    of_first = {first.purchase_id: CountedTickets(1), "a-hold": CountedTickets(2, SLOT)}
+    one = replace(none, purchases=of_first, revision=1)
     assert sell(world, first, one) is None
     assert world.store.read_buyer(second) == one
     refused = sell(world, second, one)
@@ -524,7 +627,7 @@ def test_buyer_with_limit(world: World) -> None:
     assert (refused.contended, refused.record, refused.shards) == (True, None, {})
     assert counters(world)[0] == (2, 1)
     assert world.store.read_purchase(second.purchase_id) is None
-    two = replace(one, sold=2, slots={}, revision=2)
+    two = replace(one, purchases={second.purchase_id: CountedTickets(1)}, revision=2)
     assert sell(world, second, two) is None
     assert world.store.read_buyer(second) == two
     assert world.store.read_buyer(replace(second, is_counted=False)) is None
@@ -618,7 +721,7 @@ def test_generation_forgets_slots(world: World) -> None:
 def test_refund_of_missing_purchase(world: World) -> None:
     open_all(world)
     missing = purchase(1, s0=2)
-    refunded = refund(missing, "k", 2, is_closed=False)
+    refunded = refund(missing, "k", 2, "now", is_closed=False)
     refusal = world.store.move(REFUND, refunded, {0: 2}, CREATED, missing)
     assert refusal
     assert refusal.record is None

@@ -27,8 +27,9 @@ class LimitedStore(Store):
 
     def buyer(self, now: float, sold: int, slots: dict[int, int]) -> None:
         """Put the record of what Ann has."""
-        held = {str(slot): number(tickets) for slot, tickets in slots.items()}
-        self.write(now, "item#1#1#buyer#ann", {"sold": number(sold), "slots": {"M": held}})
+        counted = [[number(sold)], *([number(slots[slot]), number(slot)] for slot in slots)]
+        purchases = {f"purchase-{place}": {"L": each} for place, each in enumerate(counted)}
+        self.write(now, "item#1#1#buyer#ann", {"purchases": {"M": purchases}})
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """Resetting a sale, reading it, and comparing its records with its counters."""
 
 import json
+import random
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 from botocore.exceptions import ClientError
@@ -19,13 +21,17 @@ from ticketing.errors import (
 from ticketing.limits import (
     ATTEMPTS_MAX,
     AUDIT_BUDGET_SECONDS,
+    AUDIT_PAGE_RECORDS_MAX,
+    AUDIT_RECORDS_MAX,
     CATALOGUE_BUDGET_SECONDS,
     LATE_COMMIT_SECONDS,
     PROBLEMS_MAX,
     SHARDS_MAX,
+    UNSURE_SECONDS,
     USED_KEYS_MAX,
 )
-from ticketing.model import Bought, SaleChange, SoldOut
+from ticketing.model import Bought, Held, SaleChange, SoldOut
+from ticketing.tally import ShardTally, Tally
 
 
 def sell(world: World, count: int, quantity: int = 1) -> list[Bought]:
@@ -574,7 +580,7 @@ class TestAudit:
 
         def slow_page(scan: Any, **request: Any) -> Any:
             world.clock.sleep(6)
-            return scan(**request, Limit=3)
+            return scan(**request | {"Limit": 3})
 
         world.client.replace("scan", slow_page)
         results = [world.audit()]
@@ -595,9 +601,141 @@ class TestAudit:
         pages = ATTEMPTS_MAX + 20
         world.open_sale(stock=pages, shards=1)
         sell(world, pages)
-        world.client.replace("scan", lambda scan, **request: scan(**request, Limit=1))
+        world.client.replace("scan", lambda scan, **request: scan(**request | {"Limit": 1}))
         result = world.audit()
         assert (result.cursor, result.problems, result.purchase_records) == (None, [], pages)
+
+    @pytest.mark.G4
+    def test_everything_changes_meanwhile(self, world: World) -> None:
+        """Purchases, refunds, holds and what becomes of them, before each call that is not the
+        first: no change is taken for a difference.
+        """
+        world.open_sale(stock=600, shards=3, hold_seconds=60, limit=300)
+        services, number = world.services(), iter(range(10_000))
+        held, changing = list[str](), list[bool]()
+
+        def change() -> None:
+            if changing:
+                return  # its own calls
+            changing.append(True)
+            buyer = f"buyer-{next(number) % 3}"
+            buys, holds = services.purchases, services.holds
+            bought = buys.buy(buys.order(ITEM, 2, buyer, None))
+            hold = buys.buy(buys.order(ITEM, 1, buyer, None, is_hold=True))
+            assert isinstance(bought, Bought)
+            assert isinstance(hold, Held)
+            key = f"{next(number):016}"
+            services.refunds.refund(bought.purchase.purchase_id, 1 + next(number) % 2, key)
+            held.append(hold.hold.purchase_id)
+            if len(held) > 2:
+                change = (holds.release, holds.extend, lambda id_: holds.confirm(id_, id_))
+                change[next(number) % 3](held.pop(0))
+            world.clock.now += 0.01
+            changing.clear()
+
+        for _ in range(5):
+            change()
+        for call in ("get_item", "batch_get_item", "scan"):
+            world.client.before(call, *[change] * 6)
+        small = {"Limit": 12}
+        world.client.replace("scan", lambda scan, **request: scan(**request | small))
+        results = [world.services().auditor.audit(ITEM)]
+        world.client.heal()
+        assert results[0].problems == []
+        assert results[0].purchase_records > 10
+
+    @pytest.mark.G4
+    def test_buyer_changes_between_looks(self, world: World) -> None:
+        """A purchase is refunded before each batch read: what its buyer has is never the same."""
+        world.open_sale(stock=60, shards=1, limit=60)
+        services = world.services()
+        orders = [services.purchases.order(ITEM, 1, "ann", None) for _ in range(40)]
+        bought = [services.purchases.buy(order) for order in orders]
+        purchases = [each.purchase for each in bought if isinstance(each, Bought)]
+
+        def refund() -> None:
+            services.refunds.refund(purchases.pop().purchase_id, 1, "k" * 16)
+
+        one = {"Limit": 10}
+        world.client.replace("scan", lambda scan, **request: scan(**request | one))
+        world.client.before("batch_get_item", lambda: None, *[refund] * 20)
+        assert world.audit().problems == []
+        assert len(purchases) < 30, "there were doubts"
+
+    @pytest.mark.G4
+    def test_hold_released_between_looks(self, world: World) -> None:
+        """Made after the shards were read, and released before they are read again."""
+        world.open_sale(stock=10, shards=1, hold_seconds=60)
+        services, held = world.services(), list[str]()
+
+        def hold() -> None:
+            order = services.purchases.order(ITEM, 1, None, None, is_hold=True)
+            outcome = services.purchases.buy(order)
+            assert isinstance(outcome, Held)
+            held.append(outcome.hold.purchase_id)
+
+        world.client.before("scan", hold)
+        world.client.before(
+            "batch_get_item", lambda: None, lambda: services.holds.release(held.pop())
+        )
+        assert world.audit().problems == []
+        assert held == [], "it was released"
+
+    @pytest.mark.G4
+    @pytest.mark.parametrize("off", [-3, 3])
+    def test_difference_during_sale(self, world: World, off: int) -> None:
+        """The shard sells all the time. What was bought long before is certain."""
+        world.open_sale(stock=50, shards=1)
+        sell(world, 10)
+        tamper(world, "item#1#stock#00", "SET sold = sold + :n, stock = stock - :n", n=off)
+        world.clock.now += UNSURE_SECONDS + 1
+
+        def sell_later() -> None:
+            world.clock.now += 2
+            sell(world, 2)
+
+        world.client.before("scan", sell_later)
+        world.client.before("batch_get_item", lambda: None, sell_later)
+        (problem,) = world.audit().problems
+        said = f"Shard 0: its records hold 10 to 10 tickets, its counter said {10 + off}."
+        assert problem == said
+
+    def test_stated_number_of_records(self, world: World) -> None:
+        """At most so many in one request."""
+        world.open_sale(stock=100, shards=1)
+        sell(world, 5)
+        one = {"Limit": 1}
+
+        def scan(scan: Any, **request: Any) -> Any:
+            page = scan(**request | one)
+            return page | {"ScannedCount": request["Limit"]}
+
+        world.client.replace("scan", scan)
+        with_cursor = world.audit()
+        assert with_cursor.cursor is None  # 5 purchases, one shard, sale, catalogue: 8 pages
+        sell(world, 5)
+        world.client.calls.clear()
+        assert world.audit().cursor
+        assert world.client.count("scan") == AUDIT_RECORDS_MAX // AUDIT_PAGE_RECORDS_MAX
+
+    @pytest.mark.G4
+    def test_cursor_of_full_sale(self, world: World) -> None:
+        """It fits into a URL, which API Gateway takes up to 10,240 bytes with all headers."""
+        world.open_sale(stock=1_000_000, shards=100)
+        sale = world.store.read_sale(ITEM)
+        assert sale
+        shards, _ = world.store.read_stored_shards(sale)
+        draw = random.Random(1)
+        tally = Tally.begin(sale, shards, began_at=1.8e9, read_at=1.8e9, by_slot=False)
+        for index, shard in tally.shards.items():
+            figures = [draw.randrange(10_000) for _ in range(6)]
+            sold, before, taken, taken_before, sure, unsure = figures
+            tally.shards[index] = ShardTally(
+                shard.seen, sold, before, True, taken, taken_before, sure, unsure
+            )
+        for _ in range(PROBLEMS_MAX + 1):
+            tally.report(f"Purchase {UUID(int=draw.getrandbits(128))}: it has 3 tickets, and 2.")
+        assert len(tally.cursor()) < 6_000
 
     def test_malformed_cursor(self, world: World) -> None:
         world.open_sale(stock=5)

@@ -266,7 +266,7 @@ class TestShorterHolds:
     """hold_seconds may change in mid-sale, and a shard's slots stay few."""
 
     @pytest.mark.G1
-    @pytest.mark.parametrize(("before", "after"), [(3600, 30), (30, 3600), (600, 45)])
+    @pytest.mark.parametrize(("before", "after"), [(3600, 30), (30, 3600)])
     def test_slots_stay_few(self, world: World, before: int, after: int) -> None:
         put(world, SaleSettings(1000, "Open Air", 1, before))
         service = world.purchase_service()

@@ -11,10 +11,12 @@ import pytest
 from samtranslator.translator.managed_policy_translator import ManagedPolicyLoader
 from samtranslator.translator.transform import transform
 
+from admin.schedule import PROBLEMS_METRIC
 from tests.support import eventually, template
 from ticketing import limits
 from ticketing.api.routes import ROUTES
 from ticketing.api.schemas import Problem
+from ticketing.api.telemetry import NAMESPACE
 
 PARTITION_POLICIES = {
     name: f"arn:aws:iam::aws:policy/{name}"
@@ -34,6 +36,8 @@ ACTIONS = {
     "InventoryFunctionRole": READ,
     "ItemsFunctionRole": READ | WRITE,
     "AuditFunctionRole": READ | {"dynamodb:Scan"},
+    "ScheduledAuditFunctionRole": READ | {"dynamodb:Scan"},
+    "RepairFunctionRole": READ | {"dynamodb:Scan", "dynamodb:PutItem"},
     "RefundFunctionRole": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
     "ResetFunctionRole": READ | WRITE,
 }
@@ -122,7 +126,7 @@ def test_no_wildcard() -> None:
 def test_signed_routes() -> None:
     signed = {route for route, operation in methods().items() if "AWS_IAM" in str(operation)}
     assert signed == {str(route) for route in ROUTES if route.is_signed}
-    assert len(signed) == 7
+    assert len(signed) == 8
 
 
 def test_buyers_sign_in() -> None:
@@ -213,15 +217,35 @@ def test_time_limits() -> None:
         "InventoryFunction": limits.CATALOGUE_BUDGET_SECONDS,
         "ItemsFunction": limits.CATALOGUE_BUDGET_SECONDS,
         "AuditFunction": limits.AUDIT_BUDGET_SECONDS,
+        "RepairFunction": limits.AUDIT_BUDGET_SECONDS,
         "RefundFunction": limits.REFUND_BUDGET_SECONDS,
         "ResetFunction": limits.CATALOGUE_BUDGET_SECONDS,
     }
     functions = of_type("AWS::Lambda::Function")
+    scheduled = functions.pop("ScheduledAuditFunction")["Properties"]
+    assert scheduled["Timeout"] == 900, "no one waits for it; Lambda allows no more"
     assert functions.keys() == budgets.keys()
     for name, function in functions.items():
         last_answer = budgets[name] + limits.STORE_CALL_SECONDS_MAX
         timeout = function["Properties"]["Timeout"]
         assert last_answer < timeout < limits.GATEWAY_TIMEOUT_SECONDS, name
+
+
+def test_audit_by_schedule() -> None:
+    """The alarm is on the metric that the function writes, and no rule is forgotten."""
+    (rule,) = of_type("AWS::Events::Rule").values()
+    assert rule["Properties"]["ScheduleExpression"] == {"Ref": "AuditSchedule"}
+    (target,) = rule["Properties"]["Targets"]
+    assert target["Arn"] == {"Ref": "ScheduledAuditFunctionAliaslive"}
+    function = resources()["ScheduledAuditFunction"]["Properties"]
+    assert function["Handler"] == "admin.lambda_function.scheduled_audit"
+    (alarm,) = of_type("AWS::CloudWatch::Alarm").values()
+    properties = alarm["Properties"]
+    service = function["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]
+    assert properties["Dimensions"] == [{"Name": "service", "Value": service}]
+    assert (properties["Namespace"], properties["MetricName"]) == (NAMESPACE, PROBLEMS_METRIC)
+    assert (properties["Statistic"], properties["Threshold"]) == ("Maximum", 0)
+    assert properties["ComparisonOperator"] == "GreaterThanThreshold"
 
 
 def test_rate_limits() -> None:

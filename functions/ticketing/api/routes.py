@@ -25,6 +25,8 @@ from ticketing.api.schemas import (
     PutItem,
     Receipt,
     RefundPurchase,
+    RepairReport,
+    RepairSale,
     ResetSale,
     Service,
 )
@@ -399,6 +401,18 @@ AUDIT: Final = Route(
     ),
 )
 
+REPAIR: Final = Route(
+    "POST",
+    "/audit/{item_id}/repair",
+    "repair",
+    Audience.ORGANISERS,
+    "Make the counters what the purchase records say",
+    (Success(HTTPStatus.OK, RepairReport),),
+    (Code.NOT_FOUND,),
+    body=RepairSale,
+    parameters=(_ITEM_IN_PATH,),
+)
+
 # The original system's routes first, as `GET /` shows them.
 ROUTES: Final = (
     BUY_TICKET,
@@ -420,4 +434,5 @@ ROUTES: Final = (
     GET_SERVICE,
     GET_OPENAPI,
     AUDIT,
+    REPAIR,
 )

@@ -12,8 +12,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from ticketing.errors import InvalidRequest
 from ticketing.limits import (
+    AUDIT_RECORDS_MAX,
     BODY_BYTES_MAX,
     BUYER_ID_LENGTH_MAX,
+    CURSOR_LENGTH_MAX,
     GENERATION_MAX,
     HOLD_SECONDS_DEFAULT,
     HOLD_SECONDS_MAX,
@@ -31,7 +33,15 @@ from ticketing.limits import (
     STOCK_MAX,
     TICKETS_PER_SHARD,
 )
-from ticketing.model import AuditResult, CataloguePage, Purchase, Sale, SaleSettings, SaleState
+from ticketing.model import (
+    AuditResult,
+    CataloguePage,
+    Purchase,
+    RepairResult,
+    Sale,
+    SaleSettings,
+    SaleState,
+)
 from ticketing.rules import FIRST_ITEM_ID, timestamp
 
 # Visible ASCII; `$` alone would accept a final line feed.
@@ -519,7 +529,8 @@ class AuditReport(Struct, frozen=True):
         str | None,
         Meta(
             description=(
-                "Sent as the parameter `cursor`, the audit continues where its time was over."
+                "Sent as the parameter `cursor`, the audit continues. One request looks at no more "
+                f"than {AUDIT_RECORDS_MAX:,} records."
             )
         ),
     ]
@@ -544,6 +555,66 @@ class AuditReport(Struct, frozen=True):
             agrees=result.cursor is None and not result.problems,
             complete=result.cursor is None,
             cursor=result.cursor,
+            problems=result.problems,
+            checked_at=result.checked_at,
+        )
+
+
+class RepairSale(Struct, frozen=True, forbid_unknown_fields=True):
+    """How to repair. An empty body only tells what would be changed."""
+
+    dry_run: Annotated[bool, Meta(description="Change nothing, and tell what would be.")] = True
+    drop_unrecorded: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Tickets that are counted as sold or held and have no record leave the sale's "
+                "capacity. They may have been sold, so they do not go on sale again; raise the "
+                "capacity where it is certain that they were not."
+            )
+        ),
+    ] = False
+    cursor: (
+        Annotated[
+            str,
+            Meta(description="Of the response before; the other fields as before."),
+        ]
+        | None
+    ) = None
+
+
+class RepairReport(Struct, frozen=True):
+    """What was changed, or would be, and what cannot be repaired."""
+
+    item_id: int
+    generation: int
+    capacity: int
+    dry_run: bool
+    complete: Annotated[
+        bool, Meta(description="All records were counted. If not, send the cursor.")
+    ]
+    cursor: Annotated[
+        str | None,
+        Meta(description="Sent as `cursor`, the repair continues. Shards are repaired at the end."),
+    ]
+    repaired: Annotated[
+        Sequence[str], Meta(description="What was changed, or would be, by shard and by record.")
+    ]
+    problems: Annotated[
+        Sequence[str], Meta(description="What is left, because it cannot be known, or why.")
+    ]
+    checked_at: str
+
+    @classmethod
+    def of(cls, result: RepairResult) -> "RepairReport":
+        return cls(
+            item_id=result.sale.item_id,
+            generation=result.sale.generation,
+            capacity=result.sale.capacity,
+            dry_run=not result.is_applied,
+            complete=result.cursor is None,
+            cursor=result.cursor,
+            repaired=result.repaired,
             problems=result.problems,
             checked_at=result.checked_at,
         )
@@ -631,9 +702,10 @@ def decode[T](body: bytes, shape: type[T]) -> T:
 
     Raises InvalidRequest with the field and the remedy.
     """
-    if len(body) > BODY_BYTES_MAX:
+    most = BODY_BYTES_MAX + (CURSOR_LENGTH_MAX if shape is RepairSale else 0)
+    if len(body) > most:
         raise InvalidRequest(
-            f"The body has {len(body)} bytes; at most {BODY_BYTES_MAX} are allowed.",
+            f"The body has {len(body)} bytes; at most {most} are allowed.",
             field="body",
             status=400,
         )

@@ -47,12 +47,8 @@ class Telemetry:
         see, with its traceback.
         """
         statistics = request.statistics
-        metrics = self._embedded({**reply.metrics, "Conflicts": statistics.conflicts})
-        level = logging.ERROR if fault else logging.INFO
-        if self._logger.log_level > level:
-            if metrics:
-                print(_to_json(metrics), file=self._stream, flush=True)
-            return
+        counted = {**reply.metrics, "Conflicts": statistics.conflicts}
+        metrics = {name: value for name, value in counted.items() if value}
         line = {
             "route": request.route,
             "status": reply.status,
@@ -66,18 +62,35 @@ class Telemetry:
             "request_id": request.request_id,
             "lambda_request_id": request.lambda_request_id,
             "duration_ms": round(duration_ms, 2),
-            **metrics,
         }
-        log = self._logger.error if fault else self._logger.info
-        log("request", extra=line, exc_info=fault)
+        self.write("request", line, metrics, is_error=fault is not None, fault=fault)
+
+    def write(
+        self,
+        message: str,
+        line: Mapping[str, Any],
+        metrics: Mapping[str, int],
+        *,
+        is_error: bool,
+        fault: Exception | None = None,
+    ) -> None:
+        """Write one line with metrics. fault: is shown with its traceback.
+
+        Where the level hides the line, only the metrics are written.
+        """
+        embedded = self._embedded(metrics)
+        if self._logger.log_level <= (logging.ERROR if is_error else logging.INFO):
+            log = self._logger.error if is_error else self._logger.info
+            log(message, extra={**line, **embedded}, exc_info=fault)
+        elif embedded:
+            print(_to_json(embedded), file=self._stream, flush=True)
 
     def _embedded(self, metrics: Mapping[str, int]) -> Mapping[str, Any]:
-        """Return the metrics that are not zero, in CloudWatch's embedded metric format."""
-        counted = {name: value for name, value in metrics.items() if value}
-        if not counted:
+        """Return metrics in CloudWatch's embedded metric format."""
+        if not metrics:
             return {}
         # Powertools writes the format, once for these names; time and values are this request's.
-        names = tuple(counted)
+        names = tuple(metrics)
         if names not in self._formats:
             for name in names:
                 self._metrics.add_metric(name, MetricUnit.Count, 1)
@@ -85,7 +98,7 @@ class Telemetry:
             self._metrics.clear_metrics()
         written = self._formats[names]
         about = {**written["_aws"], "Timestamp": int(time.time() * 1000)}
-        return {**written, **counted, "_aws": about}
+        return {**written, **metrics, "_aws": about}
 
 
 def _to_json(line: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from msgspec import Struct
 from ticketing.errors import UnreadableRecord
 from ticketing.model import (
     BuyerTickets,
+    CountedTickets,
     Payment,
     Purchase,
     Resize,
@@ -24,6 +25,8 @@ type Item = Mapping[str, Any]
 
 PURCHASE_PREFIX: Final = "purchase#"
 PAYMENT_PREFIX: Final = "payment#"
+BUYER_PART: Final = "#buyer#"
+SUMMARY_PART: Final = "#summary#"
 
 
 def sale_key(item_id: int) -> Item:
@@ -42,7 +45,13 @@ def shard_key(item_id: int, index: int) -> Item:
 
 def summary_key(item_id: int, part: int) -> Item:
     """Return the key of a stock summary."""
-    return {"pk": {"S": f"item#{item_id}#summary#{part}"}}
+    return {"pk": {"S": f"item#{item_id}{SUMMARY_PART}{part}"}}
+
+
+def summary_of(pk: str) -> tuple[int, int]:
+    """Return the item and the part of a stock summary's key."""
+    _, item_id, _, part = pk.split("#")
+    return int(item_id), int(part)
 
 
 def buyer_key(item_id: int, generation: int, buyer_id: str) -> Item:
@@ -132,6 +141,21 @@ def _read_used_key(value: Any) -> UsedKey:
     return UsedKey(content["key"]["S"], int(content["generation"]["N"]), content["request"]["S"])
 
 
+def _write_counted(counted: CountedTickets) -> Any:
+    numbers = (counted.tickets, counted.expires_at)
+    return {"L": [number(each) for each in numbers if each is not None]}
+
+
+def _read_counted(value: Any) -> CountedTickets:
+    return CountedTickets(*(int(each["N"]) for each in value["L"]))
+
+
+COUNTED_TICKETS: Final = AttributeType(
+    "M",
+    lambda purchases: {id_: _write_counted(each) for id_, each in purchases.items()},
+    lambda purchases: {id_: _read_counted(each) for id_, each in purchases.items()},
+    "does not map purchases to tickets",
+)
 USED_KEYS: Final = AttributeType(
     "L",
     lambda keys: [_write_used_key(key) for key in keys],
@@ -299,6 +323,7 @@ PURCHASE: Final = Codec(
         "expires_at": INTEGER,
         "extended_at": TEXT,
         "confirmed_at": TEXT,
+        "refunded_at": TEXT,
         "payment_reference": TEXT,
         "refused_payments": TEXTS,
     },
@@ -313,18 +338,18 @@ PURCHASE: Final = Codec(
         "expires_at": None,
         "extended_at": None,
         "confirmed_at": None,
+        "refunded_at": None,
         "payment_reference": None,
         "refused_payments": (),
     },
 )
 BUYER: Final = Codec(
     BuyerTickets,
-    key_field=("buyer_id", lambda pk: pk.partition("#buyer#")[2]),
+    key_field=("buyer_id", lambda pk: pk.partition(BUYER_PART)[2]),
     attributes={
         "item_id": INTEGER,
         "generation": INTEGER,
-        "sold": INTEGER,
-        "slots": TICKETS_BY_SLOT,
+        "purchases": COUNTED_TICKETS,
         "revision": INTEGER,
     },
 )

@@ -9,13 +9,14 @@ raises UnreadableRecord.
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import replace
+from itertools import batched
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 from msgspec import Struct
 
 from ticketing.errors import CatalogueFull, Contended, StaleSale, UnreadableRecord
-from ticketing.limits import ITEMS_MAX, SLOTS_MAX
+from ticketing.limits import BATCH_READ_ITEMS_MAX, ITEMS_MAX, SLOTS_MAX
 from ticketing.model import BuyerTickets, Payment, Purchase, Sale, Shard, StockSummary
 from ticketing.moves import RECLAIM, Move, Status
 from ticketing.retry import Deadline
@@ -23,14 +24,17 @@ from ticketing.rules import current_shards
 from ticketing.store.faults import CALL_ERRORS, ActionResult, reasons_of, results_of, translated
 from ticketing.store.items import (
     BUYER,
+    BUYER_PART,
     CATALOGUE_KEY,
     NO_SLOTS,
     PAYMENT,
+    PAYMENT_PREFIX,
     PURCHASE,
     PURCHASE_PREFIX,
     SALE,
     SHARD,
     SUMMARY,
+    SUMMARY_PART,
     Codec,
     Item,
     buyer_key,
@@ -40,6 +44,7 @@ from ticketing.store.items import (
     sale_key,
     shard_key,
     summary_key,
+    summary_of,
     text,
 )
 
@@ -103,16 +108,48 @@ class Cancellation(Struct, frozen=True):
     payment_reused: bool = False
 
 
-class Page(Struct, frozen=True):
-    """One page of purchase records.
+# A generation of a sale, and a buyer of it.
+type BuyerOf = tuple[int, str]
 
-    problems: what is wrong with records that cannot be read. end: where the next page starts; None
-    after the last.
+
+class BrokenSummary(Struct, frozen=True):
+    """A stock summary that cannot be read."""
+
+    item_id: int
+    part: int
+    problem: str
+
+
+class Page(Struct, frozen=True):
+    """One page of an item's records.
+
+    problems: what is wrong with purchases and buyers that cannot be read. summaries: that cannot be
+    read. looked_at: how many records of the table, of whatever kind. end: where the next page
+    starts; None after the last.
     """
 
     purchases: Sequence[Purchase]
+    buyers: Sequence[BuyerTickets]
     problems: Sequence[str]
+    summaries: Sequence[BrokenSummary]
+    looked_at: int
     end: str | None
+
+    def by_item(self) -> dict[int, "Page"]:
+        """Return item id → its part of the page, without the problems."""
+        item_ids = {each.item_id for each in self.purchases}
+        item_ids |= {each.item_id for each in self.buyers}
+        item_ids |= {each.item_id for each in self.summaries}
+        return {
+            item_id: replace(
+                self,
+                purchases=[each for each in self.purchases if each.item_id == item_id],
+                buyers=[each for each in self.buyers if each.item_id == item_id],
+                summaries=[each for each in self.summaries if each.item_id == item_id],
+                problems=[],
+            )
+            for item_id in item_ids
+        }
 
 
 class Table(Struct, frozen=True):
@@ -174,13 +211,50 @@ class Store:
         item = self._get(summary_key(item_id, part))
         return SUMMARY.to_record(item) if item else StockSummary(item_id, part)
 
-    def read_stored_shards(self, sale: Sale) -> tuple[list[Shard], list[str]]:
-        """Return all stored shards of the item, and what is wrong with those that cannot be read.
+    def read_stored_shards(self, sale: Sale) -> tuple[list[Shard], dict[int, str]]:
+        """Return all stored shards of the item, and index → what is wrong with an unreadable one.
 
         Shards of every generation, as they are in the table. A shard that was never opened is
         missing.
         """
-        return _readable(SHARD, self._read_shards(sale.item_id, sale.shards_ever))
+        shards, problems = _readable(SHARD, self._read_shards(sale.item_id, sale.shards_ever))
+        of_index = {int(pk.rpartition("#")[2]): problem for pk, problem in problems.items()}
+        return list(shards.values()), of_index
+
+    def read_purchases(self, purchase_ids: Collection[str]) -> dict[str, Purchase | None]:
+        """Return purchase id → its record; None for one that cannot be read. Not of one instant."""
+        found = self._read_each(PURCHASE, [purchase_key(id_) for id_ in purchase_ids])
+        return {pk.removeprefix(PURCHASE_PREFIX): record for pk, record in found.items()}
+
+    def read_buyers(
+        self, item_id: int, buyers: Collection[BuyerOf]
+    ) -> dict[BuyerOf, BuyerTickets | None]:
+        """Return what buyers have; None for a record that cannot be read. Not of one instant.
+
+        One without a record has revision 0.
+        """
+        keys = {buyer: buyer_key(item_id, *buyer) for buyer in buyers}
+        found = self._read_each(BUYER, list(keys.values()))
+        return {
+            buyer: found.get(key["pk"]["S"], BuyerTickets(item_id, *buyer))
+            for buyer, key in keys.items()
+        }
+
+    def read_payments(self, references: Collection[str]) -> dict[str, Payment | None]:
+        """Return payment reference → its record; None for one that cannot be read."""
+        found = self._read_each(PAYMENT, [payment_key(each) for each in references])
+        return {pk.removeprefix(PAYMENT_PREFIX): record for pk, record in found.items()}
+
+    def _read_each[Record](
+        self, codec: Codec[Record], keys: Sequence[Item]
+    ) -> dict[str, Record | None]:
+        """Return the `pk` of each item that there is → its record; None: it cannot be read."""
+        some = batched(keys, BATCH_READ_ITEMS_MAX, strict=False)
+        items = [item for each in some for item in self._read_all(each)]
+        records, _ = _readable(codec, items)
+        found: dict[str, Record | None] = {item["pk"]["S"]: None for item in items}
+        found.update(records)
+        return found
 
     def _read_shards(self, item_id: int, count: int) -> Sequence[Item]:
         return self._read_all([shard_key(item_id, index) for index in range(count)])
@@ -236,8 +310,7 @@ class Store:
         actions[_RECORD] = {"Put": self._record_put(move, record, seen)}
         if move.takes_payment and record.payment_reference is not None:
             payment = Payment(record.payment_reference, record.purchase_id, now)
-            item = PAYMENT.to_item(payment_key(payment.reference), payment)
-            actions[_PAYMENT] = {"Put": self._put(item, _NOT_THERE)}
+            actions[_PAYMENT] = {"Put": self._payment_put(payment)}
         if buyer is not None:
             key = buyer_key(buyer.item_id, buyer.generation, buyer.buyer_id)
             actions[_BUYER] = {"Put": self._next_put(BUYER.to_item(key, buyer), buyer.revision)}
@@ -434,31 +507,102 @@ class Store:
         put = self._next_put(item, summary.revision)
         return self._write(self._client.put_item, **put) is None
 
-    def read_purchases(self, item_id: int, start: str | None) -> Page:
-        """Return a page of an item's purchase records, of every generation, by a consistent scan.
+    def repair(
+        self,
+        item_id: int,
+        shards: Mapping[int, tuple[Shard | None, Shard]],
+        sales: tuple[Sale, Sale] | None,
+    ) -> bool:
+        """Put shards, and perhaps the sale's record, if none of them has changed; otherwise none.
 
-        start: the `end` of the page before. A record without a readable item_id is counted for
-        every item.
+        shards: index → as it was seen, None where it was missing, and as it will be. sales: the
+        record as it was seen, and as it will be. False: something has changed. Raises Contended.
         """
-        request: Any = {
-            "TableName": self._table,
-            "ConsistentRead": True,
-            "FilterExpression": (
+        actions = {
+            _shard_name(index): {"Put": self._shard_put(item_id, seen, after)}
+            for index, (seen, after) in shards.items()
+        }
+        if sales is not None:
+            actions[_SALE] = {"Put": self._sale_put(sales[1], sales[0])}
+        results = self._transact(actions)
+        if results is None:
+            return True
+        if any(result.condition_failed for result in results.values()):
+            return False
+        raise Contended
+
+    def _shard_put(self, item_id: int, seen: Shard | None, after: Shard) -> Any:
+        """Return the put of a shard that must be as it was seen; None: missing."""
+        # Holds demand these attributes, also without a value.
+        needed = {"slots": NO_SLOTS, "reclaimed_until": number(0)}
+        item = needed | dict(SHARD.to_item(shard_key(item_id, after.index), after))
+        if seen is None:
+            return self._put(item, _NOT_THERE)
+        before = SHARD.to_item({}, seen)
+        names = {f"#{name}": name for name in before}
+        return {
+            **self._put(item, " AND ".join(f"{name} = :{name[1:]}" for name in names)),
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": {f":{name}": value for name, value in before.items()},
+        }
+
+    def put_buyer(self, buyer: BuyerTickets) -> bool:
+        """Put what a buyer has, if it is the next revision. False: it is not."""
+        key = buyer_key(buyer.item_id, buyer.generation, buyer.buyer_id)
+        put = self._next_put(BUYER.to_item(key, buyer), buyer.revision)
+        return self._write(self._client.put_item, **put) is None
+
+    def replace_summary(self, summary: StockSummary) -> bool:
+        """Put a stock summary in the place of one that cannot be read."""
+        item = SUMMARY.to_item(summary_key(summary.item_id, summary.part), summary)
+        self._call(self._client.put_item, TableName=self._table, Item=item)
+        return True
+
+    def put_payment(self, payment: Payment) -> bool:
+        """Put the record of a payment. False: it has one."""
+        put = self._payment_put(payment)
+        return self._write(self._client.put_item, **put) is None
+
+    def read_records(self, item_id: int | None, start: str | None, most: int) -> Page:
+        """Return a page of an item's purchases and buyers, of every generation, by a scan.
+
+        Each record is as it is now. item_id: None: of all items. start: the `end` of the page
+        before. most: records of the table to look at. A purchase without a readable item_id is
+        counted for every item.
+        """
+        request: Any = {"TableName": self._table, "ConsistentRead": True, "Limit": most}
+        if item_id is not None:
+            request["FilterExpression"] = (
                 "begins_with(pk, :purchase) AND "
-                "(item_id = :item_id OR NOT attribute_type(item_id, :number))"
-            ),
-            "ExpressionAttributeValues": {
+                "(item_id = :item_id OR NOT attribute_type(item_id, :number)) "
+                "OR begins_with(pk, :item)"
+            )
+            request["ExpressionAttributeValues"] = {
                 ":purchase": text(PURCHASE_PREFIX),
+                ":item": text(f"{sale_key(item_id)['pk']['S']}#"),
                 ":item_id": number(item_id),
                 ":number": text("N"),
-            },
-        }
+            }
         if start is not None:
             request["ExclusiveStartKey"] = {"pk": {"S": start}}
         answer = self._call(self._client.scan, **request)
-        purchases, problems = _readable(PURCHASE, answer["Items"])
+        items = answer["Items"]
+        purchases, unreadable = _readable(
+            PURCHASE, [item for item in items if item["pk"]["S"].startswith(PURCHASE_PREFIX)]
+        )
+        buyers, unreadable_too = _readable(
+            BUYER, [item for item in items if BUYER_PART in item["pk"]["S"]]
+        )
+        _, broken = _readable(SUMMARY, [item for item in items if SUMMARY_PART in item["pk"]["S"]])
         last: Any = answer.get("LastEvaluatedKey")
-        return Page(purchases, problems, last["pk"]["S"] if last else None)
+        return Page(
+            list(purchases.values()),
+            list(buyers.values()),
+            [*unreadable.values(), *unreadable_too.values()],
+            [BrokenSummary(*summary_of(pk), problem) for pk, problem in broken.items()],
+            answer["ScannedCount"],
+            last["pk"]["S"] if last else None,
+        )
 
     def _call[**Parameters, Answer](
         self,
@@ -536,6 +680,10 @@ class Store:
             **self._put(item, f"{_SAME_GENERATION} AND {same_revision}"),
             "ExpressionAttributeValues": {":generation": number(seen.generation), **values},
         }
+
+    def _payment_put(self, payment: Payment) -> Any:
+        """Return the put of a payment that has paid for nothing yet."""
+        return self._put(PAYMENT.to_item(payment_key(payment.reference), payment), _NOT_THERE)
 
     def _listing(self, item_id: int, *, is_listed: bool) -> Any:
         """Return the action that puts an item into the catalogue, or takes it out.
@@ -670,12 +818,13 @@ def _current(sale: Sale, items: Sequence[Item]) -> list[Shard]:
 
 def _readable[Record](
     codec: Codec[Record], items: Iterable[Item]
-) -> tuple[list[Record], list[str]]:
-    """Return the records of these items, and what is wrong with those that cannot be read."""
-    records, problems = [], []
+) -> tuple[dict[str, Record], dict[str, str]]:
+    """Return `pk` → record, and `pk` → what is wrong with an item that cannot be read."""
+    records, problems = {}, {}
     for item in items:
+        pk = item["pk"]["S"]
         try:
-            records.append(codec.to_record(item))
+            records[pk] = codec.to_record(item)
         except UnreadableRecord as error:
-            problems.append(str(error))
+            problems[pk] = str(error)
     return records, problems
