@@ -74,7 +74,7 @@ locust: ## send buyers to a sale [URL=https://… RATE=20 SECONDS=30 PROCESSES=1
 		$(if $(SECONDS),--seconds $(SECONDS)) --users $(or $(PROCESSES),1) \
 		--spawn-rate $(or $(PROCESSES),1) $(if $(PROCESSES),--processes $(PROCESSES)) $(ARGS)
 
-volume: $(DEVELOPMENT_READY) dynamodb-local ## audit and repair a large sale [ARGS="--records n"]
+volume: $(DEVELOPMENT_READY) dynamodb-local ## audit, export and repair a sale [ARGS="--records n"]
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m benchmarks.volume $(ARGS)
 
 mutants: $(DEVELOPMENT_READY) ## simulate mistakes, each of which must be caught [ARGS=--find]
@@ -95,13 +95,14 @@ plan: $(DEVELOPMENT_READY) ## recommend a number of shards [BUYERS=n TICKETS=n S
 		$(if $(SECONDS),--seconds $(SECONDS))
 
 # Only a run of all tests can cover all code. Groups of them share a process: tests/conftest.py.
+# There are three, because some tests wait for a stack.
 test: $(ALL_READY) ## run all checks and tests [ARGS="tests/unit -k reset"]
 	@$(DEVELOPMENT)/python -m pytest \
-		$(or $(ARGS),--numprocesses 2 --cov --durations=15)
+		$(or $(ARGS),--numprocesses 3 --cov --durations=15)
 
 check: $(ALL_READY) ## run the checks and the unit tests, in about a minute
 	@$(DEVELOPMENT)/python -m pytest tests/test_quality.py tests/test_style.py tests/test_face.py \
-		tests/unit
+		tests/unit tests/organiser
 
 picture: $(ALL_READY) ## draw docs/proof.svg from a run of the proof on the local stack
 	@$(LOCAL) status >/dev/null 2>&1 || $(LOCAL) start

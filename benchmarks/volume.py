@@ -1,9 +1,9 @@
-"""Audit and repair of a large sale, page by page, on DynamoDB Local.
+"""Audit, export and repair of a large sale, part by part, on DynamoDB Local.
 
 make volume [ARGS="--records 200000"]
 
 It fills a table with a sale that has a limit for each buyer: half of the records are purchases,
-half are buyers. Then it audits the sale, breaks it in three ways, repairs it, and repairs it again.
+half are buyers. Then it audits and exports the sale, breaks it in three ways, and repairs it twice.
 """
 
 import argparse
@@ -21,11 +21,14 @@ from msgspec import Struct
 from rich.console import Console
 
 from local.dynamodb_local import DynamoDBLocal
+from ticketing.api.export import export_text
+from ticketing.api.schemas import Format
 from ticketing.limits import SHARDS_MAX
 from ticketing.model import (
     AuditResult,
     BuyerTickets,
     CountedTickets,
+    ExportPart,
     Purchase,
     RepairResult,
     SaleSettings,
@@ -45,7 +48,22 @@ AT_ONCE: Final = 25  # AWS: items in one BatchWriteItem
 BROKEN: Final = (7, 8, 9)  # shards
 
 
-class Pass[Result: (AuditResult, RepairResult)](Struct, frozen=True):
+class PartSize(Struct, frozen=True):
+    """What is kept of a part of an export, which would fill the memory. size: in bytes."""
+
+    lines: int
+    size: int
+    cursor: str | None
+    problems: Sequence[str]
+
+    @classmethod
+    def of(cls, part: ExportPart) -> "PartSize":
+        text = export_text(part, Format.CSV)
+        problems = part.total.problems if part.total else ()
+        return cls(text.count("\n"), len(text), part.cursor, problems)
+
+
+class Pass[Result: (AuditResult, RepairResult, PartSize)](Struct, frozen=True):
     """One pass over the table. results: of each request. peaks: the process's memory after each."""
 
     seconds: float
@@ -88,6 +106,11 @@ def measure(engine: DynamoDBLocal, purchases: int, say: Callable[[str], object])
     say(f"{2 * purchases:,} records in {time.monotonic() - began_at:.0f} s")
     audit = passed(lambda cursor: services.auditor.audit(ITEM, cursor))
     say(audit.line("audit"))
+    export = passed(lambda cursor: PartSize.of(services.exporter.export(ITEM, cursor=cursor)))
+    lines = sum(part.lines for part in export.results)
+    size = sum(part.size for part in export.results)
+    say(export.line("export"))
+    say(f"         {lines:,} lines of CSV, {size / 1e6:.1f} MB")
     break_sale(client)
     changes = []
     for what in ("repair", "again"):
@@ -99,6 +122,8 @@ def measure(engine: DynamoDBLocal, purchases: int, say: Callable[[str], object])
     is_right = (
         not audit.results[-1].problems
         and audit.results[-1].purchase_records == purchases
+        and lines == purchases + len(("columns", "total"))
+        and not export.results[-1].problems
         and [len(each) for each in changes] == [len(BROKEN) + 1, 0]
         and not repair.results[-1].problems
     )
@@ -109,7 +134,7 @@ def measure(engine: DynamoDBLocal, purchases: int, say: Callable[[str], object])
 def fill(engine: DynamoDBLocal, purchases: int) -> None:
     """Put a sale whose shards have sold so many tickets, with a record for each of them.
 
-    In other processes, so that this one's memory is that of audit and repair.
+    In other processes, so that this one's memory is that of audit, export and repair.
     """
     client = engine.client()
     settings = SaleSettings(2 * purchases, "Stadium", SHARDS_MAX, per_buyer_limit=4)
@@ -176,7 +201,7 @@ def break_sale(client: Any) -> None:
     client.delete_item(TableName=TABLE, Key=buyer_key(ITEM, 1, "buyer-1"))
 
 
-def passed[Result: (AuditResult, RepairResult)](
+def passed[Result: (AuditResult, RepairResult, PartSize)](
     request: Callable[[str | None], Result],
 ) -> Pass[Result]:
     """Send requests until the whole table was looked at."""

@@ -5,10 +5,11 @@ python -m proof --url https://….execute-api.eu-west-1.amazonaws.com/live --i-k
 history    what was observed: requests with all attempts, resets, samples, lookups, the audit
 facts      a history, sorted: who was told what when, and bounds on what happened
 holds      the same for one hold
+exports    the rules for exports
 checker    history → violations of the guarantees; a pure function
 client     one buyer over HTTP: retries with the same key until there is a definite answer
 responses  what an HTTP response means
-admin      inventory, reset and audit, signed with SigV4
+admin      inventory, reset, audit and export, signed with SigV4
 processes  the processes of buyers; each runs `worker`
 scenarios  the ten tests and their checks
 runner     runs one test, from the reset to the verdict

@@ -1,4 +1,4 @@
-"""The organiser's calls: inventory, reset, pause, capacity, refund, audit; signed with SigV4."""
+"""The organiser's calls: reset, pause, capacity, refund, audit, export; signed with SigV4."""
 
 import os
 import random
@@ -23,6 +23,7 @@ from proof.client import Target, pause_seconds
 from proof.history import (
     AuditReport,
     CapacityChange,
+    Export,
     HoldAction,
     HoldChange,
     Inventory,
@@ -41,6 +42,8 @@ from proof.responses import (
     body_of,
     changed,
     excerpt,
+    export_of,
+    next_query,
     problem_of,
     retry_after_seconds,
 )
@@ -326,6 +329,26 @@ class Admin:
                 return audit
             path = f"/audit/{self.item_id}?{urllib.parse.urlencode({'cursor': audit.cursor})}"
 
+    def export(self, shape: str) -> Export:
+        """Return the purchases of the current generation, in the format `shape`."""
+        started_at, text, query = time.monotonic(), "", f"format={shape}"
+        while True:
+            response = self._call("GET", f"/export/{self.item_id}?{query}")
+            self._demand_ok(
+                response,
+                "GET /export",
+                "Sign with credentials that may call it: --profile, --region.",
+            )
+            text += response.text
+            following = next_query(response)
+            if following is None:
+                break
+            query = following
+        try:
+            return export_of(text, shape, started_at, time.monotonic())
+        except NotAsPromised as error:
+            raise _not_this_api("GET /export", error) from error
+
     def _call(self, method: str, path: str) -> httpx.Response:
         return self._send(method, path)[0]
 
@@ -380,6 +403,8 @@ def _shaped[Shape](response: httpx.Response, shape: type[Shape], call: str) -> S
     try:
         return body_of(response, shape)
     except NotAsPromised as error:
-        raise NotUsable(
-            f"{call} has an unexpected body: {error}", "Is it the API of the ticket sale?"
-        ) from error
+        raise _not_this_api(call, error) from error
+
+
+def _not_this_api(call: str, error: NotAsPromised) -> NotUsable:
+    return NotUsable(f"{call} has an unexpected body: {error}", "Is it the API of the ticket sale?")

@@ -16,6 +16,7 @@ from math import inf
 
 from msgspec import Struct, structs
 
+from proof.exports import exports_are_complete
 from proof.facts import (
     Capacity,
     Facts,
@@ -875,6 +876,7 @@ RULES: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     limits_are_true,
     true_figures_in_refusals,
     records_agree,
+    exports_are_complete,
     every_answer_is_in_the_contract,
     no_change_of_a_hold_fails,
     every_request_is_answered,

@@ -289,6 +289,43 @@ class AuditReport(Struct, frozen=True):
     cursor: str | None = None  # where to continue, if not all records were counted
 
 
+class ExportLine(Struct, frozen=True, tag_field="type", tag="purchase"):
+    """A purchase in an export. tickets: those that were not refunded."""
+
+    purchase_id: str
+    item_id: int
+    generation: int
+    status: str
+    quantity: int
+    refunded_quantity: int
+    tickets: int
+    buyer_id: str | None
+
+
+class ExportFigures(Struct, frozen=True, tag_field="type", tag="total"):
+    """The last line of an export. sold: tickets, by the counters."""
+
+    item_id: int
+    generation: int
+    purchases: int
+    quantity: int
+    refunded_quantity: int
+    tickets: int
+    sold: int | None
+    agrees: bool
+    problems: list[str] = []
+
+
+class Export(Struct, frozen=True):
+    """All parts of `GET /export/{item_id}`. shape: its format. total: None where it has none."""
+
+    started_at: float
+    ended_at: float
+    shape: str
+    lines: list[ExportLine]
+    total: ExportFigures | None
+
+
 class History(Struct, frozen=True):
     """One complete sale of one item.
 
@@ -308,6 +345,7 @@ class History(Struct, frozen=True):
     lookups: tuple[Lookup, ...] = ()
     final: Sample | None = None
     audit: AuditReport | None = None
+    exports: tuple[Export, ...] = ()
     cache_seconds: float = 1.0
     skew_seconds: float = 1.0
     pause_seconds: float = 1.0

@@ -1,5 +1,8 @@
 """What an HTTP response means. Any response becomes an observation; nothing here fails."""
 
+import csv
+import io
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -7,7 +10,17 @@ import httpx
 import msgspec
 from msgspec import structs
 
-from proof.history import Attempt, Hold, HoldAction, HoldChange, Kind, Receipt
+from proof.history import (
+    Attempt,
+    Export,
+    ExportFigures,
+    ExportLine,
+    Hold,
+    HoldAction,
+    HoldChange,
+    Kind,
+    Receipt,
+)
 
 STATUS_CREATED = 201
 STATUS_OK = 200
@@ -57,6 +70,37 @@ def body_of[Shape](response: Response, shape: type[Shape]) -> Shape:
         return msgspec.json.decode(response.content, type=shape)
     except NOT_JSON as error:
         raise NotAsPromised(f"{error}: {excerpt(response)}") from error
+
+
+def export_of(text: str, shape: str, started_at: float, ended_at: float) -> Export:
+    """Return an export in the format `shape`, all of its parts. Raises NotAsPromised."""
+    lines: list[ExportLine | ExportFigures]
+    try:
+        if shape == "csv":
+            rows = [_row(row) for row in csv.DictReader(io.StringIO(text, newline=""))]
+            lines = msgspec.convert(rows, list[ExportLine | ExportFigures], strict=False)
+        else:
+            lines = msgspec.json.Decoder(ExportLine | ExportFigures).decode_lines(text)
+    except (*NOT_JSON, csv.Error) as error:
+        raise NotAsPromised(f"{error}: {text[:DETAIL_CHARACTERS_MAX]}") from error
+    purchases = [line for line in lines if isinstance(line, ExportLine)]
+    totals = [line for line in lines[-1:] if isinstance(line, ExportFigures)]
+    if len(purchases) + len(totals) != len(lines):
+        raise NotAsPromised("there is a total before the last line")
+    return Export(started_at, ended_at, shape, purchases, totals[0] if totals else None)
+
+
+def _row(row: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of a line of CSV: an empty one has none."""
+    fields: dict[str, Any] = {name: value or None for name, value in row.items()}
+    problems = fields.pop("problems", None)
+    return fields | ({"problems": [problems]} if problems else {})
+
+
+def next_query(response: Response) -> str | None:
+    """Return the query of the next part, from the header `Link`; None in the last part."""
+    match = re.fullmatch(r'<\?([^>]*)>; rel="next"', response.headers.get("Link", ""))
+    return match[1] if match else None
 
 
 def excerpt(response: Response) -> str:

@@ -160,6 +160,7 @@ def run(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Resul
     lookups = asyncio.run(_look_up(plan, [*sale, *after]))
     time.sleep(plan.cache_seconds)  # GET /inventory may be that old
     final, audit = admin.inventory(), admin.audit()
+    exports = admin.export("jsonl"), admin.export("csv")
     history = History(
         requests=(*sale, *after),
         resets=(opening, *sold.resets),
@@ -171,6 +172,7 @@ def run(scenario: Scenario, plan: Plan, admin: Admin, watcher: Watcher) -> Resul
         lookups=tuple(lookups),
         final=final,
         audit=audit,
+        exports=exports,
         cache_seconds=plan.cache_seconds,
         skew_seconds=SKEW_SECONDS,
         pause_seconds=plan.cache_seconds,

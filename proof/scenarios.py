@@ -9,6 +9,7 @@ from enum import StrEnum
 from msgspec import Struct, structs
 
 from proof.client import PlannedRequest
+from proof.exports import EXPORT_RULES
 from proof.figures import Figures
 from proof.history import (
     SHORTAGES,
@@ -748,6 +749,7 @@ def common_checks(observation: Observation, *, refuses: bool) -> list[Check]:
     } - confirmed
     lookups = sum(lookup.purchase_id not in forgotten for lookup in history.lookups)
     samples, refusals = len(history.samples), figures.refusals
+    exported = sum(len(export.lines) for export in history.exports)
     found = observation.free_of("record_is_missing", "record_differs", "record_not_readable")
     truly_refused = Check(
         f"Every refusal was true: too few tickets were free ({refusals} refusals)",
@@ -765,6 +767,11 @@ def common_checks(observation: Observation, *, refuses: bool) -> list[Check]:
         Check(
             f"The audit agrees with the receipts ({observation.records} records)",
             observation.free_of("audit_disagrees", "figures_disagree"),
+        ),
+        Check(
+            f"Both exports have each purchase once, and their totals are right ({exported} lines)",
+            observation.free_of(*EXPORT_RULES),
+            looked_at=len(history.exports),
         ),
         Check(
             f"Requests really overlapped ({figures.peak_in_flight} in flight at once)",

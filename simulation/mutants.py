@@ -67,7 +67,7 @@ MUTANTS: Final = (
     Mutant(
         "several tickets are taken where one is left",
         "G1",
-        1,
+        2,
         "store/table.py",
         "if one else [_SOMETHING_LEFT, _ENOUGH_LEFT]",
         "",
@@ -147,7 +147,7 @@ MUTANTS: Final = (
     Mutant(
         "the age of a stock summary is its writer's word",
         "G2",
-        33,
+        44,
         "sale_cache.py",
         "taken_after = self.summary.taken_after(summary.published)",
         "taken_after = summary.written_at / 1000",
@@ -163,7 +163,7 @@ MUTANTS: Final = (
     Mutant(
         "the claim of a stock summary counts as a new one",
         "G2",
-        118,
+        161,
         "stock_reader.py",
         "claim = replace(summary, revision=seen.claim, ",
         "claim = replace(summary, revision=seen.claim, published=seen.claim, ",
@@ -243,7 +243,7 @@ MUTANTS: Final = (
     Mutant(
         "more tickets are taken than were asked for",
         "G4",
-        7,
+        9,
         "rules.py",
         "taken[index] = min(stock[index], quantity)",
         "taken[index] = stock[index]",
@@ -275,7 +275,7 @@ MUTANTS: Final = (
     Mutant(
         "what is in doubt is forgotten",
         "G5",
-        1,
+        4,
         "retry.py",
         "            self.in_doubt.append(written)\n            raise\n",
         "            raise\n",
@@ -291,7 +291,7 @@ MUTANTS: Final = (
     Mutant(
         "a receipt of an earlier attempt is called a replay",
         "G5",
-        1,
+        4,
         "buying.py",
         "replayed=not is_own",
         "replayed=True",
@@ -372,7 +372,7 @@ MUTANTS: Final = (
     Mutant(
         "a refund in part gives all tickets back",
         "G4",
-        7,
+        9,
         "rules.py",
         "else _from_fullest(purchase.taken, quantity)",
         "else dict(purchase.taken)",
@@ -503,7 +503,7 @@ MUTANTS: Final = (
     Mutant(
         "one key holds and buys",
         "G3",
-        7,
+        8,
         "model.py",
         '*(["hold"] * self.is_hold)',
         "",
@@ -608,7 +608,7 @@ MUTANTS: Final = (
     Mutant(
         "expired holds count for the limit for ever",
         "G2",
-        17,
+        96,
         "model.py",
         "for each in self.live(now).values())",
         "for each in self.purchases.values())",
@@ -648,7 +648,7 @@ MUTANTS: Final = (
     Mutant(
         "the settings of a sale are read once",
         "G1",
-        7,
+        16,
         "sale_cache.py",
         "if cached is not None and is_younger(cached.read_at, now, CACHE_SECONDS):",
         "if cached is not None:",
@@ -673,7 +673,7 @@ MUTANTS: Final = (
     Mutant(
         "a pause settles what is in doubt",
         "G5",
-        60,
+        88,
         "retry.py",
         "            if self.in_doubt:\n                raise self.busy() from error",
         "            if self.in_doubt and type(error).__name__ != 'SaleNotOpen':\n"
@@ -715,7 +715,7 @@ MUTANTS: Final = (
     Mutant(
         "the record has the new capacity before the shards",
         "G1",
-        7,
+        13,
         "resizing.py",
         "resize = Resize(capacity, before=sale.capacity)",
         "resize, sale = Resize(capacity, before=sale.capacity), replace(sale, capacity=capacity)",
@@ -774,7 +774,7 @@ MUTANTS: Final = (
     Mutant(
         "an audit is sure of a purchase that may not have been made yet",
         "G4",
-        62,
+        85,
         "tally.py",
         "is_sure = bought_at < settled_before",
         "is_sure = bought_at < self.began_at",
@@ -782,7 +782,7 @@ MUTANTS: Final = (
     Mutant(
         "an audit forgets what was refunded meanwhile",
         "G4",
-        25,
+        87,
         "tally.py",
         "if refunded_at >= settled_before:",
         "if False:",
@@ -790,11 +790,35 @@ MUTANTS: Final = (
     Mutant(
         "a repair writes shards that have changed since they were counted",
         "G4",
-        4,
+        7,
         "repair_plan.py",
         "if not tally.is_quiet(index, shard)}",
         "if False}",
         only=("repair",),
+    ),
+    Mutant(
+        "an export leaves out what was refunded",
+        "G4",
+        7,
+        "exporting.py",
+        "if each.is_purchase and",
+        "if each.is_purchase and each.kept_quantity and",
+    ),
+    Mutant(
+        "an export lists holds as purchases",
+        "G4",
+        7,
+        "exporting.py",
+        "if each.is_purchase and",
+        "if not each.is_refused and",
+    ),
+    Mutant(
+        "an export is complete after its first page",
+        "G4",
+        2,
+        "exporting.py",
+        "complete = count.run(take, EXPORT_RECORDS_MAX)",
+        "complete = count.run(take, 1) or True",
     ),
 )
 

@@ -228,6 +228,8 @@ def _completed(world: World, callers: Callers) -> History:
     world.sleep(LEAD_SECONDS)
     lookups = tuple(callers.look_up(purchase_id) for purchase_id in sorted(receipts))
     audit = callers.send(Call("GET /audit/{item_id}", path_parameters={"item_id": str(ITEM)}))
+    for shape in ("jsonl", "csv"):
+        callers.export(shape)
     return structs.replace(
         callers.history(),
         lookups=lookups,

@@ -50,6 +50,7 @@ _BUDGETS_SECONDS: Final[Mapping[str, float]] = {
     "POST /items/{item_id}/resume": CATALOGUE_BUDGET_SECONDS,
     "GET /audit/{item_id}": AUDIT_BUDGET_SECONDS,
     "POST /audit/{item_id}/repair": AUDIT_BUDGET_SECONDS,
+    "GET /export/{item_id}": AUDIT_BUDGET_SECONDS,
 }
 
 

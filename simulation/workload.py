@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 from msgspec import Struct, structs
@@ -14,6 +15,7 @@ from proof.history import (
     NOT_DEFINITE,
     Attempt,
     CapacityChange,
+    Export,
     History,
     Hold,
     HoldAction,
@@ -38,6 +40,8 @@ from proof.responses import (
     attempt_of,
     body_of,
     changed,
+    export_of,
+    next_query,
     problem_of,
     retry_after_seconds,
 )
@@ -104,6 +108,7 @@ PAUSE_SECONDS: Final = (0.2, 12.0)
 # share of the one before, and of the shards (None: they stay as they are).
 RESIZES_MAX: Final = 4
 REPAIRS_MAX: Final = 6
+EXPORT_ATTEMPTS_MAX: Final = 3  # for a part of an export
 CAPACITIES: Final = (None, 0.0, 0.5, 0.8, 1.0, 1.3, 2.0)
 MORE_SHARDS: Final = (None, None, 1, 3, 9)
 # Share of the callers who come back when a sale that was not open may have opened, and how much
@@ -239,6 +244,7 @@ class Callers:
         self.pauses: list[Pause] = []
         self.capacity_changes: list[CapacityChange] = []
         self.samples: list[Sample] = []
+        self.exports: list[Export] = []
         self.failures: list[Violation] = []  # that only a caller sees
         self.buyers: list[Buyer] = []
         self._buying = 0
@@ -313,6 +319,7 @@ class Callers:
             pauses=tuple(self.pauses),
             capacity_changes=tuple(self.capacity_changes),
             samples=tuple(self.samples),
+            exports=tuple(self.exports),
             cache_seconds=CACHE_SECONDS,
             # Where reading the sale is throttled, processes sell with older settings.
             pause_seconds=CACHE_STALE_SECONDS,
@@ -664,13 +671,17 @@ class Callers:
         )
 
     def _repair_often(self, rush_seconds: float) -> None:
-        """Audit and repair the sale now and then. Nothing is broken, so nothing may be found."""
+        """Audit, repair and export the sale now and then: nothing is broken, or may be found."""
         draw, longest = self._repairer, rush_seconds + (HOLD_SECONDS if self._holds else 0)
         for _ in range(1 + draw.randrange(REPAIRS_MAX)):
             self._world.sleep(draw.uniform(0.0, longest / 2))
             item = {"item_id": str(ITEM)}
             call = Call("GET /audit/{item_id}", path_parameters=item)
-            if draw.choice((True, False)):
+            action = draw.choice(("audit", "repair", "export"))
+            if action == "export":
+                self.export(draw.choice(("jsonl", "csv")))
+                continue
+            if action == "repair":
                 body = {"dry_run": False, "drop_unrecorded": draw.choice((True, False))}
                 call = Call("POST /audit/{item_id}/repair", body, path_parameters=item)
             response = self.send(call)
@@ -683,6 +694,25 @@ class Callers:
                 self.failures.append(
                     Violation("G4", "audit_finds_what_is_not", "no differences", "; ".join(found))
                 )
+
+    def export(self, shape: str) -> None:
+        """Export the purchases in the format `shape`; a part without an answer is asked for again.
+
+        Where one has none at all, the export is given up.
+        """
+        started_at, text, query, attempts = self._world.now, "", {"format": shape}, 0
+        while attempts < EXPORT_ATTEMPTS_MAX:
+            item = {"item_id": str(ITEM)}
+            response = self.send(Call("GET /export/{item_id}", path_parameters=item, query=query))
+            if response is None or response.status_code != STATUS_OK:
+                attempts += 1
+                continue
+            text, attempts = text + response.text, 0
+            following = next_query(response)
+            if following is None:
+                self.exports.append(export_of(text, shape, started_at, self._world.now))
+                return
+            query = dict(parse_qsl(following))
 
     def _watch(self) -> None:
         """Look at the inventory while anyone is still buying."""

@@ -32,12 +32,24 @@ settings.register_profile(
 settings.load_profile("steady")
 
 
+# Integration tests that need an engine of DynamoDB, and no stack.
+ON_AN_ENGINE = {
+    "test_concurrency.py",
+    "test_model_as_dynamodb.py",
+    "test_store_contract.py",
+    "test_units.py",
+    "test_volume.py",
+}
+
+
 class _ByFolder(LoadScopeScheduling):  # type: ignore[misc]
     """Keeps tests that share an engine, a stack or the build's folder in one process."""
 
     def _split_scope(self, nodeid: str) -> str:
-        folder = nodeid.split("/")[1]
-        return {"e2e": "engines", "integration": "engines", "proof": "proof"}.get(folder, nodeid)
+        folder, _, file = nodeid.partition("::")[0].removeprefix("tests/").rpartition("/")
+        if file in ON_AN_ENGINE:
+            return "engines"
+        return {"e2e": "stack", "integration": "stack", "proof": "proof"}.get(folder, nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
+from ticketing.api.export import export_text, next_link
 from ticketing.api.problems import Code, key_reused, problem
 from ticketing.api.request import REPLAYED, Reply, Request, to_item_id
 from ticketing.api.routes import (
     AUDIT,
     DELETE_ITEM,
+    EXPORT,
     PAUSE_ITEM,
     PUT_ITEM,
     REFUND_PURCHASE,
@@ -19,6 +21,7 @@ from ticketing.api.routes import (
 )
 from ticketing.api.schemas import (
     AuditReport,
+    Format,
     Inventory,
     PutItem,
     Receipt,
@@ -29,6 +32,7 @@ from ticketing.api.schemas import (
 )
 from ticketing.api.serving import Handler
 from ticketing.errors import InvalidRequest
+from ticketing.limits import GENERATION_MAX
 from ticketing.model import AuditResult, KeyReused, Refunded, RefundTooLarge, SaleChange
 from ticketing.wiring import Services
 
@@ -104,6 +108,19 @@ def repair(request: Request, services: Services) -> Reply:
     return Reply(RepairReport.of(result), outcome=outcome)
 
 
+def export(request: Request, services: Services) -> Reply:
+    shape = Format.of(request.query("format"))
+    part = services.exporter.export(
+        to_item_id(request.path_parameter("item_id")),
+        request.number("generation", 1, GENERATION_MAX),
+        request.query("cursor"),
+        request.statistics,
+    )
+    headers = {} if part.cursor is None else {"Link": next_link(shape, part.cursor)}
+    outcome = "exported" if part.total else "incomplete"
+    return Reply(export_text(part, shape), HTTPStatus.OK, headers, shape.media_type, outcome)
+
+
 def refund_purchase(request: Request, services: Services) -> Reply:
     key = request.idempotency_key()
     if key is None:
@@ -150,5 +167,6 @@ HANDLERS: Final[Mapping[Route, Handler]] = {
     DELETE_ITEM: delete_item,
     AUDIT: audit,
     REPAIR: repair,
+    EXPORT: export,
     REFUND_PURCHASE: refund_purchase,
 }

@@ -53,8 +53,8 @@ def inventory(request: Request, services: Services) -> Reply:
 
 
 def list_items(request: Request, services: Services) -> Reply:
-    after = request.number("after", 0, ITEM_ID_MAX, default=0)
-    count = request.number("limit", 1, PAGE_ITEMS_MAX, default=PAGE_ITEMS_DEFAULT)
+    after = request.number("after", 0, ITEM_ID_MAX) or 0
+    count = request.number("limit", 1, PAGE_ITEMS_MAX) or PAGE_ITEMS_DEFAULT
     page = services.catalogue.page(after, count, request.statistics)
     return cacheable(request, ItemList.of(page), seconds=int(CACHE_SECONDS))
 

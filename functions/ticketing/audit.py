@@ -34,7 +34,14 @@ from ticketing.moves import Status
 from ticketing.retry import Attempts, Runtime, Statistics, TryAgain
 from ticketing.rules import current_shards, timestamp, totals
 from ticketing.store.table import BrokenSummary, BuyerOf, Page, Store, Table
-from ticketing.tally import Difference, Tally, capacity_of, shard_differences
+from ticketing.tally import (
+    Difference,
+    Tally,
+    capacity_of,
+    from_cursor,
+    shard_differences,
+    to_cursor,
+)
 
 WAS_RESET: Final = "The sale was reset meanwhile. Begin again, without a cursor."
 
@@ -84,8 +91,10 @@ class Auditor:
         attempts = Attempts[None](self._runtime, AUDIT_BUDGET_SECONDS, statistics=statistics)
         attempts.statistics.item_id = item_id
         store = self._table.within(attempts.deadline)
-        count = Count.of(item_id, cursor, store, attempts, self._runtime)
-        return _result(count, complete=count.run(_report))
+        tally = from_cursor(cursor, Tally) if cursor else None
+        count = Count.of(item_id, tally, store, attempts, self._runtime)
+        complete = count.run(partial(count.look, report=_report))
+        return _result(count, complete=complete)
 
     def audit_all(self, seconds: float) -> FullAudit:
         """Audit all items of the catalogue, in one pass over the table, within this time.
@@ -110,7 +119,8 @@ class Auditor:
             others += page.problems
             for item_id, of_item in page.by_item().items():
                 if item_id in counts:
-                    counts[item_id].take(of_item, _report)
+                    counts[item_id].take(of_item)
+                    counts[item_id].look(of_item, _report)
             start, complete = page.end, page.end is None
         results = [_result(count, complete=complete) for count in counts.values()]
         return FullAudit(results, others, looked_at, complete)
@@ -131,7 +141,7 @@ def _result(count: "Count", *, complete: bool) -> AuditResult:
         tickets_in_records=tally.tickets,
         problems=_problems(tally, stock, complete=complete, now=now),
         checked_at=timestamp(now),
-        cursor=tally.cursor() if is_same and not complete else None,
+        cursor=to_cursor(tally) if is_same and not complete else None,
     )
 
 
@@ -156,10 +166,21 @@ def _problems(tally: Tally, stock: Stock, *, complete: bool, now: float) -> list
     """
     if stock.sale.generation != tally.generation:
         return [WAS_RESET]
-    found = [*tally.all_problems(), *stock.unreadable.values()]
     if complete:
-        return found + [each.problem for each in all_differences(tally, stock, now)]
+        return all_problems(tally, stock, now)
     differences = shard_differences(stock.sale, stock.shards, stock.unreadable)
+    return _with_those_of_records(tally, stock, differences)
+
+
+def all_problems(tally: Tally, stock: Stock, now: float) -> list[str]:
+    """Return all that is wrong, after all records of the generation were counted."""
+    return _with_those_of_records(tally, stock, all_differences(tally, stock, now))
+
+
+def _with_those_of_records(
+    tally: Tally, stock: Stock, differences: Iterable[Difference]
+) -> list[str]:
+    found = [*tally.all_problems(), *stock.unreadable.values()]
     return found + [each.problem for each in differences]
 
 
@@ -179,22 +200,22 @@ class Count(Struct):
     def of(
         cls,
         item_id: int,
-        cursor: str | None,
+        tally: Tally | None,
         store: Store,
         attempts: Attempts[Any],
         runtime: Runtime,
         *,
         by_slot: bool = False,
     ) -> "Count":
-        """Return the count that a cursor continues; without one, a new one. by_slot: see `Tally`.
+        """Return the count that continues a cursor's tally; None: a new one. by_slot: see `Tally`.
 
-        Raises NotFound, and InvalidRequest for a malformed cursor.
+        Raises NotFound, and InvalidRequest for the tally of another count.
         """
+        if tally is not None:
+            tally.demand(item_id, by_slot=by_slot)
         began_at = runtime.clock()
         stock = attempts.run(lambda: _read_stock(store, item_id, runtime))
-        if cursor:
-            tally = Tally.from_cursor(cursor, item_id, by_slot=by_slot)
-        else:
+        if tally is None:
             tally = Tally.begin(
                 stock.sale,
                 stock.shards,
@@ -204,16 +225,17 @@ class Count(Struct):
             )
         return cls(tally, stock, store, attempts, runtime)
 
-    def run(self, report: Callable[[Tally, Finding], None]) -> bool:
+    def run(self, look: Callable[[Page], None], most: int = AUDIT_RECORDS_MAX) -> bool:
         """Count page after page. Return False where not all were counted.
 
-        report: is called with what is found in the records themselves.
+        look: is called with each page. most: records of the table to look at.
         """
         looked_at = 0
-        while looked_at < AUDIT_RECORDS_MAX:
-            page = self.attempts.run(self._read_page)
+        while looked_at < most:
+            page = self.attempts.run(partial(self._read_page, most - looked_at))
             looked_at += page.looked_at
-            self.take(page, report)
+            self.take(page)
+            look(page)
             self.tally.start = page.end
             if page.end is None:
                 return True
@@ -221,12 +243,15 @@ class Count(Struct):
                 break
         return False
 
-    def take(self, page: Page, report: Callable[[Tally, Finding], None]) -> None:
-        """Count a page of the item's records. report: see `run`."""
+    def take(self, page: Page) -> None:
+        """Count a page of the item's records."""
         slots = {shard.index: tuple(shard.slots) for shard in self.stock.shards}
         for record in page.purchases:
             self.tally.count(record, slots)
         self.tally.unreadable += len(page.problems)
+
+    def look(self, page: Page, report: Callable[[Tally, Finding], None]) -> None:
+        """Compare the records of a page with each other, and report what is found."""
         findings = [Finding([problem]) for problem in page.problems]
         findings += [_broken(summary, self.runtime.clock()) for summary in page.summaries]
         for look in (self._look_at_buyers, self._look_at_payments, self._look_at_holds):
@@ -240,8 +265,9 @@ class Count(Struct):
         self.stock = self.attempts.run(lambda: _read_stock(self.store, item_id, self.runtime))
         return self.stock
 
-    def _read_page(self) -> Page:
-        return self.store.read_records(self.tally.item_id, self.tally.start, AUDIT_PAGE_RECORDS_MAX)
+    def _read_page(self, most: int) -> Page:
+        most = min(most, AUDIT_PAGE_RECORDS_MAX)
+        return self.store.read_records(self.tally.item_id, self.tally.start, most)
 
     def _look_at_buyers(self, page: Page) -> list[Finding]:
         """Compare what buyers have with the records of their purchases.

@@ -562,6 +562,37 @@ class RepairResult(Struct, frozen=True):
     cursor: str | None
 
 
+class ExportTotal(Struct, frozen=True):
+    """What the purchases of an export add up to.
+
+    quantity, refunded: in tickets. sold: what the counters say when the last part is read; None of
+    a generation that is over. problems: where records and counters differ, and records that cannot
+    be read. What was bought or refunded meanwhile is none.
+    """
+
+    purchases: int
+    quantity: int
+    refunded: int
+    sold: int | None
+    problems: Sequence[str]
+    checked_at: str
+
+
+class ExportPart(Struct, frozen=True):
+    """A part of an export: purchases of one generation.
+
+    total: of all parts; None before the last one. cursor: of the next part; None after the last
+    one.
+    """
+
+    item_id: int
+    generation: int
+    purchases: Sequence[Purchase]
+    is_first: bool
+    total: ExportTotal | None
+    cursor: str | None
+
+
 class AuditResult(Struct, frozen=True):
     """The counters and records of one generation, and where they differ.
 

@@ -7,6 +7,7 @@ again. All shards change in one transaction: a repair that dies half-way leaves 
 
 from collections.abc import Sequence
 from copy import replace
+from functools import partial
 from typing import Final
 
 from msgspec import Struct
@@ -18,7 +19,7 @@ from ticketing.repair_plan import RepairPlan, repair_plan
 from ticketing.retry import Attempts, InDoubt, Runtime, Statistics
 from ticketing.rules import timestamp
 from ticketing.store.table import Store, Table
-from ticketing.tally import Difference, Tally
+from ticketing.tally import Difference, Tally, from_cursor, to_cursor
 
 _IN_DOUBT: Final = InDoubt(
     "Something may have been repaired. Send the same request again: it changes nothing twice."
@@ -82,14 +83,15 @@ class _RepairFlow(Struct):
         for _ in range(REPAIR_COUNTS_MAX):
             if not self.apply:
                 self.repaired, self.left_out = [], 0
-            count = Count.of(item_id, cursor, self.store, self.attempts, self.runtime, by_slot=True)
-            complete = count.run(self._mend)
+            tally = from_cursor(cursor, Tally) if cursor else None
+            count = Count.of(item_id, tally, self.store, self.attempts, self.runtime, by_slot=True)
+            complete = count.run(partial(count.look, report=self._mend))
             stock = count.read_stock()
             if stock.sale.generation != count.tally.generation:
                 return self._result(stock, [WAS_RESET])
             if not complete:
                 problems = count.tally.all_problems()
-                return self._result(stock, problems, count.tally.cursor())
+                return self._result(stock, problems, to_cursor(count.tally))
             now = self.runtime.clock()
             differences = [*count.tally.unheld, *all_differences(count.tally, stock, now)]
             plan = self._plan(count.tally, stock, differences, now)

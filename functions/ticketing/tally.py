@@ -91,29 +91,14 @@ class Tally(Struct):
             tally.shards[shard.index] = ShardTally(fingerprint(shard), sold, sold_before, is_open)
         return tally
 
-    def cursor(self) -> str:
-        """Return the tally as a text."""
-        return base64.urlsafe_b64encode(zlib.compress(msgspec.json.encode(self), 9)).decode()
-
-    @classmethod
-    def from_cursor(cls, cursor: str, item_id: int, *, by_slot: bool) -> "Tally":
-        """Return the tally of a cursor. Raises InvalidRequest for one of something else."""
-        try:
-            content = zlib.decompress(base64.urlsafe_b64decode(cursor))
-            tally = msgspec.json.decode(content, type=cls)
-        except (ValueError, zlib.error, msgspec.MsgspecError) as error:
-            raise InvalidRequest(
-                "This is not the cursor of an audit. Leave it out.", field="cursor"
-            ) from error
-        if tally.item_id != item_id:
-            raise InvalidRequest(
-                f"This cursor belongs to an audit of item {tally.item_id}.", field="cursor"
-            )
-        if tally.by_slot != by_slot:
+    def demand(self, item_id: int, *, by_slot: bool) -> None:
+        """Raise InvalidRequest where a cursor's tally is not of this item, or not of this kind."""
+        if self.item_id != item_id:
+            raise InvalidRequest(f"This cursor belongs to item {self.item_id}.", field="cursor")
+        if self.by_slot != by_slot:
             raise InvalidRequest(
                 "An audit and a repair do not share cursors. Leave it out.", field="cursor"
             )
-        return tally
 
     def report(self, problem: str) -> None:
         """Note a problem with a record. Only the first ones are kept by name."""
@@ -252,6 +237,21 @@ class Tally(Struct):
                 f"Shard {shard.index}: its holds have {held} tickets, its counter says "
                 f"{shard.held}.",
             )
+
+
+def to_cursor(state: Struct) -> str:
+    """Return the state of a count as a text."""
+    return base64.urlsafe_b64encode(zlib.compress(msgspec.json.encode(state), 9)).decode()
+
+
+def from_cursor[State](cursor: str, shape: type[State]) -> State:
+    """Return the state of a cursor. Raises InvalidRequest for one of something else."""
+    try:
+        return msgspec.json.decode(zlib.decompress(base64.urlsafe_b64decode(cursor)), type=shape)
+    except (ValueError, zlib.error, msgspec.MsgspecError) as error:
+        raise InvalidRequest(
+            "This is not the cursor of an earlier response. Leave it out.", field="cursor"
+        ) from error
 
 
 def fingerprint(shard: Shard) -> str:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from ticketing.audit import Auditor
 from ticketing.buying import PurchaseService
 from ticketing.catalogue import Catalogue
+from ticketing.exporting import Exporter
 from ticketing.holding import HoldService
 from ticketing.organising import OrganiserService
 from ticketing.refunding import RefundService
@@ -34,6 +35,7 @@ class Services(Struct, frozen=True):
     organiser: OrganiserService
     auditor: Auditor
     repairs: RepairService
+    exporter: Exporter
 
 
 def build_services(
@@ -58,4 +60,5 @@ def build_services(
         organiser=OrganiserService(table, runtime),
         auditor=Auditor(table, runtime),
         repairs=RepairService(table, runtime),
+        exporter=Exporter(table, runtime),
     )

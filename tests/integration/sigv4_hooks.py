@@ -8,19 +8,21 @@ import schemathesis
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
+SESSION = boto3.Session()
+CREDENTIALS = SESSION.get_credentials()
+assert CREDENTIALS is not None
+SIGNER = SigV4Auth(CREDENTIALS, "execute-api", SESSION.region_name)
+
 
 class SigV4(requests.auth.AuthBase):
     """Signs a request for API Gateway."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        session = boto3.Session()
-        credentials = session.get_credentials()
-        assert credentials is not None
         headers = {
             name: value for name, value in request.headers.items() if name.lower() == "content-type"
         }
         unsigned = AWSRequest(request.method, request.url, headers, request.body or b"")
-        SigV4Auth(credentials, "execute-api", session.region_name).add_auth(unsigned)
+        SIGNER.add_auth(unsigned)
         request.headers.update(dict(unsigned.headers.items()))
         return request
 

@@ -46,7 +46,7 @@ def original(database: str) -> Iterator[str]:
 
 
 def test_all_sell_exactly() -> None:
-    measured = list(rows(silent, 2, {"storm": STORM}))
+    measured = list(rows(silent, 1, {"storm": STORM}))
     assert [row.name for row in measured] == [f"storm: {other.name}" for other in (*POSTGRES, BARE)]
     assert all(row.value > 0 for row in measured)
 

@@ -154,6 +154,14 @@ class TestRoles:
         assert json.loads(call("GET", f"{guarded.url}/audit/3", signed=True)[1])["agrees"]
         assert self.scheduled_audit(guarded)["AuditProblems"] == 0
 
+    def test_export(self, guarded: Stack) -> None:
+        """The link of a part leads to the next one, below the stage's path."""
+        url = f"{guarded.url}/export/1"
+        status, text = call("GET", f"{url}?format=csv", signed=True)
+        assert (status, text.splitlines()[0].split(",")[0]) == (200, "type")
+        total = json.loads(call("GET", url, signed=True)[1].splitlines()[-1])
+        assert (total["type"], total["agrees"]) == ("total", True)
+
     @staticmethod
     def scheduled_audit(stack: Stack) -> dict[str, Any]:
         """Invoke the function, as its schedule does, and return its last line."""
@@ -171,7 +179,12 @@ class TestRoles:
 
     @pytest.mark.parametrize(
         ("method", "path"),
-        [("POST", "/reset"), ("GET", "/audit/1"), ("POST", "/audit/1/repair")],
+        [
+            ("POST", "/reset"),
+            ("GET", "/audit/1"),
+            ("POST", "/audit/1/repair"),
+            ("GET", "/export/1"),
+        ],
     )
     def test_unsigned_call(self, guarded: Stack, method: str, path: str) -> None:
         assert call(method, f"{guarded.url}{path}")[0] == 403

@@ -4,6 +4,8 @@ them.
 Run one by hand: python tests/proof/reference_service.py [NAME] [PORT]
 """
 
+import csv
+import io
 import itertools
 import json
 import sys
@@ -14,6 +16,15 @@ from dataclasses import asdict, dataclass, field, replace
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Text:
+    """A body that is no JSON document. following: the query of the next part."""
+
+    content: str
+    following: str | None = None
+
 
 Answer = tuple[int, dict[str, Any]]
 
@@ -295,6 +306,50 @@ class Service:
         """Return the purchase id that belongs to a key."""
         return str(uuid.uuid5(uuid.NAMESPACE_URL, key))
 
+    def exported(self) -> list[Record]:
+        """Return the purchases that an export lists."""
+        return [each for each in self.records.values() if each.generation == self.generation]
+
+    def export(self, query: str) -> Text:
+        """GET /export/{item_id}, in two parts."""
+        asked = dict(pair.split("=") for pair in query.split("&"))
+        with self.lock:
+            records = self.exported()
+            half, is_last = len(records) // 2, "cursor" in asked
+            lines = [
+                {
+                    "type": "purchase",
+                    **asdict(each),
+                    "tickets": each.quantity - each.refunded_quantity,
+                }
+                for each in (records[half:] if is_last else records[:half])
+            ]
+            names = ("quantity", "refunded_quantity")
+            quantity, refunded = (sum(getattr(each, name) for each in records) for name in names)
+            total = {
+                "type": "total",
+                "item_id": 1,
+                "generation": self.generation,
+                "purchases": len(records),
+                "quantity": quantity,
+                "refunded_quantity": refunded,
+                "tickets": quantity - refunded,
+                "sold": self.sold,
+                "agrees": quantity - refunded == self.sold,
+            }
+        lines += [total] if is_last else []
+        following = None if is_last else f"{query}&cursor=half"
+        if asked["format"] == "jsonl":
+            return Text("".join(f"{json.dumps(line)}\n" for line in lines), following)
+        text = io.StringIO()
+        columns = ["type", *Record.__dataclass_fields__, "tickets", "purchases", "sold", "agrees"]
+        writer = csv.DictWriter(text, columns)
+        if not is_last:
+            writer.writeheader()
+        for line in lines:
+            writer.writerow(line | {"agrees": str(line.get("agrees", "")).lower()})
+        return Text(text.getvalue(), following)
+
 
 class Oversells(Service):
     """Decides by a replica that does not show the last purchase yet."""
@@ -390,6 +445,13 @@ class AuditLies(LosesRecords):
     def audit(self) -> Answer:
         status, body = super().audit()
         return status, body | {"agrees": True, "problems": []}
+
+
+class ExportsTooLittle(Service):
+    """Leaves purchases out of an export."""
+
+    def exported(self) -> list[Record]:
+        return super().exported()[1:]
 
 
 class MiscountsAtReset(Service):
@@ -659,7 +721,7 @@ class WithoutAdmin(Service):
 
 def answer_to(
     service: Service, method: str, path: str, headers: Message, body: dict[str, Any]
-) -> Answer:
+) -> tuple[int, dict[str, Any] | Text]:
     """Return the answer of the route."""
     route = [method, *path.removeprefix("/live").partition("?")[0].split("/")[1:]]
     match route:
@@ -673,10 +735,11 @@ def answer_to(
             return service.look_up(purchase_id)
         case ["GET", "inventory"]:
             return service.inventory()
-    is_signed = headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential=")
-    if is_signed and service.admin_routes:
-        return answer_to_organiser(service, route, headers, body)
-    return forbidden()
+    signature = headers.get("Authorization", "")
+    is_signed = service.admin_routes and signature.startswith("AWS4-HMAC-SHA256 Credential=")
+    if is_signed and route[:2] == ["GET", "export"]:
+        return 200, service.export(path.partition("?")[2])
+    return answer_to_organiser(service, route, headers, body) if is_signed else forbidden()
 
 
 def answer_to_organiser(
@@ -726,10 +789,15 @@ def handler_of(service: Service) -> type[BaseHTTPRequestHandler]:
 
         do_PUT = do_POST  # noqa: N815 - the base class's names
 
-        def reply(self, answer: Answer) -> None:
+        def reply(self, answer: tuple[int, dict[str, Any] | Text]) -> None:
             status, document = answer
-            content = json.dumps(document).encode()
             self.send_response(status)
+            if isinstance(document, Text):
+                if document.following:
+                    self.send_header("Link", f'<?{document.following}>; rel="next"')
+                content, document = document.content.encode(), {}
+            else:
+                content = json.dumps(document).encode()
             self.send_header("Content-Length", str(len(content)))
             self.send_header(
                 "Content-Type", "application/json" if status < 400 else "application/problem+json"

@@ -10,6 +10,9 @@ from proof.figures import figures_of
 from proof.history import (
     Attempt,
     AuditReport,
+    Export,
+    ExportFigures,
+    ExportLine,
     History,
     Inventory,
     Kind,
@@ -55,6 +58,11 @@ def observation(**figures: Any) -> Observation:
     ]
     inventory = Inventory(1, "Item A", 0, 2, 2, 0, 1)
     audit = AuditReport(1, 1, 2, 0, 0, 2, 2, 2, agrees=True)
+    lines = [
+        ExportLine(each.purchase_id, 1, 1, "confirmed", 1, 0, 1, each.buyer_id) for each in receipts
+    ]
+    total = ExportFigures(1, 1, 2, 2, 0, 2, 2, agrees=True)
+    export = Export(50.0, 50.1, "jsonl", lines, total)
     history = History(
         requests=(*bought, *refused),
         resets=(Reset(1, 2, -9.0, -8.0),),
@@ -62,6 +70,7 @@ def observation(**figures: Any) -> Observation:
         lookups=tuple(Lookup(receipt.purchase_id, 200, receipt) for receipt in receipts),
         final=Sample(50.0, 50.1, inventory),
         audit=audit,
+        exports=(export,),
     )
     facts = structs.replace(figures_of(history.requests), **figures)
     return Observation(SIZE, history, history.requests, [], facts, inventory, audit, check(history))

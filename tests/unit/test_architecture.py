@@ -10,7 +10,16 @@ from tests.architecture import DOCUMENT, PARTS, generated
 from tests.structure import purchase_trace
 from tests.support import ROOT
 
-TEST_FOLDERS = ("tests/", "unit/", "integration/", "load/", "proof/", "simulation/", "e2e/")
+TEST_FOLDERS = (
+    "tests/",
+    "unit/",
+    "integration/",
+    "load/",
+    "organiser/",
+    "proof/",
+    "simulation/",
+    "e2e/",
+)
 TEXT = DOCUMENT.read_text()
 FLOW = TEXT.partition("## How a purchase passes through")[2].partition("\n## ")[0]
 

@@ -125,6 +125,12 @@ EXPECTED: dict[str, tuple[int, Any]] = {
     "admin/repair_applied.json": (200, RepairReport),
     "admin/repair_unknown_item.json": (404, "not_found"),
     "admin/repair_no_cursor.json": (422, "invalid_request"),
+    "admin/export.json": (200, str),
+    "admin/export_csv.json": (200, str),
+    "admin/export_unknown_item.json": (404, "not_found"),
+    "admin/export_format_unknown.json": (422, "invalid_request"),
+    "admin/export_generation_later.json": (422, "invalid_request"),
+    "admin/export_no_cursor.json": (422, "invalid_request"),
 }
 
 # The handlers that template.yaml names.
@@ -171,7 +177,7 @@ def test_every_event_has_expectation() -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_event(name: str, functions: Functions) -> None:
-    functions.world.open_sale(stock=100)
+    functions.world.open_sale(stock=100, shards=2)
     functions.call("buy_ticket", load("buy_ticket/with_key.json"))
     functions.call("hold_ticket", load("hold_ticket/hold.json"))
     writes = len(

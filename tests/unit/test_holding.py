@@ -433,7 +433,7 @@ class TestReclaim:
         """Holds that no one needs back for days: old slots go when a shard has too many."""
         world.open_sale(stock=1000, shards=1, hold_seconds=SECONDS)
         services = world.services()
-        for number in range(3 * SLOTS_MAX):
+        for number in range(2 * SLOTS_MAX):
             order = services.purchases.order(ITEM, 1, None, f"{KEY}-{number}", is_hold=True)
             assert isinstance(services.purchases.buy(order), Held)
             world.clock.now += 2

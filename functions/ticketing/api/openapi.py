@@ -160,8 +160,10 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 def _success(route: Route, success: Success, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     response: dict[str, Any] = {"description": success.status.phrase}
     if success.status is not HTTPStatus.NOT_MODIFIED:
-        schema = {"type": "string"} if success.media_type != JSON else schemas.get(success.body, {})
-        response["content"] = {success.media_type: {"schema": schema}}
+        response["content"] = {
+            each: {"schema": schemas.get(success.body, {}) if each == JSON else {"type": "string"}}
+            for each in success.media_types
+        }
     if success.headers:
         response["headers"] = {name: _HEADERS[name] for name in success.headers}
     if success.body is Receipt and route is not GET_PURCHASE:
@@ -205,6 +207,10 @@ _HEADERS: Final = {
     "Idempotent-Replayed": {
         "description": "An earlier request with this key took effect.",
         "schema": {"const": "true"},
+    },
+    "Link": {
+        "description": 'The next part, with rel="next"; the last one has none (RFC 8288).',
+        "schema": {"type": "string"},
     },
     "ETag": {"description": "Send it as If-None-Match.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},

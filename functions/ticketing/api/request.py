@@ -143,10 +143,10 @@ class Request(Struct, frozen=True):
             raise InvalidRequest(f"{name} was given {len(values)} times. Give it once.", field=name)
         return values[0] if values else None
 
-    def number(self, name: str, least: int, most: int, *, default: int) -> int:
-        """Return the query parameter's value, a whole number. Raises InvalidRequest."""
+    def number(self, name: str, least: int, most: int) -> int | None:
+        """Return the query parameter's whole number; None without one. Raises InvalidRequest."""
         value = self.query(name)
-        return default if value is None else _whole_number(value, name, least, most)
+        return None if value is None else _whole_number(value, name, least, most)
 
     def refuse_unknown_query(self, known: frozenset[str]) -> None:
         """Raise InvalidRequest for a query parameter that the route does not have."""

@@ -14,10 +14,13 @@ from msgspec import Struct
 from ticketing.api.problems import Code
 from ticketing.api.request import JSON
 from ticketing.api.schemas import (
+    CSV,
+    JSON_LINES,
     KEY_PATTERN,
     AuditReport,
     BuyTicket,
     ConfirmHold,
+    Format,
     Hold,
     HoldTickets,
     Inventory,
@@ -31,6 +34,7 @@ from ticketing.api.schemas import (
     Service,
 )
 from ticketing.limits import (
+    GENERATION_MAX,
     ITEM_ID_MAX,
     KEY_LENGTH_MAX,
     KEY_LENGTH_MIN,
@@ -63,7 +67,7 @@ class Success(Struct, frozen=True):
 
     status: HTTPStatus
     body: type[Struct] | None
-    media_type: str = JSON
+    media_types: tuple[str, ...] = (JSON,)
     headers: tuple[str, ...] = ()
 
 
@@ -198,7 +202,7 @@ GET_DOCS: Final = Route(
     "docs",
     Audience.EVERYONE,
     "Interactive API documentation",
-    (Success(HTTPStatus.OK, None, "text/html"),),
+    (Success(HTTPStatus.OK, None, ("text/html",)),),
 )
 GET_PURCHASE: Final = Route(
     "GET",
@@ -413,6 +417,33 @@ REPAIR: Final = Route(
     parameters=(_ITEM_IN_PATH,),
 )
 
+EXPORT: Final = Route(
+    "GET",
+    "/export/{item_id}",
+    "export",
+    Audience.ORGANISERS,
+    "Export the purchases of a sale, in parts",
+    (Success(HTTPStatus.OK, None, (JSON_LINES, CSV), headers=("Link",)),),
+    (Code.NOT_FOUND,),
+    parameters=(
+        _ITEM_IN_PATH,
+        Parameter(
+            "format",
+            "query",
+            {"type": "string", "enum": sorted(Format), "default": Format.JSON_LINES},
+            "JSON lines, or CSV for a spreadsheet. The parts, one after the other, are one file; "
+            "its last line is the total.",
+        ),
+        Parameter(
+            "generation",
+            "query",
+            {"type": "integer", "minimum": 1, "maximum": GENERATION_MAX},
+            "Whose purchases. Left out: those of the current generation.",
+        ),
+        Parameter("cursor", "query", {"type": "string"}, "From the Link of the part before."),
+    ),
+)
+
 # The original system's routes first, as `GET /` shows them.
 ROUTES: Final = (
     BUY_TICKET,
@@ -435,4 +466,5 @@ ROUTES: Final = (
     GET_OPENAPI,
     AUDIT,
     REPAIR,
+    EXPORT,
 )

@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from copy import replace
 from datetime import datetime
-from typing import Annotated, Any, Final
+from enum import StrEnum
+from typing import Annotated, Any, Final, Self
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
@@ -695,6 +696,30 @@ class Problem(Struct, frozen=True, omit_defaults=True):
         Annotated[int, Meta(description="The lowest capacity that is possible: sold and held.")]
         | None
     ) = None
+
+
+JSON_LINES: Final = "application/jsonl"
+CSV: Final = "text/csv"
+
+
+class Format(StrEnum):
+    """The format of an export."""
+
+    JSON_LINES = "jsonl"
+    CSV = "csv"
+
+    @classmethod
+    def of(cls, name: str | None) -> Self:
+        """Return the format of this name; JSON Lines without one. Raises InvalidRequest."""
+        try:
+            return cls(name or cls.JSON_LINES)
+        except ValueError as error:
+            raise InvalidRequest("It must be jsonl or csv.", field="format") from error
+
+    @property
+    def media_type(self) -> str:
+        """Return the value of Content-Type."""
+        return f"{CSV}; charset=utf-8" if self is Format.CSV else JSON_LINES
 
 
 def decode[T](body: bytes, shape: type[T]) -> T:

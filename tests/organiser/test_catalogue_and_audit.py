@@ -31,7 +31,7 @@ from ticketing.limits import (
     USED_KEYS_MAX,
 )
 from ticketing.model import Bought, Held, SaleChange, SoldOut
-from ticketing.tally import ShardTally, Tally
+from ticketing.tally import ShardTally, Tally, to_cursor
 
 
 def sell(world: World, count: int, quantity: int = 1) -> list[Bought]:
@@ -718,6 +718,20 @@ class TestAudit:
         assert world.audit().cursor
         assert world.client.count("scan") == AUDIT_RECORDS_MAX // AUDIT_PAGE_RECORDS_MAX
 
+    def test_stated_number_in_short_pages(self, world: World) -> None:
+        """DynamoDB ends a page at 1 MB, whatever was asked for."""
+        world.open_sale(stock=100, shards=1)
+        sell(world, 20)
+        looked_at: list[int] = []
+
+        def scan(scan: Any, **request: Any) -> Any:
+            looked_at.append(min(request["Limit"], 700))
+            return scan(**request | {"Limit": 1}) | {"ScannedCount": looked_at[-1]}
+
+        world.client.replace("scan", scan)
+        assert world.audit().cursor
+        assert sum(looked_at) == AUDIT_RECORDS_MAX
+
     @pytest.mark.G4
     def test_cursor_of_full_sale(self, world: World) -> None:
         """It fits into a URL, which API Gateway takes up to 10,240 bytes with all headers."""
@@ -735,7 +749,7 @@ class TestAudit:
             )
         for _ in range(PROBLEMS_MAX + 1):
             tally.report(f"Purchase {UUID(int=draw.getrandbits(128))}: it has 3 tickets, and 2.")
-        assert len(tally.cursor()) < 6_000
+        assert len(to_cursor(tally)) < 6_000
 
     def test_malformed_cursor(self, world: World) -> None:
         world.open_sale(stock=5)

@@ -1,16 +1,11 @@
-"""Half-broken tables: each damage is named, and repaired or reported, also while buyers buy.
-
-On the model of DynamoDB, which is compared with the engines elsewhere, and faster than moto.
-"""
+"""Half-broken tables: each damage is named, and repaired or reported, also while buyers buy."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-import simulation.world
-from simulation.dynamodb import DynamoDB
-from tests.support import ITEM, TABLE, World, create_table, lost_reply, raises, service_error
+from tests.support import ITEM, TABLE, World, lost_reply, raises, service_error
 from ticketing.errors import Busy, InvalidRequest, NotFound, Reason
 from ticketing.limits import HOLD_SECONDS_MIN, PROBLEMS_MAX, REPAIR_COUNTS_MAX, SUMMARIES
 from ticketing.model import Bought, Held, LimitReached, Purchase, SaleSettings, Shard, SoldOut
@@ -18,13 +13,6 @@ from ticketing.store.items import SHARD, buyer_key, purchase_key, shard_key
 
 BUYER = "buyer-42"
 SECONDS = HOLD_SECONDS_MIN
-
-
-@pytest.fixture
-def world() -> World:
-    client = DynamoDB(simulation.world.World(seed=1)).client()
-    create_table(client)
-    return World(client)
 
 
 @pytest.fixture

@@ -1,0 +1,111 @@
+"""Exports: every purchase of a sale, part by part, and a total that is compared with the counters.
+
+It reads as an audit does, pages of the table itself: no index that a purchase would have to write
+as well.
+"""
+
+from msgspec import Struct
+
+from ticketing.audit import Count, all_problems
+from ticketing.errors import InvalidRequest
+from ticketing.limits import AUDIT_BUDGET_SECONDS, EXPORT_RECORDS_MAX
+from ticketing.model import ExportPart, ExportTotal, Purchase
+from ticketing.retry import Attempts, Runtime, Statistics
+from ticketing.rules import current_shards, timestamp, totals
+from ticketing.store.table import Page, Table
+from ticketing.tally import Tally, from_cursor, to_cursor
+
+
+class _Progress(Struct):
+    """What an export has come to. The caller carries it to the next request as the cursor.
+
+    generation: of the purchases that are exported. quantity, refunded: their tickets.
+    """
+
+    tally: Tally
+    generation: int
+    purchases: int = 0
+    quantity: int = 0
+    refunded: int = 0
+
+
+class Exporter:
+    """Exports the purchases of sales."""
+
+    def __init__(self, table: Table, runtime: Runtime) -> None:
+        self._table = table
+        self._runtime = runtime
+
+    def export(
+        self,
+        item_id: int,
+        generation: int | None = None,
+        cursor: str | None = None,
+        statistics: Statistics | None = None,
+    ) -> ExportPart:
+        """Return a part of the item's purchases, in no order; with the last one their total.
+
+        Each purchase that was made before the first part was asked for is in exactly one part, as
+        it is then. At most EXPORT_RECORDS_MAX records of the table are looked at. generation: None
+        exports the current one. cursor: of the part before; it exports the generation of that one.
+
+        Raises NotFound, InvalidRequest for a malformed cursor or a generation that has not begun,
+        and Busy.
+        """
+        attempts = Attempts[None](self._runtime, AUDIT_BUDGET_SECONDS, statistics=statistics)
+        attempts.statistics.item_id = item_id
+        store = self._table.within(attempts.deadline)
+        progress = from_cursor(cursor, _Progress) if cursor else None
+        tally = progress.tally if progress else None
+        count = Count.of(item_id, tally, store, attempts, self._runtime)
+        current = count.stock.sale.generation
+        progress = progress or _Progress(count.tally, generation or current)
+        if progress.generation > current or generation not in {None, progress.generation}:
+            raise InvalidRequest(_wrong(progress, current), field="generation")
+        purchases: list[Purchase] = []
+
+        def take(page: Page) -> None:
+            purchases.extend(
+                each
+                for each in page.purchases
+                if each.is_purchase and each.generation == progress.generation
+            )
+            for problem in page.problems:
+                progress.tally.report(problem)
+
+        complete = count.run(take, EXPORT_RECORDS_MAX)
+        progress.purchases += len(purchases)
+        progress.quantity += sum(each.quantity for each in purchases)
+        progress.refunded += sum(each.refunded_quantity for each in purchases)
+        return ExportPart(
+            item_id=item_id,
+            generation=progress.generation,
+            purchases=purchases,
+            is_first=not cursor,
+            total=self._total(progress, count) if complete else None,
+            cursor=None if complete else to_cursor(progress),
+        )
+
+    def _total(self, progress: _Progress, count: Count) -> ExportTotal:
+        stock, now = count.read_stock(), self._runtime.clock()
+        current = stock.sale.generation
+        if current == progress.tally.generation:
+            problems = all_problems(progress.tally, stock, now)
+        else:
+            problems = ["The sale was reset meanwhile, so nothing was compared."]
+        _, _, _, sold = totals(current_shards(stock.sale, stock.shards))
+        return ExportTotal(
+            purchases=progress.purchases,
+            quantity=progress.quantity,
+            refunded=progress.refunded,
+            sold=sold if current == progress.generation else None,
+            problems=problems,
+            checked_at=timestamp(now),
+        )
+
+
+def _wrong(progress: _Progress, current: int) -> str:
+    """Return what is wrong with the generation that was asked for."""
+    if progress.generation > current:
+        return f"The sale has generation {current}. Ask for that one, or an earlier one."
+    return f"The cursor belongs to generation {progress.generation}. Leave the generation out."
