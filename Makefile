@@ -17,12 +17,14 @@ DEVELOPMENT_READY := .venvs/development/.ready
 DEPLOYMENT_READY := .venvs/deployment/.ready
 LOCAL_READY := .venvs/local/.ready
 LOCUST_READY := .venvs/locust/.ready
-ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY) $(LOCUST_READY)
+ORGANISER_READY := .venvs/organiser/.ready
+ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY) $(LOCUST_READY) \
+	$(ORGANISER_READY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop status logs prove simulate bench compare cost locust volume mutants \
-	storm load scaling plan test check docs picture structure lint format hooks typecheck lock build \
-	deploy sam-local sam-invoke dynamodb-local clean
+.PHONY: help setup start stop status logs organiser prove simulate bench compare cost locust \
+	volume mutants storm load scaling plan test check docs picture structure lint format hooks \
+	typecheck lock build deploy sam-local sam-invoke dynamodb-local clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -40,6 +42,9 @@ status: $(DEPLOYMENT_READY) ## print whether it runs, and where
 
 logs: $(DEPLOYMENT_READY) ## print the functions' log lines [FOLLOW=1]
 	@$(LOCAL) logs $(if $(FOLLOW),--follow)
+
+organiser: $(ORGANISER_READY) ## the organiser's commands [URL=https://… ARGS="sale list"]
+	@.venvs/organiser/bin/organiser $(if $(URL),--url $(URL)) $(ARGS)
 
 prove: $(DEVELOPMENT_READY) $(if $(URL),,$(DEPLOYMENT_READY) $(LOCAL_READY))
 prove: ## prove that it sells exactly its stock [URL=https://… ARGS=…]
@@ -133,11 +138,12 @@ typecheck: $(DEVELOPMENT_READY) ## check the types
 	$(DEVELOPMENT)/mypy
 
 compile = $(UV) pip compile -q --generate-hashes --universal --python-version 3.13 --no-header \
-	$(if $(UPGRADE),--upgrade) --group $(1) --output-file $(2)
+	$(if $(UPGRADE),--upgrade) $(3) --group $(1) --output-file $(2)
 
 lock: $(UV) ## lock the dependencies again [UPGRADE=1 takes the newest versions]
 	$(call compile,functions,functions/requirements.txt)
-	$(call compile,development,requirements/development.txt)
+	$(call compile,development,requirements/development.txt,pyproject.toml)
+	$(call compile,build,requirements/organiser.txt,pyproject.toml)
 	$(call compile,deployment,requirements/deployment.txt)
 	$(call compile,local,requirements/local.txt)
 	$(call compile,locust,requirements/locust.txt)
@@ -176,4 +182,6 @@ $(ALL_READY): .venvs/%/.ready: requirements/%.txt | $(UV)
 	@echo "Installing .venvs/$* …"
 	@$(UV) venv --quiet --allow-existing --python 3.13 .venvs/$*
 	@$(UV) pip sync --quiet --python .venvs/$* --require-hashes requirements/$*.txt
+	@$(if $(filter organiser,$*),$(UV) pip install --quiet --python .venvs/$* --no-deps \
+		--no-build-isolation --editable .)
 	@touch $@

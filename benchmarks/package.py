@@ -19,7 +19,7 @@ def rows(progress: Progress) -> Iterator[Row]:
     progress("sam build")
     sam.build()
     progress("packages")
-    packages = [folder for folder in sam.BUILD_DIRECTORY.iterdir() if folder.is_dir()]
+    packages = [folder for folder in sam.build_directory().iterdir() if folder.is_dir()]
     largest = max(packages, key=lambda package: contents(package).total())
     sizes = contents(largest)
     shown = ", ".join(

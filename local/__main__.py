@@ -154,7 +154,7 @@ def clean(_: argparse.Namespace) -> None:
     for directory in (
         STACK_DIRECTORY,
         SAM_LOCAL_DIRECTORY,
-        sam.BUILD_DIRECTORY.parent,
+        sam.folder(),
         ROOT / ".aws-sam",
     ):
         shutil.rmtree(directory, ignore_errors=True)

@@ -4,18 +4,18 @@ import json
 import urllib.error
 import urllib.request
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from local.ministack import CREDENTIALS, REGION, open_url
 from local.process import LocalError
+from organiser.signing import Signer
 
 # The item of the original system, which is on sale after the first start.
 FIRST_ITEM = {"stock": 100, "item_name": "Item A - Concert Ticket"}
 ANSWER_SECONDS = 30.0
+SIGNER: Final = Signer(Credentials(*CREDENTIALS.values()), REGION)
 
 
 def call(
@@ -25,17 +25,13 @@ def call(
 
     signed: with SigV4.
     """
-    content = None if body is None else json.dumps(body)
-    request = AWSRequest(
-        method, url, {} if content is None else {"Content-Type": "application/json"}, content
-    )
+    content = None if body is None else json.dumps(body).encode()
+    media_type = None if content is None else "application/json"
+    headers = {} if media_type is None else {"Content-Type": media_type}
     if signed:
-        SigV4Auth(Credentials(*CREDENTIALS.values()), "execute-api", REGION).add_auth(request)
+        headers |= SIGNER.headers(method, url, content or b"", media_type)
     message = urllib.request.Request(  # noqa: S310 -- the address is the stack's own
-        url,
-        None if content is None else content.encode(),
-        dict(request.headers.items()),
-        method=method,
+        url, content, headers, method=method
     )
     try:
         with open_url(message, timeout=ANSWER_SECONDS) as response:

@@ -7,10 +7,27 @@ from pathlib import Path
 from local.ministack import CREDENTIALS, REGION
 from local.process import LOCAL_DIRECTORY, clean_environment, program, run
 
-# Not .aws-sam/, whose content `sam deploy` sends to AWS: packages built for this machine must not
-# get there.
-BUILD_DIRECTORY = LOCAL_DIRECTORY / "sam" / "build"
-BUILT_TEMPLATE = BUILD_DIRECTORY / "template.yaml"
+# Names another folder to build in: processes of tests build at the same time.
+FOLDER_VARIABLE = "LOCAL_SAM_DIRECTORY"
+
+
+def folder() -> Path:
+    """Return the folder of the build and its cache.
+
+    Not .aws-sam/, whose content `sam deploy` sends to AWS: packages built for this machine must not
+    get there.
+    """
+    return Path(os.environ.get(FOLDER_VARIABLE, LOCAL_DIRECTORY / "sam"))
+
+
+def build_directory() -> Path:
+    """Return the folder in which `build` leaves the functions."""
+    return folder() / "build"
+
+
+def built_template() -> Path:
+    """Return the template that `build` leaves."""
+    return build_directory() / "template.yaml"
 
 
 def architecture() -> str:
@@ -46,9 +63,9 @@ def build() -> None:
         "--cached",
         "--parallel",
         "--build-dir",
-        BUILD_DIRECTORY,
+        build_directory(),
         "--cache-dir",
-        BUILD_DIRECTORY.parent / "cache",
+        folder() / "cache",
         "--parameter-overrides",
         f"Architecture={architecture()}",
     ]

@@ -85,7 +85,7 @@ class SamLocal:
         self._directory = directory
         self._template = directory / "template.json"
         self._options = ["--skip-pull-image"] if skip_pull else []
-        self._built = yaml.safe_load(sam.BUILT_TEMPLATE.read_text())
+        self._built = yaml.safe_load(sam.built_template().read_text())
         self._undo = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -195,7 +195,7 @@ class SamLocal:
         """
         for resource in self._functions().values():
             code = resource["Properties"]["CodeUri"]
-            resource["Properties"]["CodeUri"] = str(sam.BUILD_DIRECTORY / code)
+            resource["Properties"]["CodeUri"] = str(sam.build_directory() / code)
         variables = self._built["Globals"]["Function"]["Environment"]["Variables"]
         variables |= {"TABLE_NAME": TABLE, "AWS_ENDPOINT_URL_DYNAMODB": store_url}
         self._template.write_text(json.dumps(self._built, default=str))

@@ -36,13 +36,14 @@ class Stack(MiniStack):
         """Return the API's URL with its stage path, as on AWS."""
         return f"{self.endpoint}/{STAGE}"
 
-    def deploy(self, template: Path = sam.BUILT_TEMPLATE, **parameters: str) -> None:
+    def deploy(self, template: Path | None = None, **parameters: str) -> None:
         """Deploy the output of `sam.build()` and wait until the API answers.
 
         parameters: template parameters and their values.
         """
         defaults = {"Stage": "test", "AllowReset": "true", "Architecture": sam.architecture()}
-        sam.deploy(self.endpoint, STACK_NAME, template, defaults | parameters)
+        built = template or sam.built_template()
+        sam.deploy(self.endpoint, STACK_NAME, built, defaults | parameters)
         self._map_domain()
         self._wait_for_answer()
 

@@ -1,25 +1,20 @@
 """The organiser's calls: reset, pause, capacity, refund, audit, export; signed with SigV4."""
 
-import os
 import random
-import re
 import time
 import urllib.parse
 import uuid
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from typing import Any, Self
 
-import botocore.auth
-import botocore.awsrequest
-import botocore.credentials
-import botocore.exceptions
-import botocore.session
 import httpx
 from msgspec import structs
 
-from proof.client import Target, pause_seconds
+from organiser.client import ApiClient, Target
+from organiser.errors import NoCredentials, Unanswered
+from organiser.signing import Signer, signer_for
 from proof.history import (
     AuditReport,
     CapacityChange,
@@ -33,11 +28,9 @@ from proof.history import (
     Sample,
 )
 from proof.responses import (
-    BUSY_STATUSES,
     STATUS_CONFLICT,
     STATUS_NOT_FOUND,
     STATUS_OK,
-    UNKNOWN_STATUSES,
     NotAsPromised,
     body_of,
     changed,
@@ -45,15 +38,11 @@ from proof.responses import (
     export_of,
     next_query,
     problem_of,
-    retry_after_seconds,
 )
 
 CALLS_IN_FLIGHT = 8
 NOT_OPEN_STATES = frozenset({"scheduled", "paused", "closed"})
 LAST_CALL_SECONDS = 5.0
-LOOPBACK_REGION = "us-east-1"
-# Without 500: that is a bug, and would be one again.
-SENT_AGAIN = BUSY_STATUSES | UNKNOWN_STATUSES - {500}
 
 
 class NotUsable(Exception):
@@ -65,96 +54,34 @@ class NotUsable(Exception):
         self.remedy = remedy
 
 
-class SigV4(httpx.Auth):
-    """Signs a request when it is sent, so credentials may be renewed between requests."""
-
-    requires_request_body = True
-
-    def __init__(self, credentials: botocore.credentials.Credentials, region: str) -> None:
-        self._signer = botocore.auth.SigV4Auth(credentials, "execute-api", region)
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
-        """Add the signature's headers. Host and content type are signed as well."""
-        headers = (
-            {"Content-Type": request.headers["Content-Type"]}
-            if "Content-Type" in request.headers
-            else {}
-        )
-        draft = botocore.awsrequest.AWSRequest(
-            request.method, str(request.url), headers, request.content
-        )
-        self._signer.add_auth(draft)
-        request.headers.update(dict(draft.headers.items()))
-        yield request
-
-
-def signer(target: Target, region: str | None, profile: str | None) -> SigV4:
-    """Return a signer with credentials of the normal chain; on loopback, test credentials will do.
-
-    Raises NotUsable where credentials or the Region are missing.
-    """
+def signer(target: Target, region: str | None, profile: str | None) -> Signer:
+    """Return a signer for the target. Raises NotUsable where there is nothing to sign with."""
     try:
-        # botocore takes its defaults from the environment and the shared files, as all AWS tools
-        # do.
-        session = botocore.session.Session(profile=profile or os.environ.get("AWS_PROFILE"))
-        if target.is_loopback:
-            # Without this, a laptop without credentials waits for the metadata service of an EC2
-            # instance.
-            session.get_component("credential_provider").remove("iam-role")
-        credentials = session.get_credentials()
-        region = region or region_of(target.url) or session.get_config_variable("region")
-    except botocore.exceptions.BotoCoreError as error:
-        raise NotUsable(
-            f"No AWS credentials: {error}", "Check --profile and AWS_PROFILE."
-        ) from error
-    if target.is_loopback:
-        credentials = credentials or botocore.credentials.Credentials("test", "test")
-        region = region or LOOPBACK_REGION
-    if credentials is None:
-        raise NotUsable(
-            "No AWS credentials: POST /reset and GET /audit must be signed.",
-            "Log in, choose --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
-        )
-    if region is None:
-        raise NotUsable("The Region of the API is not known.", "Set it with --region.")
-    return SigV4(credentials, region)
-
-
-def region_of(url: str) -> str | None:
-    """Return the Region in the host name of an API on AWS; None for a custom domain."""
-    match = re.search(r"\.execute-api\.([a-z0-9-]+)\.amazonaws\.com", httpx.URL(url).host)
-    return match[1] if match else None
+        return signer_for(target.url, region, profile)
+    except NoCredentials as error:
+        raise NotUsable(error.what, error.remedy) from error
 
 
 class Admin:
     """The organiser's client for one item. Every method may raise NotUsable."""
 
-    def __init__(self, target: Target, auth: SigV4, item_id: int, draw: random.Random) -> None:
-        self._http = httpx.Client(**target.settings())  # type: ignore[arg-type]
-        self._target = target
-        self._auth = auth
+    def __init__(self, target: Target, signer: Signer, item_id: int, draw: random.Random) -> None:
+        self._client = ApiClient(target, signer, draw)
         self.item_id = item_id
         self.may_be_paused = False  # by us
-        self._draw = draw
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._http.close()
+        self._client.__exit__(*error)
 
     def inventory_at_start(self) -> Inventory | None:
         """Return the item's inventory before the tests; None if there is no such item.
 
-        As the first call, it reports a URL where no service answers.
+        It is the first call, so it finds out whether a service answers.
         """
-        try:
-            response = self._call("GET", f"/inventory?item_id={self.item_id}")
-        except NotUsable as error:
-            remedy = "Start it with `make start`, or set its address with --url."
-            raise NotUsable(
-                error.what, remedy if self._target.is_loopback else error.remedy
-            ) from error
+        response = self._call("GET", f"/inventory?item_id={self.item_id}")
         code = problem_of(response).get("code")
         if response.status_code == STATUS_NOT_FOUND and code == "not_found":
             return None
@@ -181,7 +108,8 @@ class Admin:
         """Return the inventory during the sale; None without an answer. One attempt."""
         started_at = time.monotonic()
         try:
-            response = self._http.get("/inventory", params={"item_id": self.item_id})
+            path = f"/inventory?item_id={self.item_id}"
+            response = self._client.attempt("GET", path, signed=False)
         except httpx.RequestError:
             return None
         if response.status_code != STATUS_OK:
@@ -241,7 +169,7 @@ class Admin:
             return True
         path = f"/items/{self.item_id}/resume"
         try:
-            response = self._http.post(path, auth=self._auth, timeout=LAST_CALL_SECONDS)
+            response = self._client.attempt("POST", path, timeout_seconds=LAST_CALL_SECONDS)
         except httpx.RequestError:
             return False
         return response.status_code == STATUS_OK
@@ -355,35 +283,15 @@ class Admin:
     def _send(
         self, method: str, path: str, body: dict[str, Any] | None = None, key: str | None = None
     ) -> tuple[httpx.Response, int]:
-        """Make a signed call; return the response and the number of attempts.
+        """Make a call until there is an answer; return it with the number of attempts.
 
-        It is sent again while the service is busy or does not answer, until the patience ends. So
-        it must have a key or change nothing.
+        All calls are signed but those of everyone's route.
         """
-        auth = None if path.startswith("/inventory") else self._auth
-        headers = {} if key is None else {"Idempotency-Key": key}
-        deadline = time.monotonic() + self._target.patience_seconds
-        attempts = 0
-        while True:
-            attempts += 1
-            response, lost = None, None
-            try:
-                response = self._http.request(method, path, json=body, auth=auth, headers=headers)
-            except httpx.ConnectError as error:
-                raise NotUsable(
-                    f"No server answers at {self._target.url} ({error}).", "Check --url."
-                ) from error
-            except httpx.RequestError as error:
-                lost = error
-            asked_for = None if response is None else retry_after_seconds(response)
-            pause = pause_seconds(attempts, asked_for, self._draw)
-            is_over = time.monotonic() + pause > deadline
-            if response is not None and (is_over or response.status_code not in SENT_AGAIN):
-                return response, attempts
-            if is_over:
-                what = f"{method} {path} got no answer: {type(lost).__name__} {lost}".strip()
-                raise NotUsable(what, "See the service's log, or raise --timeout.") from lost
-            time.sleep(pause)
+        signed = not path.startswith("/inventory")
+        try:
+            return self._client.send(method, path, body, key=key, signed=signed)
+        except Unanswered as error:
+            raise NotUsable(error.what, error.remedy) from error
 
     def _demand_ok(self, response: httpx.Response, call: str, remedy: str) -> None:
         if response.status_code != STATUS_OK:

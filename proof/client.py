@@ -9,6 +9,7 @@ from typing import Self
 import httpx
 from msgspec import Struct
 
+from organiser.client import Target, pause_seconds, retry_after_seconds
 from proof.history import NOT_DEFINITE, Attempt, Lookup, PurchaseRequest, Receipt
 from proof.responses import (
     STATUS_OK,
@@ -16,42 +17,9 @@ from proof.responses import (
     attempt_of,
     attempt_without_answer,
     body_of,
-    retry_after_seconds,
 )
 
-CONNECT_SECONDS = 5.0
-PAUSE_BASE_SECONDS = 0.1
-PAUSE_CAP_SECONDS = 4.0
-# A longer `Retry-After` is shortened: the client's patience decides.
-RETRY_AFTER_SECONDS_MAX = 30.0
 ATTEMPTS_MAX = 200
-
-
-class Target(Struct, frozen=True):
-    """The service and its time limits. timeout: of one attempt. patience: of all attempts."""
-
-    url: str
-    timeout_seconds: float = 30.0
-    patience_seconds: float = 120.0
-
-    @property
-    def is_loopback(self) -> bool:
-        """Return whether the service runs on this machine."""
-        return httpx.URL(self.url).host in {"127.0.0.1", "localhost", "::1"}
-
-    def settings(self) -> dict[str, object]:
-        """Return the settings of every HTTP client for this service."""
-        return {
-            "base_url": self.url,
-            "timeout": httpx.Timeout(
-                self.timeout_seconds, connect=min(CONNECT_SECONDS, self.timeout_seconds)
-            ),
-            # No proxy for this machine.
-            "trust_env": not self.is_loopback,
-            # Without TLS there is nothing to verify, and loading certificates takes a process 0.1
-            # s.
-            "verify": httpx.URL(self.url).scheme == "https",
-        }
 
 
 class PlannedRequest(Struct, frozen=True):
@@ -70,12 +38,6 @@ class PlannedRequest(Struct, frozen=True):
     is_hold: bool = False
 
 
-def pause_seconds(attempts: int, retry_after: float | None, draw: random.Random) -> float:
-    """Return the pause after the given number of attempts: `Retry-After` plus full jitter."""
-    ceiling = min(PAUSE_CAP_SECONDS, PAUSE_BASE_SECONDS * 2 ** min(attempts, 20))
-    return min(retry_after or 0.0, RETRY_AFTER_SECONDS_MAX) + draw.uniform(0, ceiling)
-
-
 class Buyers:
     """Many buyers in one process, with at most `in_flight` requests in flight at once.
 
@@ -92,7 +54,7 @@ class Buyers:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         limits = httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
-        self._http = httpx.AsyncClient(limits=limits, **target.settings())  # type: ignore[arg-type]
+        self._http = httpx.AsyncClient(limits=limits, **target.settings())
         self._target = target
         self._places = asyncio.Semaphore(in_flight)
         self._draw = draw

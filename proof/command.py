@@ -17,9 +17,9 @@ import httpx
 from msgspec import Struct
 from rich.console import Console
 
+from organiser.client import Target
 from proof import EXIT_INTERRUPTED, report
 from proof.admin import Admin, NotUsable, signer
-from proof.client import Target
 from proof.history import Inventory
 from proof.processes import WorkerDied
 from proof.runner import Plan, Result, run, worst

@@ -12,7 +12,8 @@ from typing import IO, Self, cast
 import msgspec
 from msgspec import Struct
 
-from proof.client import PlannedRequest, Target
+from organiser.client import Target
+from proof.client import PlannedRequest
 from proof.history import PurchaseRequest
 from proof.worker import Job, Message
 

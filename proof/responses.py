@@ -10,6 +10,7 @@ import httpx
 import msgspec
 from msgspec import structs
 
+from organiser.client import BUSY_STATUSES, UNKNOWN_STATUSES, retry_after_seconds
 from proof.history import (
     Attempt,
     Export,
@@ -29,9 +30,6 @@ STATUS_CONFLICT = 409
 STATUS_GONE = 410
 STATUS_UNPROCESSABLE = 422
 STATUS_INTERNAL_ERROR = 500
-BUSY_STATUSES = frozenset({429, 503})
-# The request may have been carried out: 500 can come from any line, 502 and 504 from the gateway.
-UNKNOWN_STATUSES = frozenset({500, 502, 504})
 KINDS_BY_CODE = {
     (409, "sold_out"): Kind.SOLD_OUT,
     (409, "not_enough_left"): Kind.NOT_ENOUGH_LEFT,
@@ -116,12 +114,6 @@ def problem_of(response: Response) -> dict[str, Any]:
     except NOT_JSON:
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def retry_after_seconds(response: Response) -> float | None:
-    """Return `Retry-After` in seconds; None where it is missing or a date."""
-    value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdecimal() else None
 
 
 def attempt_of(

@@ -11,9 +11,10 @@ from typing import Protocol, Self
 
 from msgspec import Struct
 
+from organiser.client import Target
 from proof.admin import Admin
 from proof.checker import check
-from proof.client import Buyers, Target
+from proof.client import Buyers
 from proof.figures import figures_of
 from proof.history import (
     CapacityChange,

@@ -16,7 +16,8 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
-from proof.client import Buyers, PlannedRequest, Target
+from organiser.client import Target
+from proof.client import Buyers, PlannedRequest
 from proof.history import PurchaseRequest
 
 READY: Final = "ready"

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from msgspec import Struct, structs
 
-from proof.client import pause_seconds
+from organiser.client import pause_seconds, retry_after_seconds
 from proof.history import (
     NOT_DEFINITE,
     Attempt,
@@ -43,7 +43,6 @@ from proof.responses import (
     export_of,
     next_query,
     problem_of,
-    retry_after_seconds,
 )
 from simulation.faults import Fault, Faults
 from simulation.fleet import Fleet, NoAnswer

@@ -2,8 +2,10 @@
 for.
 """
 
+import contextlib
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -14,9 +16,9 @@ from xdist.scheduler import LoadScopeScheduling
 
 from local import sam
 from local.api import create_first_item
-from local.process import free_port
+from local.process import LOCAL_DIRECTORY, free_port
 from local.stack import Stack
-from tests.support import World, create_table
+from tests.support import World, create_table, untraced
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -32,6 +34,8 @@ settings.register_profile(
 settings.load_profile("steady")
 
 
+MEASURED = ("tests/organiser/", "tests/unit/")
+
 # Integration tests that need an engine of DynamoDB, and no stack.
 ON_AN_ENGINE = {
     "test_concurrency.py",
@@ -42,19 +46,38 @@ ON_AN_ENGINE = {
 }
 
 
+# Those that build the functions, and deploy them to stacks of their own.
+BUILDERS = {
+    "test_comparison.py",
+    "test_local_stack.py",
+    "test_package.py",
+    "test_sam_local.py",
+}
+
+
 class _ByFolder(LoadScopeScheduling):  # type: ignore[misc]
-    """Keeps tests that share an engine, a stack or the build's folder in one process."""
+    """Keeps tests that share an engine or a stack in one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         folder, _, file = nodeid.partition("::")[0].removeprefix("tests/").rpartition("/")
         if file in ON_AN_ENGINE:
             return "engines"
+        if file in BUILDERS:
+            return "builders"
         return {"e2e": "stack", "integration": "stack", "proof": "proof"}.get(folder, nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Distribute the tests of `make test` over its processes."""
     return _ByFolder(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure the coverage of the functions by their own tests alone."""
+    is_measured = item.nodeid.startswith(MEASURED)
+    with contextlib.nullcontext() if is_measured else untraced():
+        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,6 +88,8 @@ def no_account() -> Iterator[None]:
         environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
         environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
         environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+            environment.setenv(sam.FOLDER_VARIABLE, str(LOCAL_DIRECTORY / f"sam-{worker}"))
         yield
 
 

@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from local.stack import Stack
-from proof.admin import signer
-from proof.client import Target
+from organiser.client import SigV4
+from organiser.signing import signer_for
 from tests.support import eventually
 
 ITEM = 987654321
@@ -42,9 +42,8 @@ class Api:
         headers: dict[str, str] | None = None,
     ) -> httpx.Response:
         """Make one call as an organiser, signed with the environment's credentials."""
-        return self.call(
-            method, path, json=body, headers=headers, auth=signer(Target(self.url), None, None)
-        )
+        auth = SigV4(signer_for(self.url))
+        return self.call(method, path, json=body, headers=headers, auth=auth)
 
     def reset(self, stock: int, **more: Any) -> dict[str, Any]:
         answer = self.signed("POST", "/reset", {"item_id": ITEM, "stock": stock} | more)

@@ -1,29 +1,26 @@
-"""Lets schemathesis sign the organisers' routes with SigV4, with the environment's credentials."""
+"""Lets schemathesis sign the organisers' routes with SigV4."""
 
 from typing import Any
 
-import boto3
 import requests
 import schemathesis
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 
-SESSION = boto3.Session()
-CREDENTIALS = SESSION.get_credentials()
-assert CREDENTIALS is not None
-SIGNER = SigV4Auth(CREDENTIALS, "execute-api", SESSION.region_name)
+from organiser.signing import LOOPBACK_CREDENTIALS, LOOPBACK_REGION, Signer
+
+SIGNER = Signer(LOOPBACK_CREDENTIALS, LOOPBACK_REGION)
 
 
 class SigV4(requests.auth.AuthBase):
     """Signs a request for API Gateway."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        headers = {
-            name: value for name, value in request.headers.items() if name.lower() == "content-type"
-        }
-        unsigned = AWSRequest(request.method, request.url, headers, request.body or b"")
-        SIGNER.add_auth(unsigned)
-        request.headers.update(dict(unsigned.headers.items()))
+        assert request.method is not None
+        assert request.url is not None
+        body = request.body or b""
+        content = body.encode() if isinstance(body, str) else body
+        assert isinstance(content, bytes)
+        content_type: Any = request.headers.get("Content-Type")
+        request.headers.update(SIGNER.headers(request.method, request.url, content, content_type))
         return request
 
 

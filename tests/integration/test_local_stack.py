@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ import boto3
 import httpx
 import pytest
 import yaml
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from local import sam
@@ -21,6 +23,11 @@ from local.api import FIRST_ITEM, call, create_first_item
 from local.ministack import MiniStack
 from local.process import Background, LocalError, free_port, port_is_free
 from local.stack import Stack
+from organiser.client import ApiClient, Target
+from organiser.errors import Denied
+from organiser.output import Output
+from organiser.session import Session
+from organiser.signing import Signer
 from tests.support import eventually, running, wait_for_end
 
 ITEM_KEY = {"pk": {"S": "item#1"}}
@@ -29,9 +36,9 @@ ITEM_KEY = {"pk": {"S": "item#1"}}
 @contextlib.contextmanager
 def variant(change: Any) -> Iterator[Path]:
     """Write the built template after `change`, next to the built one, whose paths are relative."""
-    template = yaml.safe_load(sam.BUILT_TEMPLATE.read_text())
+    template = yaml.safe_load(sam.built_template().read_text())
     change(template["Resources"])
-    path = sam.BUILD_DIRECTORY / f"variant-{os.getpid()}.yaml"
+    path = sam.build_directory() / f"variant-{os.getpid()}.yaml"
     path.write_text(yaml.safe_dump(template))
     try:
         yield path
@@ -71,6 +78,28 @@ class TestRoles:
             aws_secret_access_key=credentials["SecretAccessKey"],
             aws_session_token=credentials["SessionToken"],
         )
+
+    def test_organiser_needs_permission(self, guarded: Stack) -> None:
+        """The command line names the permission that IAM did not find."""
+        iam = guarded.client("iam")
+        iam.create_user(UserName="clerk")
+        allowed = {
+            "Effect": "Allow",
+            "Action": "execute-api:Invoke",
+            "Resource": "arn:aws:execute-api:*:*:*/live/GET/audit/*",
+        }
+        policy = {"Version": "2012-10-17", "Statement": [allowed]}
+        iam.put_user_policy(
+            UserName="clerk", PolicyName="audits", PolicyDocument=json.dumps(policy)
+        )
+        key = iam.create_access_key(UserName="clerk")["AccessKey"]
+        signer = Signer(Credentials(key["AccessKeyId"], key["SecretAccessKey"]), "us-east-1")
+        with ApiClient(Target(guarded.url), signer, random.Random()) as client:
+            session = Session(client, Output(as_json=True))
+            assert session.read("/audit/1", signed=True)["agrees"]
+            with pytest.raises(Denied) as caught:
+                session.change("POST", "/items/1/pause", None, None)
+        assert caught.value.remedy.endswith("/live/POST/items/1/pause")
 
     def test_functions_work(self, guarded: Stack) -> None:
         assert call("GET", f"{guarded.url}/inventory")[0] == 200

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from local.api import call
 from local.stack import Stack
+from tests.support import ROOT
 from ticketing.api.routes import ROUTES
 
 # Left out: the gateway's answer to a method that a route does not have (403 on AWS, 404 locally,
@@ -27,7 +28,10 @@ def test_api_matches_document(stack: Stack, tmp_path: Path) -> None:
     command: list[str | Path] = [program, "run", f"{stack.url}/openapi.json", "--url", stack.url]
     command += ["--checks", ",".join(CHECKS), "--max-examples", "8", "--seed", "1"]
     hooks = Path(__file__).parent
-    environment = os.environ | {"SCHEMATHESIS_HOOKS": "sigv4_hooks", "PYTHONPATH": str(hooks)}
+    environment = os.environ | {
+        "SCHEMATHESIS_HOOKS": "sigv4_hooks",
+        "PYTHONPATH": f"{hooks}:{ROOT}",
+    }
     finished = subprocess.run(
         command,
         cwd=tmp_path,

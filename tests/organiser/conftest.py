@@ -4,10 +4,13 @@ Each test makes hundreds of calls of the store. The model takes a fraction of mo
 and is compared with the engines in tests/integration. What buyers do is tested on moto: tests/unit.
 """
 
+from collections.abc import Iterator
+
 import pytest
 
 import simulation.world
 from simulation.dynamodb import DynamoDB
+from tests.organiser.api_server import ApiServer
 from tests.support import World, create_table
 
 
@@ -17,3 +20,10 @@ def world() -> World:
     client = DynamoDB(simulation.world.World(seed=1)).client()
     create_table(client)
     return World(client)
+
+
+@pytest.fixture
+def api(world: World) -> Iterator[ApiServer]:
+    """The API over HTTP, on that table."""
+    with ApiServer(world) as server:
+        yield server

@@ -25,7 +25,7 @@ SMALL = [
     "--cache",
     "0.1",
     "--hold-seconds",
-    "1",
+    "8",  # so long may a busy machine take until the other buyers come
     "--seed",
     "1",
 ]

@@ -4,17 +4,13 @@ import asyncio
 import json
 import random
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path
 
-import botocore.auth
-import botocore.awsrequest
-import botocore.credentials
 import httpx
 import pytest
 
-from proof.admin import Admin, NotUsable, SigV4, region_of, signer
-from proof.client import PAUSE_CAP_SECONDS, Buyers, PlannedRequest, Target, pause_seconds
+from organiser.client import Target
+from proof.admin import Admin, NotUsable, signer
+from proof.client import Buyers, PlannedRequest
 from proof.figures import figures_of, peak_in_flight, percentile
 from proof.history import Attempt, Kind, Lookup, PurchaseRequest
 from proof.responses import attempt_of, attempt_without_answer
@@ -99,18 +95,6 @@ def test_no_response(error: httpx.TransportError, kind: Kind) -> None:
     assert attempt_without_answer(error, 1.0, 2.0).kind is kind
 
 
-def test_pause() -> None:
-    """`Retry-After` plus full jitter."""
-    draw = random.Random(1)
-    assert all(
-        0 <= pause_seconds(attempts, None, draw) <= PAUSE_CAP_SECONDS for attempts in range(1, 1000)
-    )
-    early = [pause_seconds(1, None, draw) for _ in range(1000)]
-    assert min(early) < 0.01
-    assert 0.19 < max(early) <= 0.2
-    assert all(7 <= pause_seconds(3, 7.0, draw) <= 7.8 for _ in range(1000))
-
-
 @pytest.mark.parametrize(
     ("value", "seconds"), [("3", 3.0), ("0", 0.0), ("soon", None), ("", None), ("-1", None)]
 )
@@ -179,80 +163,9 @@ def test_admin_without_routes() -> None:
             assert "AllowReset" in refused.value.remedy
 
 
-def test_signature() -> None:
-    """Signed once by the client, once by botocore for the same instant."""
-    credentials = botocore.credentials.Credentials("AKIDEXAMPLE", "secret", "session")
-    request = httpx.Request(
-        "POST", "https://x.execute-api.eu-west-1.amazonaws.com/live/reset", json={"stock": 7}
-    )
-    signed = next(SigV4(credentials, "eu-west-1").auth_flow(request))
-    authorization = signed.headers["Authorization"]
-    assert "/eu-west-1/execute-api/aws4_request" in authorization
-    assert "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token" in authorization
-    assert signed.headers["X-Amz-Security-Token"] == "session"
-
-    named = ("content-type", "x-amz-security-token", "x-amz-date")
-    again = botocore.awsrequest.AWSRequest("POST", str(request.url), data=request.content)
-    for name in named:
-        again.headers[name] = signed.headers[name]
-    again.context["timestamp"] = signed.headers["x-amz-date"]
-    other = botocore.auth.SigV4Auth(credentials, "execute-api", "eu-west-1")
-    expected = other.signature(other.string_to_sign(again, other.canonical_request(again)), again)
-    assert authorization.endswith(f"Signature={expected}")
-    now = datetime.now(UTC).strftime("%Y%m%d")
-    assert now in authorization
-
-
-@pytest.mark.parametrize(
-    ("url", "region"),
-    [
-        ("https://abc.execute-api.eu-west-1.amazonaws.com/live", "eu-west-1"),
-        ("https://abc.execute-api.cn-north-1.amazonaws.com.cn/live", "cn-north-1"),
-        ("https://tickets.example/live", None),
-        ("http://127.0.0.1:8000/live", None),
-    ],
-)
-def test_region_of_url(url: str, region: str | None) -> None:
-    assert region_of(url) == region
-
-
-@pytest.fixture
-def no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine without any AWS configuration."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-
-@pytest.mark.usefixtures("no_configuration")
-def test_credentials_on_loopback() -> None:
-    assert signer(Target("http://127.0.0.1:8000/live"), None, None)
-
-
-@pytest.mark.usefixtures("no_configuration")
-def test_credentials_elsewhere() -> None:
-    with pytest.raises(NotUsable, match="credentials"):
-        signer(Target("https://abc.execute-api.eu-west-1.amazonaws.com/live"), None, None)
-
-
-@pytest.mark.usefixtures("no_configuration")
 def test_unknown_profile() -> None:
     with pytest.raises(NotUsable, match="nowhere"):
         signer(Target("https://abc.execute-api.eu-west-1.amazonaws.com/live"), None, "nowhere")
-
-
-def test_custom_domain_needs_region(
-    no_configuration: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    with pytest.raises(NotUsable, match="Region"):
-        signer(Target("https://tickets.example/live"), None, None)
-    assert signer(Target("https://tickets.example/live"), "eu-west-1", None)
 
 
 def test_percentiles() -> None:
