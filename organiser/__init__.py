@@ -6,4 +6,3 @@
 from typing import Final
 
 VERSION: Final = "2.0.0"
-EXIT_INTERRUPTED: Final = 130  # as a shell reports a program that Ctrl-C ended

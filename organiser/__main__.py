@@ -5,12 +5,12 @@ import signal
 import sys
 from types import FrameType
 
-from organiser import EXIT_INTERRUPTED
+from organiser.errors import ExitStatus
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
     os.write(sys.stderr.fileno(), b"\nInterrupted.\n")
-    os._exit(EXIT_INTERRUPTED)
+    os._exit(ExitStatus.INTERRUPTED)
 
 
 def run() -> None:

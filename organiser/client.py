@@ -71,14 +71,14 @@ class SigV4(httpx.Auth):
         yield request
 
 
-class Headed(Protocol):
+class HasHeaders(Protocol):
     """The part of a response that `retry_after_seconds` reads."""
 
     @property
     def headers(self) -> Mapping[str, str]: ...
 
 
-def retry_after_seconds(response: Headed) -> float | None:
+def retry_after_seconds(response: HasHeaders) -> float | None:
     """Return `Retry-After` in seconds; None without one, or where it is a date."""
     value = response.headers.get("Retry-After", "")
     return float(value) if value.isascii() and value.isdigit() else None
@@ -93,8 +93,8 @@ def pause_seconds(attempts: int, retry_after: float | None, draw: random.Random)
 class ApiClient:
     """Calls of one API by one organiser.
 
-    signer: None where only public routes are called. waits: is told why and how long it waits
-    before it sends a call again.
+    signer: None where only public routes are called. on_wait: is told why and how many seconds it
+    waits before it sends a call again.
     """
 
     def __init__(
@@ -102,13 +102,13 @@ class ApiClient:
         target: Target,
         signer: "Signer | None",
         draw: random.Random,
-        waits: Callable[[str, float], object] = lambda _why, _seconds: None,
+        on_wait: Callable[[str, float], object] = lambda _why, _seconds: None,
     ) -> None:
         self.target = target
         self._http = httpx.Client(**target.settings())
         self._auth = None if signer is None else SigV4(signer)
         self._draw = draw
-        self._waits = waits
+        self._on_wait = on_wait
 
     def __enter__(self) -> Self:
         return self
@@ -180,5 +180,5 @@ class ApiClient:
                 ) from lost
             is_sent |= response is not None and response.status_code in UNKNOWN_STATUSES
             why = type(lost).__name__ if response is None else f"status {response.status_code}"
-            self._waits(why, pause)
+            self._on_wait(why, pause)
             time.sleep(pause)

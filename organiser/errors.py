@@ -25,7 +25,7 @@ class ExitStatus(IntEnum):
     REFUSED = 3
     DENIED = 4
     NO_ANSWER = 5
-    INTERRUPTED = 130
+    INTERRUPTED = 130  # as a shell reports a program that Ctrl-C ended
 
 
 class OrganiserError(Exception):

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -68,11 +68,11 @@ class Part:
     following: Place | None
 
 
-def part_at(at: Session, export: WantedExport, place: Place) -> Part:
+def part_at(session: Session, export: WantedExport, place: Place) -> Part:
     """Return the part at a place. Raises Unexpected where it is not what the API promises."""
     path = f"/export/{export.item_id}?{place.query}"
-    response, _ = at.client.send("GET", path)
-    demand_success(response, at.url, "GET", path)
+    response, _ = session.client.send("GET", path)
+    demand_success(response, session.url, "GET", path)
     query = next_part(response)
     try:
         columns, lines = _lines(response.content.decode(), export.shape, place.columns)
@@ -92,42 +92,59 @@ def part_at(at: Session, export: WantedExport, place: Place) -> Part:
     return Part(response.content, others[0] if others else {}, following)
 
 
-def to_stdout(at: Session, export: WantedExport) -> dict[str, Any]:
+def parts_from(session: Session, export: WantedExport, place: Place) -> Iterator[Part]:
+    """Yield the parts from a place to the end, and show how far it is."""
+    next_place: Place | None = place
+    doing = f"Exporting item {export.item_id}"
+    with session.output.progress(doing) as progress:
+        while next_place is not None:
+            progress.update(f"{doing}: {next_place.purchases:,} purchases")
+            part = part_at(session, export, next_place)
+            yield part
+            next_place = part.following
+
+
+def to_stdout(session: Session, export: WantedExport) -> dict[str, Any]:
     """Print all parts; return the total."""
-    place: Place | None = Place(export.first)
-    with at.output.progress(_doing(export, 0)) as progress:
-        while place is not None:
-            part = part_at(at, export, place)
-            sys.stdout.buffer.write(part.content)
-            sys.stdout.buffer.flush()
-            place = part.following
-            progress.update(_doing(export, place.purchases if place else 0))
-    return part.total
+    total: dict[str, Any] = {}
+    for part in parts_from(session, export, Place(export.first)):
+        sys.stdout.buffer.write(part.content)
+        sys.stdout.buffer.flush()
+        total = part.total
+    return total
 
 
-class Download:
+def to_file(
+    session: Session, export: WantedExport, path: Path, *, overwrite: bool, restart: bool
+) -> dict[str, Any]:
+    """Write all parts to a file; return the total. Raises Unusable for a file that will not do."""
+    try:
+        with _Download(session, export, path, overwrite=overwrite, restart=restart) as download:
+            return download.run()
+    except OSError as error:  # of the file: the client has errors of its own
+        raise Unusable(f"{path}: {error.strerror}.", "Choose another file.") from error
+
+
+class _Download:
     """An export to a file, which is there when it is complete.
 
     Until then it is FILE.partial, and FILE.partial.json says where it goes on. Raises Unusable for
-    a file that will not do.
+    a file that will not do, and OSError.
     """
 
     def __init__(
-        self, at: Session, export: WantedExport, path: Path, *, overwrite: bool, restart: bool
+        self, session: Session, export: WantedExport, path: Path, *, overwrite: bool, restart: bool
     ) -> None:
-        self._at = at
+        self._session = session
         self._export = export
         self._path = path
         self._restart = restart
         self._partial = path.with_name(path.name + PARTIAL)
         self._next = path.with_name(path.name + NEXT)
-        self._of = f"{at.url} item {export.item_id}, {export.first}"
+        self._of = f"{session.url} item {export.item_id}, {export.first}"
         if path.exists() and not overwrite:
             raise Unusable(f"{path} is there already.", "Choose another file, or add --overwrite.")
-        try:
-            self._file: BinaryIO = self._partial.open("ab+")
-        except OSError as error:
-            raise Unusable(f"{self._partial}: {error.strerror}.", "Choose another file.") from error
+        self._file: BinaryIO = self._partial.open("ab+")
 
     def __enter__(self) -> Self:
         try:
@@ -143,26 +160,23 @@ class Download:
         if not os.fstat(self._file.fileno()).st_size:  # not even one part came
             self._partial.unlink(missing_ok=True)
         elif self._next.exists():
-            self._at.output.say("The same command goes on where this one stopped.")
+            self._session.output.say("The same command goes on where this one stopped.")
         self._file.close()
 
     def run(self) -> dict[str, Any]:
         """Fetch all parts that are missing; return the total."""
-        place: Place | None = self._begun()
-        with self._at.output.progress(_doing(self._export, 0)) as progress:
-            while place is not None:
-                self._file.truncate(place.bytes)
-                progress.update(_doing(self._export, place.purchases))
-                part = part_at(self._at, self._export, place)
-                self._file.write(part.content)
-                self._file.flush()
-                os.fsync(self._file.fileno())
-                place = part.following
-                if place is not None:
-                    self._save(place)
+        place, total = self._begun(), dict[str, Any]()
+        self._file.truncate(place.bytes)
+        for part in parts_from(self._session, self._export, place):
+            self._file.write(part.content)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            if part.following is not None:
+                self._save(part.following)
+            total = part.total
         self._partial.replace(self._path)
         self._next.unlink(missing_ok=True)
-        return part.total
+        return total
 
     def _begun(self) -> Place:
         """Return where the export goes on: at its beginning, or where it was interrupted."""
@@ -179,7 +193,7 @@ class Download:
             raise Unusable(f"{self._partial} is part of another export: {of}.", _RESTART)
         if os.fstat(self._file.fileno()).st_size < place.bytes:
             raise Unusable(f"{self._partial} is shorter than it was.", _RESTART)
-        self._at.output.say(f"Going on after {place.purchases:,} purchases.")
+        self._session.output.say(f"Going on after {place.purchases:,} purchases.")
         return place
 
     def _save(self, place: Place) -> None:
@@ -187,10 +201,6 @@ class Download:
         new = self._next.with_name(self._next.name + ".new")
         new.write_text(json.dumps({"of": self._of, "place": asdict(place)}))
         new.replace(self._next)
-
-
-def _doing(export: WantedExport, purchases: int) -> str:
-    return f"Exporting item {export.item_id}: {purchases:,} purchases"
 
 
 def _lines(

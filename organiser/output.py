@@ -48,7 +48,6 @@ class Output:
         width = None if sys.stdout.isatty() else PIPE_COLUMNS
         self._data = Console(width=width, markup=False, emoji=False, highlight=False)
         self._talk = Console(stderr=True, markup=False, emoji=False, highlight=False)
-        self._said_at = time.monotonic()
 
     def json(self, document: Any) -> None:
         """Print a document on one line."""

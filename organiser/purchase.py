@@ -7,7 +7,7 @@ from urllib.parse import quote
 import typer
 
 from organiser.options import AsJson, DryRun, Key, PurchaseId, Yes
-from organiser.session import Session, session
+from organiser.session import Session, open_session
 
 app = typer.Typer(help="Show and refund a purchase.", no_args_is_help=True)
 
@@ -15,8 +15,8 @@ app = typer.Typer(help="Show and refund a purchase.", no_args_is_help=True)
 @app.command()
 def show(context: typer.Context, purchase_id: PurchaseId, as_json: AsJson = False) -> None:
     """Show the receipt of a purchase."""
-    with session(context.obj, as_json=as_json, signed=False) as at:
-        _show(at, _receipt(at, purchase_id))
+    with open_session(context.obj, as_json=as_json, signed=False) as session:
+        _show(session, _receipt(session, purchase_id))
 
 
 @app.command()
@@ -33,8 +33,8 @@ def refund(
     as_json: AsJson = False,
 ) -> None:
     """Take tickets back: they are on sale again. It moves no money. Asks for the item's name."""
-    with session(context.obj, as_json=as_json) as at:
-        receipt = _receipt(at, purchase_id)
+    with open_session(context.obj, as_json=as_json) as session:
+        receipt = _receipt(session, purchase_id)
         left = receipt["quantity"] - receipt["refunded_quantity"]
         tickets = receipt["quantity"] if quantity is None else quantity
         path = f"/purchases/{_in_path(purchase_id)}/refund"
@@ -43,19 +43,19 @@ def refund(
             refunded = receipt["refunded_quantity"]
             changes = {"refunded_quantity": [refunded, refunded + tickets]}
             refusal = f"Only {left} can still be refunded." if tickets > left else None
-            at.tell("POST", path, body, changes, refusal)
+            session.show_dry_run("POST", path, body, changes, refusal)
             return
         if not yes:
-            name = at.inventory(receipt["item_id"])["item_name"]
             buyer = receipt["buyer_id"] or "a buyer without an id"
-            at.output.confirm(
-                name, f"{tickets} of the {left} tickets that {buyer} has will be taken back."
+            session.confirm(
+                receipt["item_id"],
+                f"{tickets} of the {left} tickets that {buyer} has will be taken back.",
             )
-        _show(at, at.change("POST", path, body, key))
+        _show(session, session.change("POST", path, body, key))
 
 
-def _receipt(at: Session, purchase_id: str) -> dict[str, Any]:
-    receipt: dict[str, Any] = at.read(f"/purchases/{_in_path(purchase_id)}")
+def _receipt(session: Session, purchase_id: str) -> dict[str, Any]:
+    receipt: dict[str, Any] = session.read(f"/purchases/{_in_path(purchase_id)}")
     return receipt
 
 
@@ -64,11 +64,11 @@ def _in_path(purchase_id: str) -> str:
     return quote(purchase_id, safe="")
 
 
-def _show(at: Session, receipt: Mapping[str, Any]) -> None:
-    if at.output.as_json:
-        at.output.json(receipt)
+def _show(session: Session, receipt: Mapping[str, Any]) -> None:
+    if session.output.as_json:
+        session.output.json(receipt)
         return
-    at.output.facts(
+    session.output.facts(
         {
             "purchase": receipt["purchase_id"],
             "item": str(receipt["item_id"]),

@@ -7,10 +7,10 @@ from urllib.parse import urlencode
 
 import typer
 
-from organiser.errors import ExitStatus, Unusable
-from organiser.export_file import Download, ExportFormat, WantedExport, to_stdout
+from organiser.errors import ExitStatus
+from organiser.export_file import ExportFormat, WantedExport, to_file, to_stdout
 from organiser.options import AsJson, ItemId, Yes
-from organiser.session import Session, session
+from organiser.session import Session, open_session
 
 
 def audit(context: typer.Context, item_id: ItemId, as_json: AsJson = False) -> None:
@@ -18,12 +18,12 @@ def audit(context: typer.Context, item_id: ItemId, as_json: AsJson = False) -> N
 
     Exit status 1: there are differences.
     """
-    with session(context.obj, as_json=as_json) as at:
-        report = _all_parts(at, item_id)
-        if at.output.as_json:
-            at.output.json(report)
+    with open_session(context.obj, as_json=as_json) as session:
+        report = _all_parts(session, item_id)
+        if session.output.as_json:
+            session.output.json(report)
         else:
-            at.output.facts(
+            session.output.facts(
                 {
                     "item": str(report["item_id"]),
                     "name": report["item_name"],
@@ -38,8 +38,8 @@ def audit(context: typer.Context, item_id: ItemId, as_json: AsJson = False) -> N
                     "checked": report["checked_at"],
                 }
             )
-            _list(at, "Differences", report["problems"])
-        _end(at, report["agrees"], f"Try: organiser repair {item_id}")
+            _list(session, "Differences", report["problems"])
+        _end(session, report["agrees"], f"Try: organiser repair {item_id}")
 
 
 def repair(
@@ -64,22 +64,23 @@ def repair(
     It is a state to reach: repeating it is safe and changes nothing. With --drop-unrecorded it asks
     for the item's name. Exit status 1: something is left that cannot be repaired.
     """
-    with session(context.obj, as_json=as_json) as at:
+    with open_session(context.obj, as_json=as_json) as session:
         if apply and drop_unrecorded and not yes:
-            name = at.inventory(item_id)["item_name"]
-            at.output.confirm(
-                name, "Tickets that are counted as sold and have no record will leave the sale."
+            session.confirm(
+                item_id, "Tickets that are counted as sold and have no record will leave the sale."
             )
-        report = _repaired(at, item_id, apply=apply, drop_unrecorded=drop_unrecorded)
-        if at.output.as_json:
-            at.output.json(report)
+        report = _repaired(session, item_id, apply=apply, drop_unrecorded=drop_unrecorded)
+        if session.output.as_json:
+            session.output.json(report)
         else:
             done, would = "Repaired", "Dry run. It would repair"
-            _list(at, done if apply else would, report["repaired"])
-            _list(at, "Left", report["problems"])
+            _list(session, done if apply else would, report["repaired"])
+            _list(session, "Left", report["problems"])
             if report["repaired"] and not apply:
-                at.output.say(f"To repair it: organiser repair {item_id} --apply")
-        _end(at, not report["problems"], "What is left cannot be known, or says why it is left.")
+                session.output.say(f"To repair it: organiser repair {item_id} --apply")
+        _end(
+            session, not report["problems"], "What is left cannot be known, or says why it is left."
+        )
 
 
 def export(
@@ -115,32 +116,28 @@ def export(
         is_table = output is not None and output.suffix.lower() == ".csv"
         shape = ExportFormat.CSV if is_table else ExportFormat.JSON_LINES
     wanted = WantedExport(item_id, shape, generation)
-    with session(context.obj, as_json=as_json) as at:
+    with open_session(context.obj, as_json=as_json) as session:
         if output is None:
-            total = to_stdout(at, wanted)
+            total = to_stdout(session, wanted)
         else:
-            try:
-                with Download(at, wanted, output, overwrite=overwrite, restart=restart) as download:
-                    total = download.run()
-            except OSError as error:  # of the file: the client has errors of its own
-                raise Unusable(f"{output}: {error.strerror}.", "Choose another file.") from error
+            total = to_file(session, wanted, output, overwrite=overwrite, restart=restart)
             if as_json:
-                at.output.json(total)
+                session.output.json(total)
             else:
                 names = ("purchases", "quantity", "refunded_quantity", "tickets", "sold", "agrees")
-                at.output.facts({"file": output} | {name: total[name] for name in names})
+                session.output.facts({"file": output} | {name: total[name] for name in names})
         for problem in [] if as_json else total["problems"]:
-            at.output.say(problem)
-        _end(at, total["agrees"], f"Try: organiser audit {item_id}")
+            session.output.say(problem)
+        _end(session, total["agrees"], f"Try: organiser audit {item_id}")
 
 
-def _all_parts(at: Session, item_id: int) -> dict[str, Any]:
+def _all_parts(session: Session, item_id: int) -> dict[str, Any]:
     """Return the last part of an audit, which has what all parts found."""
     query = ""
     requests = 0
-    with at.output.progress(f"Auditing item {item_id}") as progress:
+    with session.output.progress(f"Auditing item {item_id}") as progress:
         while True:
-            report: dict[str, Any] = at.read(f"/audit/{item_id}{query}", signed=True)
+            report: dict[str, Any] = session.read(f"/audit/{item_id}{query}", signed=True)
             requests += 1
             progress.update(
                 f"Auditing item {item_id}: {report['purchase_records']:,} purchase records in "
@@ -151,14 +148,16 @@ def _all_parts(at: Session, item_id: int) -> dict[str, Any]:
             query = "?" + urlencode({"cursor": report["cursor"]})
 
 
-def _repaired(at: Session, item_id: int, *, apply: bool, drop_unrecorded: bool) -> dict[str, Any]:
+def _repaired(
+    session: Session, item_id: int, *, apply: bool, drop_unrecorded: bool
+) -> dict[str, Any]:
     """Return the last part of a repair, with what all parts repaired."""
     body: dict[str, Any] = {"dry_run": not apply, "drop_unrecorded": drop_unrecorded}
     repaired: list[str] = []
     requests = 0
-    with at.output.progress(f"Repairing item {item_id}") as progress:
+    with session.output.progress(f"Repairing item {item_id}") as progress:
         while True:
-            report = at.repeatable("POST", f"/audit/{item_id}/repair", body)
+            report = session.repeatable("POST", f"/audit/{item_id}/repair", body)
             repaired += report["repaired"]
             requests += 1
             progress.update(
@@ -169,14 +168,14 @@ def _repaired(at: Session, item_id: int, *, apply: bool, drop_unrecorded: bool) 
             body["cursor"] = report["cursor"]
 
 
-def _list(at: Session, title: str, lines: Sequence[str]) -> None:
+def _list(session: Session, title: str, lines: Sequence[str]) -> None:
     """Print lines below a title; "nothing" without any."""
-    at.output.say(f"{title}:" if lines else f"{title}: nothing.")
-    at.output.lines([f"  {line}" for line in lines])
+    session.output.say(f"{title}:" if lines else f"{title}: nothing.")
+    session.output.lines([f"  {line}" for line in lines])
 
 
-def _end(at: Session, agrees: bool, remedy: str) -> None:
+def _end(session: Session, agrees: bool, remedy: str) -> None:
     """End with the exit status of differences where there are some."""
     if not agrees:
-        at.output.say(remedy)
+        session.output.say(remedy)
         raise typer.Exit(ExitStatus.DIFFERENCES)

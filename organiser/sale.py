@@ -3,15 +3,14 @@
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import typer
 
-from organiser.errors import ServiceBusy, ServiceRefused, Unanswered, Unusable
+from organiser.errors import ServiceBusy, Unanswered, Unusable
 from organiser.options import AsJson, DryRun, ItemId, Key, Yes
 from organiser.output import shown
-from organiser.session import Session, session
+from organiser.session import Session, open_session
 
 app = typer.Typer(help="Create, show, change and watch the sale of an item.", no_args_is_help=True)
 
@@ -26,6 +25,12 @@ SHOWN_AS: Final[Mapping[str, str]] = {
     "opens_at": "opens_at",
     "closes_at": "closes_at",
 }
+# The calls that have no body, by the state of the sale after them.
+BRINGS_TO: Final[Mapping[str, tuple[str, str]]] = {
+    "paused": ("POST", "/items/{item_id}/pause"),
+    "open": ("POST", "/items/{item_id}/resume"),
+    "deleted": ("DELETE", "/items/{item_id}"),
+}
 # A sale that is in one of these states sells nothing, and why.
 NOT_SELLING: Final[Mapping[str, str]] = {
     "scheduled": "It is not open yet: it opens at {opens_at}.",
@@ -37,28 +42,28 @@ NOT_SELLING: Final[Mapping[str, str]] = {
 @app.command("list")
 def list_items(context: typer.Context, as_json: AsJson = False) -> None:
     """List all items."""
-    with session(context.obj, as_json=as_json, signed=False) as at:
+    with open_session(context.obj, as_json=as_json, signed=False) as session:
         items: list[dict[str, Any]] = []
         after: int | None = 0
-        with at.output.progress("Listing the items") as progress:
+        with session.output.progress("Listing the items") as progress:
             while after is not None:
-                page = at.read(f"/items?limit=100&after={after}")
+                page = session.read(f"/items?limit=100&after={after}")
                 items += page["items"]
                 after = page["next_after"]
                 progress.update(f"{len(items):,} items")
-        if at.output.as_json:
-            at.output.json({"items": items, "next_after": None})
+        if session.output.as_json:
+            session.output.json({"items": items, "next_after": None})
         else:
             names = ("item_id", "item_name", "state", "initial_stock", "opens_at", "closes_at")
             rows = [[str(item["item_id"]), *(item[name] for name in names[1:])] for item in items]
-            at.output.table(["item", "name", "state", "capacity", "opens", "closes"], rows)
+            session.output.table(["item", "name", "state", "capacity", "opens", "closes"], rows)
 
 
 @app.command()
 def show(context: typer.Context, item_id: ItemId, as_json: AsJson = False) -> None:
     """Show the sale of an item: stock, state and window."""
-    with session(context.obj, as_json=as_json, signed=False) as at:
-        _show(at, at.inventory(item_id))
+    with open_session(context.obj, as_json=as_json, signed=False) as session:
+        _show(session, session.inventory(item_id))
 
 
 @app.command("open")
@@ -106,8 +111,8 @@ def open_sale(
     }
     given = {field: value for field, value in wanted.items() if value is not None}
     body = given | _window(opens_at, closes_at)
-    with session(context.obj, as_json=as_json) as at:
-        _put(at, item_id, body, key, dry_run=dry_run)
+    with open_session(context.obj, as_json=as_json) as session:
+        _put(session, item_id, body, key, dry_run=dry_run)
 
 
 @app.command("raise")
@@ -123,14 +128,14 @@ def raise_capacity(
 ) -> None:
     """Raise the capacity of a sale. Buyers get the new tickets within a second."""
     body = {"capacity": capacity} | ({} if shards is None else {"shards": shards})
-    with session(context.obj, as_json=as_json) as at:
-        before = at.inventory(item_id)["initial_stock"]
+    with open_session(context.obj, as_json=as_json) as session:
+        before = session.inventory(item_id)["initial_stock"]
         if capacity < before:
             raise Unusable(
                 f"The capacity is {before:,}, so {capacity:,} would lower it.",
                 f"If you mean it: organiser sale open {item_id} --capacity {capacity}",
             )
-        _put(at, item_id, body, key, dry_run=dry_run)
+        _put(session, item_id, body, key, dry_run=dry_run)
 
 
 @app.command()
@@ -143,8 +148,8 @@ def pause(
     as_json: AsJson = False,
 ) -> None:
     """Stop selling within a second, until the sale is resumed."""
-    with session(context.obj, as_json=as_json) as at:
-        _call(at, item_id, "POST", f"/items/{item_id}/pause", key, dry_run=dry_run)
+    with open_session(context.obj, as_json=as_json) as session:
+        _bring_to(session, item_id, "paused", key, dry_run=dry_run)
 
 
 @app.command()
@@ -157,8 +162,8 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Sell again, after a pause."""
-    with session(context.obj, as_json=as_json) as at:
-        _call(at, item_id, "POST", f"/items/{item_id}/resume", key, dry_run=dry_run)
+    with open_session(context.obj, as_json=as_json) as session:
+        _bring_to(session, item_id, "open", key, dry_run=dry_run)
 
 
 @app.command()
@@ -172,11 +177,10 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete an item of which no ticket is sold or held. Asks for its name."""
-    with session(context.obj, as_json=as_json) as at:
+    with open_session(context.obj, as_json=as_json) as session:
         if not (yes or dry_run):
-            name = at.inventory(item_id)["item_name"]
-            at.output.confirm(name, f"Item {item_id} will be deleted, with its sale.")
-        _call(at, item_id, "DELETE", f"/items/{item_id}", key, dry_run=dry_run)
+            session.confirm(item_id, f"Item {item_id} will be deleted, with its sale.")
+        _bring_to(session, item_id, "deleted", key, dry_run=dry_run)
 
 
 @app.command()
@@ -199,36 +203,32 @@ def watch(
     """
     until = None if seconds is None else time.monotonic() + seconds
     seen: dict[str, Any] | None = None
-    with session(context.obj, as_json=as_json, signed=False) as at, at.output.live() as view:
+    with (
+        open_session(context.obj, as_json=as_json, signed=False) as session,
+        session.output.live() as view,
+    ):
         while True:
-            now = _seen_again(at, item_id, seen)
+            now = session.inventory(item_id) if seen is None else _latest(session, item_id, seen)
             if now is not None and now != seen:
                 seen = now
                 view.show(now, _facts(now), _line(now))
-            if seen and (now is None or seen["state"] == "closed"):
+            if now is None or now["state"] == "closed":
                 return
             if until is not None and time.monotonic() + every > until:
                 return
             time.sleep(every)
 
 
-def _seen_again(at: Session, item_id: int, seen: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the sale now; as it was seen where there is no answer, None where it is deleted.
-
-    Raises what `inventory` raises at the first time.
-    """
+def _latest(session: Session, item_id: int, seen: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the sale now; as it was seen where there is no answer, None where it is deleted."""
     try:
-        return at.inventory(item_id)
-    except ServiceRefused as error:
-        if seen is None or error.problem.get("status") != HTTPStatus.NOT_FOUND:
-            raise
-        at.output.say(f"Item {item_id} is deleted.")
-        return None
+        now = session.find(item_id)
     except (ServiceBusy, Unanswered) as error:
-        if seen is None:
-            raise
-        at.output.say(error.what, "dim")
+        session.output.say(error.what, "dim")
         return seen
+    if now is None:
+        session.output.say(f"Item {item_id} is deleted.")
+    return now
 
 
 def _window(opens_at: str | None, closes_at: str | None) -> dict[str, str | None]:
@@ -242,43 +242,38 @@ def _window(opens_at: str | None, closes_at: str | None) -> dict[str, str | None
 
 
 def _put(
-    at: Session, item_id: int, body: Mapping[str, Any], key: str | None, *, dry_run: bool
+    session: Session, item_id: int, body: Mapping[str, Any], key: str | None, *, dry_run: bool
 ) -> None:
     path = f"/items/{item_id}"
     if dry_run:
-        before = _before(at, item_id)
-        lowest = before.get("held", 0) + before.get("total_purchases", 0)
-        is_too_low = body.get("capacity", lowest) < lowest
-        refusal = f"{lowest:,} tickets are sold and held." if is_too_low else None
-        at.tell("PUT", path, body, _changes(before, body), refusal)
+        before = session.find(item_id) or {}
+        refusal = _refusal(before, body["capacity"]) if before and "capacity" in body else None
+        session.show_dry_run("PUT", path, body, _changes(before, body), refusal)
         return
-    _show(at, at.change("PUT", path, body, key))
+    _show(session, session.change("PUT", path, body, key))
 
 
-def _call(
-    at: Session, item_id: int, method: str, path: str, key: str | None, *, dry_run: bool
+def _bring_to(
+    session: Session, item_id: int, after: str, key: str | None, *, dry_run: bool
 ) -> None:
-    """Make a change that has no body."""
+    """Bring a sale to the state `after`, one of BRINGS_TO."""
+    method, path = BRINGS_TO[after]
+    path = path.format(item_id=item_id)
     if not dry_run:
-        _show(at, at.change(method, path, None, key))
+        _show(session, session.change(method, path, None, key))
         return
-    before = at.inventory(item_id)
-    state, in_use = before["state"], before["held"] + before["total_purchases"]
-    after = {"pause": "paused", "resume": "open"}.get(path.rpartition("/")[2], "deleted")
-    is_changed = (state == "paused") != (after == "paused") or after == "deleted"
-    is_refused = after == "deleted" and in_use
-    refusal = f"{in_use:,} tickets are sold and held." if is_refused else None
-    at.tell(method, path, None, {"state": [state, after]} if is_changed else {}, refusal)
+    before = session.inventory(item_id)
+    state, is_deleted = before["state"], after == "deleted"
+    is_changed = is_deleted or (state == "paused") != (after == "paused")
+    refusal = _refusal(before, capacity=0) if is_deleted else None
+    changes = {"state": [state, after]} if is_changed else {}
+    session.show_dry_run(method, path, None, changes, refusal)
 
 
-def _before(at: Session, item_id: int) -> dict[str, Any]:
-    """Return the sale as it is; empty where there is no such item."""
-    try:
-        return at.inventory(item_id)
-    except ServiceRefused as error:
-        if error.problem.get("status") == HTTPStatus.NOT_FOUND:
-            return {}
-        raise
+def _refusal(sale: Mapping[str, Any], capacity: int) -> str | None:
+    """Return why the sale cannot have this capacity; None where it can."""
+    in_use = sale["held"] + sale["total_purchases"]
+    return f"{in_use:,} tickets are sold and held." if capacity < in_use else None
 
 
 def _changes(before: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -303,15 +298,15 @@ def _comparable(value: Any) -> Any:
         return value
 
 
-def _show(at: Session, sale: Mapping[str, Any]) -> None:
+def _show(session: Session, sale: Mapping[str, Any]) -> None:
     """Print a sale, and say what a reader may overlook."""
-    if at.output.as_json:
-        at.output.json(sale)
+    if session.output.as_json:
+        session.output.json(sale)
         return
-    at.output.facts(_facts(sale))
+    session.output.facts(_facts(sale))
     hint = NOT_SELLING.get(sale["state"])
     if hint:
-        at.output.say(shown(hint.format_map(sale)))
+        session.output.say(shown(hint.format_map(sale)))
 
 
 def _facts(sale: Mapping[str, Any]) -> dict[str, object]:

@@ -5,11 +5,18 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from organiser.answers import body_of
 from organiser.client import ApiClient, Target
-from organiser.errors import InterruptedChange, ServiceBusy, Unanswered, Unexpected
+from organiser.errors import (
+    InterruptedChange,
+    ServiceBusy,
+    ServiceRefused,
+    Unanswered,
+    Unexpected,
+)
 from organiser.output import Output
 from organiser.signing import signer_for
 
@@ -47,6 +54,19 @@ class Session:
         body: dict[str, Any] = self.read(f"/inventory?item_id={item_id}")
         return body
 
+    def find(self, item_id: int) -> dict[str, Any] | None:
+        """Return the sale of an item as it is now; None where there is no such item."""
+        try:
+            return self.inventory(item_id)
+        except ServiceRefused as error:
+            if error.problem.get("status") == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    def confirm(self, item_id: int, consequence: str) -> None:
+        """Demand that the item's name is typed. Raises Unusable where it is not."""
+        self.output.confirm(self.inventory(item_id)["item_name"], consequence)
+
     def change(
         self, method: str, path: str, body: Mapping[str, Any] | None, key: str | None
     ) -> dict[str, Any]:
@@ -82,7 +102,7 @@ class Session:
         changed: dict[str, Any] = body_of(response, self.url, method, path)
         return changed
 
-    def tell(
+    def show_dry_run(
         self,
         method: str,
         path: str,
@@ -112,13 +132,15 @@ class Session:
 
 
 @contextmanager
-def session(service: ServiceOptions, *, as_json: bool, signed: bool = True) -> Iterator[Session]:
+def open_session(
+    service: ServiceOptions, *, as_json: bool, signed: bool = True
+) -> Iterator[Session]:
     """Open a session. signed: it calls routes that demand a signature. Raises NoCredentials."""
     output = Output(as_json=as_json)
     signer = signer_for(service.target.url, service.region, service.profile) if signed else None
 
-    def waits(why: str, seconds: float) -> None:
+    def on_wait(why: str, seconds: float) -> None:
         output.say(f"The service is busy ({why}). Trying again in {seconds:.0f} s.", "dim")
 
-    with ApiClient(service.target, signer, random.Random(), waits) as client:
+    with ApiClient(service.target, signer, random.Random(), on_wait) as client:
         yield Session(client, output)

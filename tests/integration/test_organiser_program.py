@@ -13,8 +13,9 @@ import pytest
 
 from local.api import call
 from local.stack import Stack
-from organiser import EXIT_INTERRUPTED, VERSION
+from organiser import VERSION
 from organiser.command import EXIT_STATUSES
+from organiser.errors import ExitStatus
 from tests.support import ROOT
 
 BIN: Final = ROOT / ".venvs" / "organiser" / "bin"
@@ -88,7 +89,7 @@ def test_interrupted_change() -> None:
                 process.send_signal(signal.SIGINT)
                 _, said = process.communicate(timeout=60)
     key = re.findall(r"Idempotency-Key: (\S+)", request, re.IGNORECASE)[0]
-    assert process.returncode == EXIT_INTERRUPTED
+    assert process.returncode == ExitStatus.INTERRUPTED
     assert f"--key {key}" in said
     assert "Traceback" not in said
 
