@@ -74,6 +74,7 @@ def show(url: str, closing: str) -> None:
         "",
         f"The sale is open  {url}/",
         f"Documentation     {url}/docs",
+        f"Shop              {url}/shop",
         f"Buy a ticket      curl -i -X POST {url}/buy_ticket -H 'Idempotency-Key: {uuid.uuid4()}'",
         "",
         closing,

@@ -27,7 +27,7 @@ from ticketing.limits import (
 )
 from ticketing.wiring import Services
 
-HANDLERS: Final[Mapping[str, Handler]] = {
+HANDLERS: Final[Mapping[str, Handler[Services]]] = {
     str(route): handler
     for function in (buy_ticket.app, hold_ticket.app, inventory.app, admin.app)
     for route, handler in function.HANDLERS.items()

@@ -64,7 +64,9 @@ class _ByFolder(LoadScopeScheduling):  # type: ignore[misc]
             return "engines"
         if file in BUILDERS:
             return "builders"
-        return {"e2e": "stack", "integration": "stack", "proof": "proof"}.get(folder, nodeid)
+        return {"browser": "stack", "e2e": "stack", "integration": "stack", "proof": "proof"}.get(
+            folder, nodeid
+        )
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

@@ -11,6 +11,8 @@ import admin.app
 import buy_ticket.app
 import hold_ticket.app
 import inventory.app
+import storefront.app
+from storefront.pages import Pages
 from tests.support import ROOT, World
 from ticketing.api.serving import Function
 from ticketing.api.telemetry import Telemetry
@@ -45,10 +47,11 @@ class Functions:
         # Powertools keeps one logger for a service's name, with the stream that it began with.
         self.service = f"test-{uuid4()}"
         telemetry = Telemetry(service=self.service, stream=self._log)
-        self._functions = {
+        self._functions: dict[str, Function[Any]] = {
             app.__name__.partition(".")[0]: Function(app.HANDLERS, world.services(), telemetry)
             for app in (buy_ticket.app, hold_ticket.app, inventory.app, admin.app)
         }
+        self._functions["storefront"] = Function(storefront.app.HANDLERS, Pages.read(), telemetry)
 
     def call(self, function: str, event: Any) -> dict[str, Any]:
         result = self._functions[function](event, CONTEXT)

@@ -159,7 +159,7 @@ def _outcome(result: AuditResult) -> str:
     return "agrees" if result.cursor is None else "incomplete"
 
 
-HANDLERS: Final[Mapping[Route, Handler]] = {
+HANDLERS: Final[Mapping[Route, Handler[Services]]] = {
     RESET: reset,
     PUT_ITEM: put_item,
     PAUSE_ITEM: pause_item,

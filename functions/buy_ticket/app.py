@@ -42,4 +42,7 @@ def get_purchase(request: Request, services: Services) -> Reply:
     return Reply(Receipt.of(purchase))
 
 
-HANDLERS: Final[Mapping[Route, Handler]] = {BUY_TICKET: buy_ticket, GET_PURCHASE: get_purchase}
+HANDLERS: Final[Mapping[Route, Handler[Services]]] = {
+    BUY_TICKET: buy_ticket,
+    GET_PURCHASE: get_purchase,
+}

@@ -114,7 +114,7 @@ _REFUSALS: Final[Mapping[HoldProblem, tuple[Code, str]]] = {
         "This payment has paid for another hold. Confirm with the payment of this hold.",
     ),
 }
-HANDLERS: Final[Mapping[Route, Handler]] = {
+HANDLERS: Final[Mapping[Route, Handler[Services]]] = {
     HOLD_TICKETS: hold_tickets,
     GET_HOLD: get_hold,
     CONFIRM_HOLD: confirm_hold,

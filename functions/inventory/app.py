@@ -49,14 +49,14 @@ def inventory(request: Request, services: Services) -> Reply:
     asked_for = request.query("item_id")
     item_id = FIRST_ITEM_ID if asked_for is None else to_item_id(asked_for)
     state = services.catalogue.recent_inventory(item_id, request.statistics)
-    return cacheable(request, Inventory.of(state), seconds=int(CACHE_SECONDS))
+    return cacheable(request, Reply(Inventory.of(state)), seconds=int(CACHE_SECONDS))
 
 
 def list_items(request: Request, services: Services) -> Reply:
     after = request.number("after", 0, ITEM_ID_MAX) or 0
     count = request.number("limit", 1, PAGE_ITEMS_MAX) or PAGE_ITEMS_DEFAULT
     page = services.catalogue.page(after, count, request.statistics)
-    return cacheable(request, ItemList.of(page), seconds=int(CACHE_SECONDS))
+    return cacheable(request, Reply(ItemList.of(page)), seconds=int(CACHE_SECONDS))
 
 
 def openapi_document(_request: Request, _services: Services) -> Reply:
@@ -67,7 +67,7 @@ def docs(_request: Request, _services: Services) -> Reply:
     return Reply(openapi.page(), headers=_FIVE_MINUTES, media_type="text/html; charset=utf-8")
 
 
-HANDLERS: Final[Mapping[Route, Handler]] = {
+HANDLERS: Final[Mapping[Route, Handler[Services]]] = {
     GET_SERVICE: service,
     GET_INVENTORY: inventory,
     LIST_ITEMS: list_items,

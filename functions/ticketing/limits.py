@@ -34,6 +34,9 @@ AUDIT_BUDGET_SECONDS: Final = 20.0
 # Part of the audit's budget, kept for reading the counters again after the last page.
 AUDIT_RESERVE_SECONDS: Final = 5.0
 
+# After a purchase that was not answered: for so long it may still take effect.
+DOUBT_SECONDS: Final = PURCHASE_BUDGET_SECONDS + STORE_CALL_SECONDS_MAX + LATE_COMMIT_SECONDS
+
 # --- The audit ---
 
 # Chosen: records of the table that one request looks at, and one page. A page is held in memory.
@@ -152,6 +155,12 @@ CLOCK_SKEW_SECONDS: Final = 1
 
 # Tickets that a buyer may hold and have bought, at the most that a sale can say.
 PER_BUYER_LIMIT_MAX: Final = 1000
+
+# --- The shop's pages. Chosen. ---
+
+# How long caches may keep a page, and its assets, whose names change with them.
+PAGE_CACHE_SECONDS: Final = 60
+ASSET_CACHE_SECONDS: Final = 31_536_000
 
 # --- Requests and responses. Chosen. ---
 

@@ -19,6 +19,7 @@ TEST_FOLDERS = (
     "proof/",
     "simulation/",
     "e2e/",
+    "browser/",
 )
 TEXT = DOCUMENT.read_text()
 FLOW = TEXT.partition("## How a purchase passes through")[2].partition("\n## ")[0]

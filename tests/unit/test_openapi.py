@@ -10,6 +10,7 @@ import admin.app
 import buy_ticket.app
 import hold_ticket.app
 import inventory.app
+import storefront.app
 from tests.functions import load
 from tests.support import ROOT
 from tests.unit.test_functions import EXPECTED
@@ -49,7 +50,7 @@ def test_readme_routes() -> None:
 def test_every_route_has_handler() -> None:
     assert {
         route
-        for app in (buy_ticket.app, hold_ticket.app, inventory.app, admin.app)
+        for app in (buy_ticket.app, hold_ticket.app, inventory.app, admin.app, storefront.app)
         for route in app.HANDLERS
     } == set(ROUTES)
     assert len({route.name for route in ROUTES}) == len(ROUTES)

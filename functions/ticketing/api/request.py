@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Mapping
+from copy import replace
 from http import HTTPStatus
 from typing import Any, Final, Self
 from uuid import UUID
@@ -191,16 +192,17 @@ def _whole_number(text: str, field: str, least: int, most: int) -> int:
     return int(text)
 
 
-def cacheable(request: Request, body: Struct, seconds: int) -> Reply:
+def cacheable(request: Request, reply: Reply, seconds: int) -> Reply:
     """Return a reply that caches may keep; 304 where the caller has it already."""
-    content = msgspec.json.encode(body)
+    content = reply.text
     headers = {
+        **reply.headers,
         "Cache-Control": f"public, max-age={seconds}",
-        "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
+        "ETag": f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"',
     }
     known = {
         tag.strip().removeprefix("W/") for tag in (request.header("If-None-Match") or "").split(",")
     }
     if known & {headers["ETag"], "*"}:
         return Reply("", HTTPStatus.NOT_MODIFIED, headers)
-    return Reply(content.decode(), HTTPStatus.OK, headers)
+    return replace(reply, body=content, headers=headers)

@@ -139,6 +139,7 @@ _IDEMPOTENCY_KEY: Final = Parameter(
     "A fresh UUID for each purchase, hold, refund or change of an item, and the same UUID for "
     "every retry of it. It takes effect once.",
 )
+_IF_NONE_MATCH: Final = Parameter("If-None-Match", "header", {"type": "string"})
 _PURCHASE_ID: Final = Parameter(
     "purchase_id", "path", {"type": "string", "format": "uuid"}, required=True
 )
@@ -182,7 +183,7 @@ GET_INVENTORY: Final = Route(
     (Code.NOT_FOUND,),
     parameters=(
         Parameter("item_id", "query", _ITEM_ID | {"default": FIRST_ITEM_ID}),
-        Parameter("If-None-Match", "header", {"type": "string"}),
+        _IF_NONE_MATCH,
     ),
 )
 RESET: Final = Route(
@@ -338,7 +339,7 @@ LIST_ITEMS: Final = Route(
             },
             "Items on a page, at most.",
         ),
-        Parameter("If-None-Match", "header", {"type": "string"}),
+        _IF_NONE_MATCH,
     ),
 )
 PUT_ITEM: Final = Route(
@@ -444,6 +445,39 @@ EXPORT: Final = Route(
     ),
 )
 
+_PAGE: Final = (
+    Success(HTTPStatus.OK, None, ("text/html",), headers=("ETag",)),
+    Success(HTTPStatus.NOT_MODIFIED, None),
+)
+GET_SHOP: Final = Route(
+    "GET",
+    "/shop",
+    "shop",
+    Audience.EVERYONE,
+    "The shop: all items",
+    _PAGE,
+    parameters=(_IF_NONE_MATCH,),
+)
+GET_SHOP_ITEM: Final = Route(
+    "GET",
+    "/shop/{item_id}",
+    "shop_item",
+    Audience.EVERYONE,
+    "The shop: buy tickets of an item",
+    _PAGE,
+    parameters=(_ITEM_IN_PATH, _IF_NONE_MATCH),
+)
+GET_ASSET: Final = Route(
+    "GET",
+    "/shop/assets/{name}",
+    "asset",
+    Audience.EVERYONE,
+    "A file of the shop's pages",
+    (Success(HTTPStatus.OK, None, ("text/css", "text/javascript")),),
+    (Code.NOT_FOUND,),
+    parameters=(Parameter("name", "path", {"type": "string"}, required=True),),
+)
+
 # The original system's routes first, as `GET /` shows them.
 ROUTES: Final = (
     BUY_TICKET,
@@ -467,4 +501,7 @@ ROUTES: Final = (
     AUDIT,
     REPAIR,
     EXPORT,
+    GET_SHOP,
+    GET_SHOP_ITEM,
+    GET_ASSET,
 )

@@ -9,20 +9,19 @@ from ticketing.api.request import Reply, Request
 from ticketing.api.routes import Route
 from ticketing.api.telemetry import Telemetry
 from ticketing.errors import Busy, InvalidRequest, NotFound, Reason, Refused, SaleNotOpen
-from ticketing.wiring import Services
 
-type Handler = Callable[[Request, Services], Reply]
+type Handler[Services] = Callable[[Request, Services], Reply]
 
 
-class Function:
-    """A Lambda function: its routes on the use cases of its process. Call it as Lambda does.
+class Function[Services]:
+    """A Lambda function: its routes on what its process has built. Call it as Lambda does.
 
     One call at a time: Powertools' logger and metrics are not made for more.
     """
 
     def __init__(
         self,
-        handlers: Mapping[Route, Handler],
+        handlers: Mapping[Route, Handler[Services]],
         services: Services,
         telemetry: Telemetry | None = None,
     ) -> None:

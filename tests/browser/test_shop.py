@@ -1,0 +1,390 @@
+"""The shop in a browser, against the deployed local stack: each order is sold once."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Route, expect
+
+from tests.browser.shop import Sale, Shop, answered, lost, unsent
+
+type NewSale = Callable[..., Sale]
+
+# A device whose clock is wrong by an hour and a half.
+WRONG_CLOCK = "const right = Date.now; Date.now = () => right() + 5_400_000;"
+NO_STORAGE = """Object.defineProperty(window, "localStorage", {
+  get() { throw new DOMException("denied", "SecurityError"); },
+});"""
+
+
+def stalled(_: Route) -> None:
+    """Leave a request without any answer."""
+
+
+def carried_out_and_stalled(route: Route) -> None:
+    route.fetch()
+
+
+def test_from_list_to_receipt(shop: Shop, browser: Browser) -> None:
+    """A purchase by a phone, and its receipt on another one. No other host is asked."""
+    page = shop.page
+    page.goto(f"{shop.sale.url}/shop")
+    page.get_by_role("link", name="Open Air").last.click()
+    shop.shows("choose", "10 tickets are free")
+    shop.check()
+    page.get_by_label("How many?").select_option("3")
+    shop.press("Reserve")
+    shop.shows("held", "3 tickets")
+    expect(page.get_by_role("heading", name="Reserved for you")).to_be_focused()
+    shop.check()
+    assert shop.sale.counts() == (7, 3, 0)
+    shop.press("Pay")
+    shop.shows("receipt", "valid")
+    expect(page.get_by_role("heading", name="Receipt")).to_be_focused()
+    shop.check()
+    assert shop.sale.counts() == (7, 0, 3)
+    assert shop.hosts() == {urlsplit(shop.sale.url).netloc}
+
+    other = browser.new_context()
+    shown = Shop(other, shop.sale).open(f"#{urlsplit(page.url).fragment}")
+    shown.shows("receipt", "3 tickets")
+    other.close()
+
+
+def test_receipt_of_other_item(shop: Shop, new: NewSale) -> None:
+    """The page of the item takes over."""
+    other = new(item_name="Indoors")
+    bought = other.order("buy_ticket", 2)
+    shop.open(f"#receipt={bought['purchase_id']}")
+    shop.page.reload()
+    shop.shows("receipt", "Indoors")
+
+
+def test_unknown_receipt(shop: Shop) -> None:
+    shop.open("#receipt=00000000-0000-4000-8000-000000000000").page.reload()
+    shop.shows("no_receipt")
+    shop.check()
+    shop.press("Choose again")
+    shop.shows("choose")
+
+
+@pytest.mark.G3
+def test_lost_answer(shop: Shop) -> None:
+    """The page says so, and sends the same key again by itself."""
+    shop.shows("choose")
+    shop.intercept("holds", lost, lost)
+    shop.press("Reserve")
+    shop.shows("place", "no answer")
+    shop.check()
+    shop.shows("held", "1 ticket")
+    assert len(shop.keys()) == 3
+    assert len(set(shop.keys())) == 1
+    assert shop.sale.counts() == (9, 1, 0)
+
+
+@pytest.mark.G3
+def test_busy(shop: Shop) -> None:
+    """429 and 503: nothing was carried out; it waits as long as the service says."""
+    shop.shows("choose")
+    busy = answered(503, {"code": "busy", "reason": "contention"}, Retry_After="2")
+    shop.intercept("holds", answered(429, {"code": "busy"}, Retry_After="1"), busy)
+    shop.press("Reserve")
+    shop.shows("place", "The shop is busy")
+    shop.press("Send now")
+    shop.shows("held")
+    assert len(shop.keys()) == 3
+    assert len(set(shop.keys())) == 1
+
+
+@pytest.mark.G3
+def test_reload_in_flight(shop: Shop) -> None:
+    shop.shows("choose")
+    shop.intercept("holds", carried_out_and_stalled)
+    shop.press("Reserve")
+    shop.shows("place")
+    shop.page.wait_for_timeout(500)
+    shop.page.reload()
+    shop.shows("held")
+    assert len(shop.keys()) == 2
+    assert len(set(shop.keys())) == 1
+    assert shop.sale.counts() == (9, 1, 0)
+
+
+@pytest.mark.G3
+def test_reload_while_paying(shop: Shop) -> None:
+    """The confirmation is sent again, with the same payment."""
+    shop.shows("choose")
+    shop.press("Reserve")
+    shop.shows("held")
+    shop.intercept("holds/*/confirm", carried_out_and_stalled)
+    shop.press("Pay")
+    shop.shows("confirm")
+    shop.page.wait_for_timeout(500)
+    shop.page.reload()
+    shop.shows("receipt")
+    sent = [each.post_data for each in shop.requests if each.url.endswith("/confirm")]
+    assert len(sent) == 2
+    assert len(set(sent)) == 1
+    assert shop.sale.counts() == (9, 0, 1)
+
+
+@pytest.mark.G3
+def test_killed_tab(context: BrowserContext, shop: Shop) -> None:
+    shop.shows("choose")
+    shop.intercept("holds", carried_out_and_stalled)
+    shop.press("Reserve")
+    shop.shows("place")
+    shop.page.wait_for_timeout(500)
+    shop.page.close()
+    again = Shop(context, shop.sale).open()
+    again.shows("held")
+    assert set(again.keys()) == set(shop.keys())
+    assert shop.sale.counts() == (9, 1, 0)
+
+
+@pytest.mark.G3
+def test_double_click(shop: Shop) -> None:
+    shop.shows("choose")
+    shop.page.get_by_role("button", name="Reserve").dblclick()
+    shop.shows("held")
+    assert len(shop.keys()) == 1
+    assert shop.sale.counts() == (9, 1, 0)
+
+
+@pytest.mark.G3
+def test_two_tabs(context: BrowserContext, shop: Shop) -> None:
+    """Both press at once. One order is made, and both show it."""
+    other = Shop(context, shop.sale).open()
+    for tab in (shop, other):
+        tab.shows("choose")
+        tab.intercept("holds", lost)
+    for tab in (shop, other):
+        tab.page.evaluate("setTimeout(() => document.querySelector('form button').click(), 300)")
+    for tab in (shop, other):
+        tab.shows("held")
+    assert len({*shop.keys(), *other.keys()}) == 1
+    assert shop.sale.counts() == (9, 1, 0)
+    shop.press("Pay")
+    for tab in (shop, other):
+        tab.shows("receipt")
+
+
+@pytest.mark.G3
+def test_offline(context: BrowserContext, shop: Shop) -> None:
+    shop.shows("choose")
+    context.set_offline(True)
+    shop.press("Reserve")
+    shop.shows("place", "You are offline")
+    shop.check()
+    context.set_offline(False)
+    shop.shows("held")
+    assert len(set(shop.keys())) == 1
+    assert shop.sale.counts() == (9, 1, 0)
+
+
+@pytest.mark.G5
+def test_gone_at_submit(shop: Shop) -> None:
+    """Others buy all tickets after the page has seen them."""
+    shop.shows("choose")
+    inventory = "**/live/inventory?item_id=*"
+    shop.page.route(inventory, stalled)
+    shop.sale.order("buy_ticket", 10)
+    shop.press("Reserve")
+    shop.shows("refused", "Another buyer was faster")
+    shop.check()
+    shop.page.unroute(inventory)
+    shop.press("Choose again")
+    shop.shows("sold_out")
+    shop.check()
+
+
+@pytest.mark.G5
+def test_all_held(shop: Shop) -> None:
+    shop.shows("choose")
+    shop.sale.order("holds", 10)
+    shop.shows("all_held", "The first of these may come back at")
+    shop.check()
+
+
+@pytest.mark.G5
+def test_refused_in_doubt(context: BrowserContext, shop: Shop) -> None:
+    """A refusal does not count while an attempt without an answer may still take effect."""
+
+    def hasty(route: Route) -> None:
+        answer = route.fetch()
+        text = answer.text()
+        assert 'data-doubt-seconds="18"' in text
+        text = text.replace('data-doubt-seconds="18"', 'data-doubt-seconds="4"')
+        route.fulfill(response=answer, body=text)
+
+    shop.intercept(f"shop/{shop.sale.item_id}", hasty)
+    shop.open().shows("choose")
+    shop.sale.order("buy_ticket", 10)
+    shop.intercept("holds", unsent)
+    shop.press("Reserve")
+    shop.shows("place", "an earlier request of yours was not answered")
+    shop.shows("refused", "All tickets are sold")
+    assert len(shop.keys()) >= 3
+    assert len(set(shop.keys())) == 1
+
+
+def test_not_enough_left(shop: Shop) -> None:
+    shop.shows("choose")
+    shop.sale.order("buy_ticket", 8)
+    shop.page.get_by_label("How many?").select_option("3")
+    shop.shows("choose", "less than you have chosen")
+    shop.press("Reserve")
+    shop.shows("refused", "Only 2 are left")
+
+
+def test_opening(context: BrowserContext, new: NewSale) -> None:
+    """The countdown goes by the service's clock, whatever the device says."""
+    context.add_init_script(WRONG_CLOCK)
+    opens_at = datetime.now(UTC) + timedelta(seconds=6)
+    shop = Shop(context, new(opens_at=opens_at.isoformat())).open()
+    shop.shows("scheduled", "It opens in 0:0")
+    shop.check()
+    shop.shows("choose")
+    assert abs((datetime.now(UTC) - opens_at).total_seconds()) < 5
+    shop.press("Reserve")
+    shop.shows("held")
+    assert len(set(shop.keys())) == 1
+
+
+def test_paused_and_closed(shop: Shop) -> None:
+    shop.sale.pause()
+    shop.shows("paused")
+    shop.check()
+    shop.sale.put(closes_at=(datetime.now(UTC) - timedelta(seconds=1)).isoformat())
+    shop.reload_until("closed")
+    shop.shows("closed", "It ended")
+    shop.check()
+
+
+def test_no_such_item(shop: Shop) -> None:
+    shop.page.goto(f"{shop.sale.url}/shop/4999")
+    shop.shows("no_item")
+    shop.check()
+
+
+def test_expires_before_eyes(context: BrowserContext, new: NewSale) -> None:
+    shop = Shop(context, new(hold_seconds=30)).open()
+    shop.shows("choose", "30 seconds to pay")
+    shop.press("Reserve")
+    shop.shows("held")
+    expect(shop.page.locator("main")).to_have_attribute("data-view", "expired", timeout=60_000)
+    expect(shop.page.get_by_role("heading", name="has ended")).to_be_focused()
+    shop.check()
+    shop.press("Choose again")
+    shop.shows("choose", "10 tickets are free")
+    shop.press("Reserve")
+    shop.shows("held")
+    assert len(set(shop.keys())) == 2
+
+
+def test_extend_and_release(shop: Shop) -> None:
+    shop.shows("choose")
+    shop.press("Reserve")
+    shop.shows("held")
+    shop.press("More time")
+    expect(shop.page.get_by_role("button", name="More time")).to_have_count(0)
+    shop.press("Give back")
+    shop.shows("released")
+    shop.check()
+    assert shop.sale.counts() == (10, 0, 0)
+
+
+def test_paid_elsewhere(shop: Shop) -> None:
+    """The hold was confirmed by the payment's back end: the page finds it when it is loaded."""
+    shop.shows("choose")
+    shop.press("Reserve")
+    shop.shows("held")
+    stored = "Object.values(localStorage).map(JSON.parse)[0].order.hold_id"
+    hold_id = shop.page.evaluate(stored)
+    answer = shop.page.request.post(f"{shop.sale.url}/holds/{hold_id}/confirm")
+    assert answer.status == 201
+    shop.page.reload()
+    shop.shows("bought", "1 ticket")
+    shop.check()
+
+
+def test_limit(context: BrowserContext, new: NewSale) -> None:
+    shop = Shop(context, new(per_buyer_limit=2)).open()
+    shop.shows("choose")
+    shop.press("Reserve")
+    field = shop.page.get_by_label("e-mail")
+    expect(field).to_be_focused()
+    shop.shows("choose", "Please say who you are")
+    shop.check()
+    field.fill("ann@example.org")
+    shop.page.get_by_label("How many?").select_option("2")
+    shop.press("Reserve")
+    shop.shows("held")
+    shop.press("Pay")
+    shop.shows("receipt", "ann@example.org")
+    shop.press("Buy another")
+    shop.shows("choose")
+    shop.press("Reserve")
+    shop.shows("refused", "as many tickets as the sale allows")
+
+
+@pytest.mark.G3
+def test_another_has_own_key(shop: Shop) -> None:
+    for number in (1, 2):
+        shop.shows("choose")
+        shop.press("Reserve")
+        shop.shows("held")
+        shop.press("Pay")
+        shop.shows("receipt")
+        assert len(set(shop.keys())) == number
+        shop.press("Buy another")
+    shop.shows("choose", "Your receipts")
+    assert shop.page.locator("main ul a").count() == 2
+    assert shop.sale.counts() == (8, 0, 2)
+
+
+def test_new_generation(shop: Shop) -> None:
+    """A sale that starts again has no order of this browser, and its receipts stay."""
+    shop.shows("choose")
+    shop.press("Reserve")
+    shop.shows("held")
+    shop.press("Pay")
+    shop.shows("receipt")
+    shop.sale.reset(stock=5)
+    shop.page.goto(shop.sale.page)
+    shop.reload_until("choose")
+    shop.shows("choose", "5 tickets are free")
+    shop.shows("choose", "Your receipts")
+
+
+def test_no_storage(context: BrowserContext, new: NewSale) -> None:
+    """Where the browser keeps nothing, the page says so, and buys once all the same."""
+    context.add_init_script(NO_STORAGE)
+    shop = Shop(context, new()).open()
+    shop.shows("choose")
+    shop.intercept("holds", lost)
+    shop.press("Reserve")
+    shop.shows("held", "This browser keeps no data")
+    assert len(set(shop.keys())) == 1
+    assert shop.sale.counts() == (9, 1, 0)
+
+
+def test_names_are_letters(context: BrowserContext, new: NewSale) -> None:
+    name = "<b>Öl & Σ</b>  \u05e9\u05dc\u05d5\u05dd ٣ 👩‍🎤"
+    shop = Shop(context, new(item_name=name)).open()
+    shop.shows("choose")
+    assert shop.page.locator("h1").text_content() == name
+    assert shop.page.locator("h1 b").count() == 0
+    shop.check()
+
+
+def test_german(browser: Browser, new: NewSale) -> None:
+    context = browser.new_context(locale="de-AT", viewport={"width": 320, "height": 640})
+    shop = Shop(context, new()).open()
+    shop.shows("choose", "10 Tickets sind frei")
+    assert shop.page.locator("html").get_attribute("lang") == "de"
+    shop.check()
+    shop.press("Reservieren")
+    shop.shows("held", "reserviert")
+    context.close()
