@@ -13,6 +13,9 @@ type NewSale = Callable[..., Sale]
 
 # A device whose clock is wrong by an hour and a half.
 WRONG_CLOCK = "const right = Date.now; Date.now = () => right() + 5_400_000;"
+RECORD_VIEWS = """window.views = [];
+new MutationObserver(() => views.push(document.querySelector("main").dataset.view)).observe(
+  document.querySelector("main"), { attributes: true });"""
 NO_STORAGE = """Object.defineProperty(window, "localStorage", {
   get() { throw new DOMException("denied", "SecurityError"); },
 });"""
@@ -30,7 +33,7 @@ def test_from_list_to_receipt(shop: Shop, browser: Browser) -> None:
     """A purchase by a phone, and its receipt on another one. No other host is asked."""
     page = shop.page
     page.goto(f"{shop.sale.url}/shop")
-    page.get_by_role("link", name="Open Air").last.click()
+    page.locator(f'a[href$="/shop/{shop.sale.item_id}"]').click()
     shop.shows("choose", "10 tickets are free")
     shop.check()
     page.get_by_label("How many?").select_option("3")
@@ -50,6 +53,35 @@ def test_from_list_to_receipt(shop: Shop, browser: Browser) -> None:
     shown = Shop(other, shop.sale).open(f"#{urlsplit(page.url).fragment}")
     shown.shows("receipt", "3 tickets")
     other.close()
+
+
+def test_list_goes_on(shop: Shop, new: NewSale) -> None:
+    """One item on a page here; the next page is below, and its first item has the focus."""
+    new()
+    shop.page.route(
+        "**/live/items?after=*", lambda route: route.continue_(url=f"{route.request.url}&limit=1")
+    )
+    shop.page.goto(f"{shop.sale.url}/shop")
+    links = shop.page.locator("main li a")
+    expect(links).to_have_count(1)
+    shop.press("More")
+    expect(links).to_have_count(2)
+    expect(links.last).to_be_focused()
+    shop.check()
+
+
+def test_keyboard_only(shop: Shop) -> None:
+    """Each control is reached by Tab, in the order in which it is read."""
+    shop.shows("choose")
+    for key in ("Tab", "Tab", "ArrowDown", "Tab", "Enter"):
+        shop.page.keyboard.press(key)
+    shop.shows("held", "2 tickets")
+    for key in ("Tab", "Enter"):
+        shop.page.keyboard.press(key)
+    shop.shows("receipt")
+    for key in ("Tab", "Enter"):
+        shop.page.keyboard.press(key)
+    shop.shows("choose")
 
 
 def test_receipt_of_other_item(shop: Shop, new: NewSale) -> None:
@@ -171,6 +203,22 @@ def test_two_tabs(context: BrowserContext, shop: Shop) -> None:
 
 
 @pytest.mark.G3
+def test_second_tab_waits(context: BrowserContext, shop: Shop) -> None:
+    """While one tab asks, no other does; when that one is gone, the other takes over."""
+    shop.shows("choose")
+    shop.intercept("holds", carried_out_and_stalled)
+    shop.press("Reserve")
+    shop.shows("place")
+    other = Shop(context, shop.sale).open()
+    other.shows("place", "Another tab of this browser is at it")
+    assert other.keys() == []
+    shop.page.close()
+    other.shows("held")
+    assert set(other.keys()) == set(shop.keys())
+    assert shop.sale.counts() == (9, 1, 0)
+
+
+@pytest.mark.G3
 def test_offline(context: BrowserContext, shop: Shop) -> None:
     shop.shows("choose")
     context.set_offline(True)
@@ -194,8 +242,10 @@ def test_gone_at_submit(shop: Shop) -> None:
     shop.shows("refused", "Another buyer was faster")
     shop.check()
     shop.page.unroute(inventory)
+    shop.page.evaluate(RECORD_VIEWS)
     shop.press("Choose again")
     shop.shows("sold_out")
+    assert "choose" not in shop.page.evaluate("views"), "what the page had seen is no longer true"
     shop.check()
 
 
