@@ -113,6 +113,15 @@ class Shop:
         sent = [each.headers.get("idempotency-key") for each in self.requests]
         return [each for each in sent if each is not None]
 
+    def has_sent(self, count: int) -> None:
+        """Wait until so many requests had a key."""
+
+        def sent() -> int:
+            self.page.wait_for_timeout(50)  # lets playwright report requests
+            return len(self.keys())
+
+        eventually(sent, lambda found: found >= count)
+
     def hosts(self) -> set[str]:
         return {urlsplit(each.url).netloc for each in self.requests if each.url[:5] != "data:"}
 

@@ -119,12 +119,14 @@ def test_lost_answer(shop: Shop) -> None:
 def test_busy(shop: Shop) -> None:
     """429 and 503: nothing was carried out; it waits as long as the service says."""
     shop.shows("choose")
-    busy = answered(503, {"code": "busy", "reason": "contention"}, Retry_After="2")
+    busy = answered(503, {"code": "busy", "reason": "contention"}, Retry_After="60")
     shop.intercept("holds", answered(429, {"code": "busy"}, Retry_After="1"), busy)
     shop.press("Reserve")
     shop.shows("place", "The shop is busy")
+    expect(shop.page.get_by_role("button", name="Send now")).to_be_visible()
+    shop.has_sent(2)
     shop.press("Send now")
-    shop.shows("held")
+    expect(shop.page.locator("main")).to_have_attribute("data-view", "held", timeout=20_000)
     assert len(shop.keys()) == 3
     assert len(set(shop.keys())) == 1
 
