@@ -1,11 +1,11 @@
-"""The shop's routes: pages and assets. They know no sale: a page asks the API, as any client."""
+"""Routes of the shop and its board: pages and assets. A page asks the API, as any client does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from storefront.pages import Pages
+from storefront.pages import BOARD, SHOP, Pages
 from ticketing.api.request import Reply, Request, cacheable, to_item_id
-from ticketing.api.routes import GET_ASSET, GET_SHOP, GET_SHOP_ITEM, Route
+from ticketing.api.routes import GET_ASSET, GET_BOARD, GET_SHOP, GET_SHOP_ITEM, Route
 from ticketing.api.serving import Handler
 from ticketing.errors import NotFound
 from ticketing.limits import ASSET_CACHE_SECONDS, PAGE_CACHE_SECONDS
@@ -35,11 +35,15 @@ _PAGE_HEADERS: Final = _SNIFF | {
 
 
 def shop(request: Request, pages: Pages) -> Reply:
-    return _page(request, pages, None)
+    return _page(request, pages, SHOP, None)
 
 
 def shop_item(request: Request, pages: Pages) -> Reply:
-    return _page(request, pages, to_item_id(request.path_parameter("item_id")))
+    return _page(request, pages, SHOP, to_item_id(request.path_parameter("item_id")))
+
+
+def board(request: Request, pages: Pages) -> Reply:
+    return _page(request, pages, BOARD, to_item_id(request.path_parameter("item_id")))
 
 
 def asset(request: Request, pages: Pages) -> Reply:
@@ -54,10 +58,10 @@ def asset(request: Request, pages: Pages) -> Reply:
     return Reply(found.text, headers=headers, media_type=found.media_type)
 
 
-def _page(request: Request, pages: Pages, item_id: int | None) -> Reply:
+def _page(request: Request, pages: Pages, loads: Sequence[str], item_id: int | None) -> Reply:
     segments = request.event["resource"].strip("/").count("/") + 1
     path = (request.event.get("requestContext") or {}).get("path") or ""
-    text = pages.page(path, segments, item_id)
+    text = pages.page(loads, path, segments, item_id)
     reply = Reply(text, headers=_PAGE_HEADERS, media_type="text/html; charset=utf-8")
     return cacheable(request, reply, seconds=PAGE_CACHE_SECONDS)
 
@@ -65,5 +69,6 @@ def _page(request: Request, pages: Pages, item_id: int | None) -> Reply:
 HANDLERS: Final[Mapping[Route, Handler[Pages]]] = {
     GET_SHOP: shop,
     GET_SHOP_ITEM: shop_item,
+    GET_BOARD: board,
     GET_ASSET: asset,
 }

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from string import Template
 from typing import Final, Self
@@ -17,6 +17,11 @@ _MEDIA_TYPES: Final = {
     "js": "text/javascript; charset=utf-8",
 }
 _IMPORT: Final = re.compile(r'((?: from |import\()"\./)([a-z]+\.js)')
+
+
+# What each page loads: styles, then modules, of which the last one runs.
+SHOP: Final = ("shop.css", "api.js", "order.js", "texts.js", "shop.js")
+BOARD: Final = ("shop.css", "board.css", "api.js", "texts.js", "board.js")
 
 
 class Asset(Struct, frozen=True):
@@ -51,20 +56,19 @@ class Pages(Struct, frozen=True):
                 add(each.name)
         return cls(found)
 
-    def page(self, path: str, segments: int, item_id: int | None) -> str:
-        """Return the shop's page, for an item or for all of them.
+    def page(self, loads: Sequence[str], path: str, segments: int, item_id: int | None) -> str:
+        """Return a page, for an item or for all of them.
 
-        path: as the browser asked for it. segments: of the route. All addresses in the page are
-        relative, so it works behind any stage and base path.
+        loads: SHOP or BOARD. path: as the browser asked for it. segments: of the route. All
+        addresses in the page are relative, so it works behind any stage and base path.
         """
         root = "../" * (segments - 1 + path.endswith("/")) or "./"
-        names = {
-            plain.replace(".", "_"): f"{root}shop/assets/{asset.name}"
-            for plain, asset in self.assets.items()
-        }
-        return Template((_FOLDER / "shop.html").read_text("utf-8")).substitute(
-            names,
+        *modules, script = [f"{root}shop/assets/{self.assets[each].name}" for each in loads]
+        kinds = {"css": "stylesheet", "js": "modulepreload"}
+        links = [f'<link rel="{kinds[each.rpartition(".")[2]]}" href="{each}">' for each in modules]
+        return Template((_FOLDER / "page.html").read_text("utf-8")).substitute(
             root=root,
+            links="\n".join([*links, f'<script type="module" src="{script}"></script>']),
             item_id="" if item_id is None else item_id,
             quantity_max=QUANTITY_MAX,
             doubt_seconds=round(DOUBT_SECONDS),

@@ -98,6 +98,7 @@ EXPECTED: dict[str, tuple[int, Any]] = {
     "storefront/shop.json": (200, str),
     "storefront/shop_item.json": (200, str),
     "storefront/shop_item_no_number.json": (422, "invalid_request"),
+    "storefront/board.json": (200, str),
     "storefront/asset.json": (200, str),
     "storefront/asset_unknown.json": (404, "not_found"),
     "admin/reset.json": (200, Inventory),

@@ -131,6 +131,14 @@ export const german = {
   refused_forbidden: "Der Shop hat die Bestellung abgelehnt, es wurde nichts gekauft: {detail}",
   refused_other: "Der Shop hat die Bestellung abgelehnt, es wurde nichts gekauft.",
 
+  board_free: "Frei",
+  board_held: "Reserviert",
+  board_sold: "Verkauft",
+  board_rate: "{n} Verkäufe pro Sekunde",
+  board_last: "Zuletzt verkauft vor {time}",
+  board_stalled: "Stockt: Tickets sind frei und gefragt, seit einer Minute wurde keines verkauft",
+  board_old: "Der Dienst antwortet nicht. Das sind die Zahlen von {at}.",
+
   seconds_one: "1 Sekunde",
   seconds_other: "{n} Sekunden",
   minutes_one: "1 Minute",

@@ -121,6 +121,14 @@ export const english = {
   refused_forbidden: "The shop refused the order, and nothing was bought: {detail}",
   refused_other: "The shop refused the order, and nothing was bought.",
 
+  board_free: "Free",
+  board_held: "Reserved",
+  board_sold: "Sold",
+  board_rate: "{n} sold per second",
+  board_last: "The last one was sold {time} ago",
+  board_stalled: "Stalled: tickets are free and asked for, and none was sold for a minute",
+  board_old: "The service does not answer. These are the numbers of {at}.",
+
   seconds_one: "1 second",
   seconds_other: "{n} seconds",
   minutes_one: "1 minute",

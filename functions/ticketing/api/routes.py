@@ -467,6 +467,15 @@ GET_SHOP_ITEM: Final = Route(
     _PAGE,
     parameters=(_ITEM_IN_PATH, _IF_NONE_MATCH),
 )
+GET_BOARD: Final = Route(
+    "GET",
+    "/shop/{item_id}/board",
+    "board",
+    Audience.EVERYONE,
+    "The live board of a sale",
+    _PAGE,
+    parameters=(_ITEM_IN_PATH, _IF_NONE_MATCH),
+)
 GET_ASSET: Final = Route(
     "GET",
     "/shop/assets/{name}",
@@ -503,5 +512,6 @@ ROUTES: Final = (
     EXPORT,
     GET_SHOP,
     GET_SHOP_ITEM,
+    GET_BOARD,
     GET_ASSET,
 )
