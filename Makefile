@@ -47,18 +47,18 @@ organiser: $(ORGANISER_READY) ## the organiser's commands [URL=https://… ARGS=
 	@.venvs/organiser/bin/organiser $(if $(URL),--url $(URL)) $(ARGS)
 
 prove: $(DEVELOPMENT_READY) $(if $(URL),,$(DEPLOYMENT_READY) $(LOCAL_READY))
-prove: ## prove that it sells exactly its stock [URL=https://… ARGS=…]
+prove: ## prove that it sells exactly its stock, with proof.html [URL=https://… ARGS=…]
 ifdef URL
-	@$(DEVELOPMENT)/python -m proof --url $(URL) $(ARGS)
+	@$(DEVELOPMENT)/python -m proof --url $(URL) --report proof.html $(ARGS)
 else
 	@$(LOCAL) status >/dev/null 2>&1 || $(LOCAL) start $(if $(PORT),--port $(PORT))
-	@$(DEVELOPMENT)/python -m proof --url "$$($(LOCAL) url)" $(ARGS)
+	@$(DEVELOPMENT)/python -m proof --url "$$($(LOCAL) url)" --report proof.html $(ARGS)
 endif
 
-simulate: $(DEVELOPMENT_READY) ## simulate sales with all faults [SEED=n SEEDS=n BUYERS=n FAULTS=…]
+simulate: $(DEVELOPMENT_READY) ## simulate sales with faults [SEED=n SEEDS=n BUYERS=n FAULTS=…]
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation $(if $(SEED),--seed $(SEED)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(BUYERS),--buyers $(BUYERS)) \
-		$(if $(FAULTS),--faults $(FAULTS)) $(ARGS)
+		$(if $(FAULTS),--faults $(FAULTS)) --report simulation.html $(ARGS)
 
 bench: $(ALL_READY) ## measure what a sale costs [ARGS="--only cpu"]
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m benchmarks $(ARGS)

@@ -14,7 +14,9 @@ processes  the processes of buyers; each runs `worker`
 scenarios  the ten tests and their checks
 runner     runs one test, from the reset to the verdict
 figures    counts and latencies of a sale
+caught     mistakes that the checker caught in simulated sales, which a page lists
 report     the console output and the JSON report
+page       a report as an HTML page; `results_page` fills it, `pictures` draws its plots
 command    options and exit status
 """
 

@@ -37,6 +37,7 @@ from proof.history import (
     REFUSALS_FOR_NOW,
     SHORTAGES,
     Attempt,
+    Evidence,
     History,
     HoldAction,
     HoldChange,
@@ -103,7 +104,7 @@ def no_buyer_over_limit(facts: Facts) -> Iterator[Violation]:
             )
 
 
-def _receipt_lines(facts: Facts, taken: Taken, told_at: float) -> tuple[str, ...]:
+def _receipt_lines(facts: Facts, taken: Taken, told_at: float) -> tuple[Evidence, ...]:
     """Return the receipts that had arrived by then."""
     return _shortened(
         [facts.purchase_line(one) for one in taken.purchases if one.first_told_at <= told_at]
@@ -113,7 +114,7 @@ def _receipt_lines(facts: Facts, taken: Taken, told_at: float) -> tuple[str, ...
 class Counters(Struct, frozen=True):
     """What the inventory or the audit says of a generation. window: between these instants."""
 
-    where: str
+    where: Evidence
     generation: int
     stock: int
     held: int
@@ -128,7 +129,7 @@ class Counters(Struct, frozen=True):
         for sample in [*facts.history.samples, *([final] if final else [])]:
             one, start, end = sample.inventory, sample.started_at, sample.ended_at
             yield cls(
-                where=f"GET /inventory at {facts.seconds(start, end)}",
+                where=facts.read_line("GET /inventory", sample),
                 generation=one.generation,
                 stock=one.current_stock,
                 held=one.held,
@@ -138,7 +139,7 @@ class Counters(Struct, frozen=True):
             )
         if audit := facts.history.audit:
             counters = audit.stock, audit.held, audit.sold, audit.capacity
-            yield cls("GET /audit", audit.generation, *counters, window=(inf, inf))
+            yield cls(Evidence("GET /audit"), audit.generation, *counters, window=(inf, inf))
 
     @property
     def text(self) -> str:
@@ -210,12 +211,7 @@ def a_reset_takes_effect_once(facts: Facts) -> Iterator[Violation]:
             "one generation opened by one reset, however often it is sent with its key",
             f"generation {number} by an attempt without an answer, and generation "
             f"{reset.generation} by another one",
-            (
-                (
-                    f"POST /reset, {reset.attempts} attempts, "
-                    f"{reset.started_at:.3f}-{reset.ended_at:.3f} s"
-                ),
-            ),
+            (facts.read_line(f"POST /reset, {reset.attempts} attempts,", reset),),
         )
 
 
@@ -606,7 +602,7 @@ def refunds_take_effect_once(facts: Facts) -> Iterator[Violation]:
             f"of {tickets_text(receipt.quantity)} from {certain} to {possible} refunded",
             found,
             (
-                f"purchase {receipt.purchase_id}",
+                Evidence(f"purchase {receipt.purchase_id}"),
                 *_shortened([facts.refund_line(refund) for refund in refunds]),
             ),
         )
@@ -780,7 +776,8 @@ def records_agree(facts: Facts) -> Iterator[Violation]:
         ]
         if not audit.agrees or audit.problems:
             found = "; ".join(audit.problems) or "agrees is false, and no problem is named"
-            yield Violation("G4", "audit_disagrees", "an audit that agrees", found, ("GET /audit",))
+            shown = (Evidence("GET /audit"),)
+            yield Violation("G4", "audit_disagrees", "an audit that agrees", found, shown)
     if final := facts.history.final:
         inventory = final.inventory
         figures += [
@@ -798,7 +795,7 @@ def records_agree(facts: Facts) -> Iterator[Violation]:
                 "figures_disagree",
                 f"{least}{upto}",
                 f"{figure}",
-                (f"{name} is {figure}", told),
+                (Evidence(f"{name} is {figure}"), Evidence(told)),
             )
 
 
@@ -903,9 +900,9 @@ def _difference(one: Receipt, other: Receipt) -> str:
     )
 
 
-def _shortened(lines: list[str]) -> tuple[str, ...]:
+def _shortened(lines: list[Evidence]) -> tuple[Evidence, ...]:
     if len(lines) <= EVIDENCE_LINES_MAX:
         return tuple(lines)
     # The last lines show where it went wrong.
     kept = lines[-(EVIDENCE_LINES_MAX - 2) :]
-    return lines[0], f"… {len(lines) - 1 - len(kept)} more …", *kept
+    return lines[0], Evidence(f"… {len(lines) - 1 - len(kept)} more …"), *kept

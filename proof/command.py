@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import random
+import shlex
 import signal
 import sys
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 from msgspec import Struct
@@ -49,7 +50,7 @@ exit status:
 
 examples:
   python -m proof
-  python -m proof --only 2 --buyers 5000 --tickets 500 --report proof.json
+  python -m proof --only 2 --buyers 5000 --tickets 500 --report proof.html
   python -m proof --url https://abc123.execute-api.eu-west-1.amazonaws.com/live \\
     --i-know-this-resets-item 1
 """
@@ -67,7 +68,8 @@ def parser() -> argparse.ArgumentParser:
     _add_size_options(parser.add_argument_group("the tests"))
     _add_time_limits(parser.add_argument_group("time limits, in seconds"))
     add = parser.add_argument_group("the output").add_argument
-    add("--report", type=Path, metavar="FILE.json", help="write a JSON report")
+    kinds = "write a report: FILE.html is a page with pictures, others are JSON; can be repeated"
+    add("--report", type=Path, action="append", default=[], metavar="FILE", help=kinds)
     return parser
 
 
@@ -161,8 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         if not is_resumed:
             screen.say(f"It may be paused: resume it, with POST /items/{options.item}/resume.")
-    if options.report:
-        machines = report.document(
+    for path in options.report:
+        content = report.document(
             url=options.url,
             item_id=options.item,
             seed=seed,
@@ -170,8 +172,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results=work.results,
             verdict=ending.text,
         )
-        report.write(options.report, machines)
+        _write(path, content, work.results, arguments)
+        screen.say(f"Report: {path}")
     return ending.exit_status
+
+
+def _write(
+    path: Path,
+    content: dict[str, Any],
+    results: Sequence[Result],
+    arguments: Sequence[str] | None,
+) -> None:
+    if path.suffix != ".html":
+        report.write(path, content)
+        return
+    from proof.results_page import page_of  # noqa: PLC0415 - matplotlib takes a second
+
+    again = shlex.join(
+        ["python", "-m", "proof", *(sys.argv[1:] if arguments is None else arguments)]
+    )
+    page_of(content, results, again).write(path)
 
 
 def _unless_interrupted(work: Callable[[], Ending]) -> Ending:
@@ -307,8 +327,9 @@ def _check_options(parsed: argparse.ArgumentParser, options: argparse.Namespace)
         parsed.error(f"--url {options.url} is no URL: https://…/live")
     if options.buyers < options.tickets or options.buyers % options.processes:
         parsed.error("--buyers must be at least --tickets, and a multiple of --processes")
-    if options.report and not options.report.absolute().parent.is_dir():
-        parsed.error(f"--report {options.report}: there is no such folder")
+    for path in options.report:
+        if not path.absolute().parent.is_dir():
+            parsed.error(f"--report {path}: there is no such folder")
     if options.only is not None and not _chosen(options):
         parsed.error(f"--only names no test: there are 1 to {len(scenarios(Size()))}")
     if not Target(options.url).is_loopback and options.i_know_this_resets_item != options.item:

@@ -30,9 +30,7 @@ class _Fault(Struct, frozen=True):
 def exports_are_complete(facts: Facts) -> Iterator[Violation]:
     """G4: an export has each purchase once that was made before, and a total that is right."""
     for export in facts.history.exports:
-        where = f"GET /export?format={export.shape} at " + facts.seconds(
-            export.started_at, export.ended_at
-        )
+        where = facts.read_line(f"GET /export?format={export.shape}", export)
         for fault in (*_faults_of_total(facts, export), *_faults_of_lines(facts, export)):
             yield Violation("G4", fault.rule, fault.expected, fault.found, (where,))
 

@@ -13,6 +13,8 @@ from proof.history import (
     REFUSALS,
     Attempt,
     CapacityChange,
+    Evidence,
+    Export,
     History,
     HoldChange,
     Kind,
@@ -20,6 +22,7 @@ from proof.history import (
     Receipt,
     Refund,
     Reset,
+    Sample,
 )
 from proof.holds import HoldBounds
 
@@ -252,45 +255,56 @@ class Facts(Struct, frozen=True):
             for each in self.history.capacity_changes
         )
 
-    def line(self, request: PurchaseRequest, attempt: Attempt) -> str:
+    def line(self, request: PurchaseRequest, attempt: Attempt) -> Evidence:
         """Return one attempt as a line of evidence, in seconds since the first request."""
         copy = f", copy {request.copy}" if request.copy > 1 else ""
         asked = (
             f"key {request.key}{copy}, {request.buyer_id or 'no buyer id'}, "
             f"{tickets_text(request.quantity)}"
         )
-        return f"{self._time(attempt)}  {asked} → {answer_text(attempt)}"
+        return self._line(attempt, f"{asked} → {answer_text(attempt)}", request.key)
 
-    def refund_line(self, refund: Refund) -> str:
+    def refund_line(self, refund: Refund) -> Evidence:
         """Return one refund as a line of evidence, in seconds since the first request."""
         answer = {True: "refunded", False: "refused", None: "unknown"}[refund.done]
-        return f"{self._time(refund)}  refund of {tickets_text(refund.quantity)} → {answer}"
+        return self._line(refund, f"refund of {tickets_text(refund.quantity)} → {answer}")
 
-    def change_line(self, change: HoldChange) -> str:
+    def change_line(self, change: HoldChange) -> Evidence:
         """Return one change of a hold as a line of evidence, in seconds since the first request."""
         answer = {True: "done", False: change.code or "refused", None: "unknown"}[change.done]
         payment = f" with payment {change.payment_reference}" if change.payment_reference else ""
-        return f"{self._time(change)}  {change.action} of hold{payment} → {answer}"
+        return self._line(change, f"{change.action} of hold{payment} → {answer}")
 
-    def capacity_line(self, change: CapacityChange) -> str:
+    def capacity_line(self, change: CapacityChange) -> Evidence:
         """Return a change of the capacity as a line of evidence."""
         answer = {True: "done", False: "refused", None: "unknown"}[change.done]
-        return f"{self._time(change)}  capacity of {change.capacity} → {answer}"
+        return self._line(change, f"capacity of {change.capacity} → {answer}")
 
-    def _time(self, call: Attempt | Refund | HoldChange | CapacityChange) -> str:
-        """Return when it was sent and answered."""
-        return self.seconds(call.started_at, call.ended_at)
+    def read_line(self, what: str, call: Sample | Export | Reset) -> Evidence:
+        """Return what was read or reset, and when, as a line of evidence."""
+        seconds = self.seconds(call.started_at, call.ended_at)
+        return Evidence(f"{what} at {seconds}", call.started_at, call.ended_at)
+
+    def _line(
+        self,
+        call: Attempt | Refund | HoldChange | CapacityChange,
+        text: str,
+        key: str | None = None,
+    ) -> Evidence:
+        """Return a call as a line of evidence, with when it was sent and answered."""
+        start, end = call.started_at, call.ended_at
+        return Evidence(f"{self.seconds(start, end)}  {text}", start, end, key)
 
     def seconds(self, start: float, end: float) -> str:
         """Return two instants in seconds since the first request."""
         return f"{start - self.started_at:.3f}-{end - self.started_at:.3f} s"
 
-    def hold_lines(self, purchase_id: str) -> tuple[str, ...]:
+    def hold_lines(self, purchase_id: str) -> tuple[Evidence, ...]:
         """Return a hold and all changes of it as lines of evidence."""
         changes = (self.change_line(change) for change in self.holds[purchase_id].changes)
         return self.purchase_line(self.purchases[purchase_id]), *changes
 
-    def purchase_line(self, purchase: PurchaseBounds) -> str:
+    def purchase_line(self, purchase: PurchaseBounds) -> Evidence:
         """Return the first answer with this purchase as a line of evidence."""
         return self.line(purchase.request, purchase.attempt)
 

@@ -5,6 +5,15 @@ from enum import StrEnum
 
 from msgspec import Struct, structs
 
+GUARANTEES = {
+    "G1": "No oversell",
+    "G2": "No undersell",
+    "G3": "Exactly once",
+    "G4": "Records match counters",
+    "G5": "Truthful responses",
+    "G6": "Bounded response time",
+}
+
 
 class Kind(StrEnum):
     """The meaning of one answer to `POST /buy_ticket` or `POST /holds`."""
@@ -351,6 +360,22 @@ class History(Struct, frozen=True):
     pause_seconds: float = 1.0
 
 
+class Evidence(Struct, frozen=True, omit_defaults=True):
+    """One line that shows a violation.
+
+    started_at, ended_at: when that was; None: at rest, or at no certain instant. key: of the
+    request, if it is one.
+    """
+
+    text: str
+    started_at: float | None = None
+    ended_at: float | None = None
+    key: str | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
 class Violation(Struct, frozen=True):
     """A broken guarantee: what was expected, what was found, and the few requests that show it.
 
@@ -361,5 +386,5 @@ class Violation(Struct, frozen=True):
     rule: str
     expected: str
     found: str
-    evidence: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
     count: int = 1

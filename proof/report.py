@@ -23,7 +23,15 @@ from rich.progress import (
 )
 
 from proof.figures import Figures
-from proof.history import RECEIPTS, REFUSALS_FOR_NOW, Kind, PurchaseRequest, Sample, Violation
+from proof.history import (
+    GUARANTEES,
+    RECEIPTS,
+    REFUSALS_FOR_NOW,
+    Kind,
+    PurchaseRequest,
+    Sample,
+    Violation,
+)
 from proof.runner import Result, worst
 from proof.scenarios import Scenario, Verdict
 
@@ -40,14 +48,6 @@ PROVED = (
     "Exactly one purchase per key, and every receipt in the records",
     "The system is production-ready for flash sales.",
 )
-GUARANTEES = {
-    "G1": "No oversell",
-    "G2": "No undersell",
-    "G3": "Exactly once",
-    "G4": "Records match counters",
-    "G5": "Truthful responses",
-    "G6": "Bounded response time",
-}
 
 
 class Screen:

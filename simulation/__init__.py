@@ -19,6 +19,7 @@ scaling      many rates on many numbers of shards, while there are tickets; `plo
 plan         how many shards a sale should have
 journal      the store calls of a sale, for reading
 report       what is printed
+page         the report as an HTML page
 command      options, many seeds on all cores, exit status
 """
 

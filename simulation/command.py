@@ -7,6 +7,7 @@ import resource
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
@@ -15,7 +16,7 @@ from rich.progress import track
 from simulation import pool
 from simulation.faults import ALL_FAULTS, Fault
 from simulation.journal import Journal
-from simulation.report import OPTIONS, Totals, counter_example, summary
+from simulation.report import OPTIONS, Totals, counter_example, replay, summary
 from simulation.sale import Setting, SimulatedSale, simulate
 from simulation.shrink import smallest
 from ticketing.wiring import build_services
@@ -77,12 +78,16 @@ def parser() -> argparse.ArgumentParser:
         metavar="FAULT,…",
         help="of the faults of each seed only these; or “none”",
     )
+    add("--report", type=Path, metavar="FILE.html", help="write a page with pictures")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return the exit status."""
-    options = parser().parse_args(arguments)
+    parsed = parser()
+    options = parsed.parse_args(arguments)
+    if options.report and not options.report.absolute().parent.is_dir():
+        parsed.error(f"--report {options.report}: there is no such folder")
     seeds = range(options.seed, options.seed + (options.seeds or 1))
     chosen = {
         name: value
@@ -91,22 +96,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     settings = [Setting.drawn(seed, options.buyers, options.faults, chosen) for seed in seeds]
     if options.seeds is None:
-        return _one(settings[0])
-    return _many(settings)
+        return _one(settings[0], options.report)
+    return _many(settings, options.report)
 
 
-def _one(setting: Setting) -> int:
+def _one(setting: Setting, report: Path | None) -> int:
     """Simulate one setting, and print its summary; where it breaks a guarantee, also why."""
     sale = simulate(setting)
     print(summary(sale))
-    if not sale.violations:
-        return EXIT_PASSED
+    failed = bool(sale.violations)
+    _show(sale, Totals.of(sale), failed, report)
+    return EXIT_FAILED if failed else EXIT_PASSED
+
+
+def _show(sale: SimulatedSale, totals: Totals, failed: int, report: Path | None) -> None:
+    """Print why a sale breaks a guarantee, if it does, and write the report, if one is wanted.
+
+    totals, failed: of all sales, and how many of them break a guarantee.
+    """
     journal = Journal()
-    print(counter_example(simulate(setting, journal=journal), journal))
-    return EXIT_FAILED
+    if sale.violations:
+        simulate(sale.setting, journal=journal)
+        print(counter_example(sale, journal))
+    if report:
+        from simulation.page import page_of  # noqa: PLC0415 - matplotlib takes a second
+
+        page_of(sale, journal, totals, failed, replay(sale.setting)).write(report)
+        print(f"report       {report}")
 
 
-def _many(settings: Sequence[Setting]) -> int:
+def _many(settings: Sequence[Setting], report: Path | None) -> int:
     """Simulate all settings, report each that breaks a guarantee, and print the totals."""
     began = time.monotonic()
     totals, failed = Totals(), list[Setting]()
@@ -115,7 +134,7 @@ def _many(settings: Sequence[Setting]) -> int:
         if outcome.failed:
             failed.append(outcome.setting)
     seconds = time.monotonic() - began
-    print("\n".join(totals.lines()))
+    print("\n".join(f"{name:<13}{text}" for name, text in totals.pairs()))
     cores = os.cpu_count() or 1
     megabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(
@@ -123,9 +142,12 @@ def _many(settings: Sequence[Setting]) -> int:
         f"buyers per second and core, {megabytes:.0f} MB in a process"
     )
     failed.sort(key=lambda setting: setting.seed)
-    for setting in failed[:1]:
-        print(f"seed {setting.seed}: looking for a smaller example …", flush=True)
-        print(_explained(simulate(setting)))
+    if failed or report:
+        shown = simulate((failed or settings)[0])
+        if failed:
+            print(f"seed {failed[0].seed}: looking for a smaller example …", flush=True)
+            shown = smallest(shown, build_services)
+        _show(shown, totals, len(failed), report)
     seeds = f"{len(settings)} seeds"
     if failed:
         numbers = ", ".join(str(setting.seed) for setting in failed[:20])
@@ -133,12 +155,6 @@ def _many(settings: Sequence[Setting]) -> int:
         return EXIT_FAILED
     print(f"verdict      no violation of G1 to G6 in {seeds}")
     return EXIT_PASSED
-
-
-def _explained(sale: SimulatedSale) -> str:
-    small = smallest(sale, build_services)
-    journal = Journal()
-    return counter_example(simulate(small.setting, journal=journal), journal)
 
 
 def _on_all_cores(settings: Sequence[Setting]) -> Iterator[Outcome]:

@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import proof.caught
+from proof.caught import Caught
 from simulation import pool
 from simulation import run as run_command
 
@@ -879,18 +881,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--find", action="store_true", help=f"search seeds 1 to {SEEDS_MAX}, not the stated one"
     )
+    written = proof.caught.PATH.relative_to(ROOT)
+    parser.add_argument(
+        "--write", action="store_true", help=f"write {written}, which must be true otherwise"
+    )
     options = parser.parse_args(arguments)
     mutants = [mutant for mutant in MUTANTS if options.only in mutant.mistake]
-    return check(mutants, find=options.find)
+    found = check(mutants, find=options.find)
+    if len(found) < len(mutants):
+        return 1
+    if options.write:
+        proof.caught.write(found)
+    elif len(mutants) == len(MUTANTS) and not options.find and found != proof.caught.read():
+        print(f"{written} says something else. Write it with `make mutants ARGS=--write`.")
+        return 1
+    return 0
 
 
-def check(mutants: Sequence[Mutant], *, find: bool = False) -> int:
-    """Run mutants on all cores, print what caught each, and return the exit status.
+def check(mutants: Sequence[Mutant], *, find: bool = False) -> list[Caught]:
+    """Run mutants on all cores, print what caught each, and return those caught as stated.
 
     find: search for the first seed, instead of taking the stated one.
     """
 
-    survivors = 0
+    stated = list[Caught]()
     # All processes are copies of one that has imported the packages, and none has the functions.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PACKAGES)
@@ -899,12 +913,15 @@ def check(mutants: Sequence[Mutant], *, find: bool = False) -> int:
         for mutant, catch in zip(mutants, caught, strict=True):
             rules = catch.rules if catch else ()
             is_caught = any(rule.startswith(mutant.guarantee) for rule in rules)
-            survivors += not is_caught
+            if catch and is_caught:
+                stated.append(
+                    Caught(mutant.mistake, mutant.file, mutant.guarantee, catch.seed, catch.rules)
+                )
             result = f"seed {catch.seed}: {', '.join(rules)}" if catch else "NOT CAUGHT"
             wrong = "" if is_caught else f"  (not {mutant.guarantee})"
             print(f"{mutant.mistake:<62} {result}{wrong}", flush=True)
-    print(f"{len(mutants) - survivors} of {len(mutants)} mutants are caught as stated")
-    return 1 if survivors else 0
+    print(f"{len(stated)} of {len(mutants)} mutants are caught as stated")
+    return stated
 
 
 def _run(mutant: Mutant, *, find: bool) -> Catch | None:

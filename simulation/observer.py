@@ -22,6 +22,7 @@ from proof.history import (
     REFUSALS_FOR_NOW,
     SHORTAGES,
     Attempt,
+    Evidence,
     History,
     Kind,
     PurchaseRequest,
@@ -230,7 +231,7 @@ class Observer:
         self._origin = began_at(history)
         for violation in (
             *(
-                structs.replace(violation, evidence=(f"the store at {now - self._origin:.3f} s",))
+                structs.replace(violation, evidence=(self._instant(now),))
                 for now, violation in self._violations
             ),
             *self._refusals(history),
@@ -429,12 +430,16 @@ class Observer:
                     (self._line(request, attempt),),
                 )
 
-    def _line(self, request: PurchaseRequest, attempt: Attempt) -> str:
+    def _instant(self, now: float) -> Evidence:
+        return Evidence(f"the store at {now - self._origin:.3f} s", now, now)
+
+    def _line(self, request: PurchaseRequest, attempt: Attempt) -> Evidence:
         start, end = attempt.started_at - self._origin, attempt.ended_at - self._origin
-        return (
+        text = (
             f"{start:.3f}-{end:.3f} s  key {request.key}, "
             f"{request.quantity} tickets → {attempt.kind} ({attempt.left} left)"
         )
+        return Evidence(text, attempt.started_at, attempt.ended_at, request.key)
 
 
 def _is_true(refusal: Attempt, free: Free) -> bool:

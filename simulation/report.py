@@ -29,6 +29,12 @@ OPTIONS: Final = MappingProxyType(
 
 def summary(sale: SimulatedSale) -> str:
     """Return the summary of one history. Equal histories have equal summaries."""
+    lines = [f"{name:<13}{text}" for name, text in pairs(sale)]
+    return "\n".join([*lines, *verdict(sale.violations)])
+
+
+def pairs(sale: SimulatedSale) -> list[tuple[str, str]]:
+    """Return the figures of one history, each with its name."""
     setting, usage, history = sale.setting, sale.usage, sale.history
     attempts = [attempt for request in history.requests for attempt in request.attempts]
     kinds = Counter(attempt.kind.value for attempt in attempts)
@@ -55,8 +61,7 @@ def summary(sale: SimulatedSale) -> str:
     if history.final:
         inventory = history.final.inventory
         rows["at the end"] = f"{inventory.total_purchases} sold, {inventory.current_stock} free"
-    lines = [f"{name:<13}{text}" for name, text in rows.items()]
-    return "\n".join([*lines, *verdict(sale.violations)])
+    return list(rows.items())
 
 
 def verdict(violations: Sequence[Violation]) -> list[str]:
@@ -84,20 +89,24 @@ def replay(setting: Setting) -> str:
 
 def counter_example(sale: SimulatedSale, journal: Journal) -> str:
     """Return a violation with the store calls that led to it. journal: of the same sale."""
-    evidence = "\n".join(sale.violations[0].evidence)
-    entries = journal.about(evidence) or journal.entries
-    origin = began_at(sale.history)
-    lines = [entry.line(origin) for entry in entries[-CALLS_SHOWN_MAX:]]
-    hidden = len(entries) - len(lines)
     return "\n".join(
         [
             *verdict(sale.violations[:1]),
             "  store calls for these requests, in the order in which they ended:",
-            *([f"    … {hidden} earlier ones …"] if hidden > 0 else []),
-            *(f"    {line}" for line in lines),
+            *(f"    {line}" for line in call_lines(sale, sale.violations[0], journal)),
             f"  replay it with: {replay(sale.setting)}",
         ]
     )
+
+
+def call_lines(sale: SimulatedSale, violation: Violation, journal: Journal) -> list[str]:
+    """Return the store calls that led to a violation, the last ones. journal: of the same sale."""
+    evidence = "\n".join(map(str, violation.evidence))
+    entries = journal.about(evidence) or journal.entries
+    origin = began_at(sale.history)
+    lines = [entry.line(origin) for entry in entries[-CALLS_SHOWN_MAX:]]
+    hidden = len(entries) - len(lines)
+    return [*([f"… {hidden} earlier ones …"] if hidden > 0 else []), *lines]
 
 
 class Totals(Struct):
@@ -134,14 +143,14 @@ class Totals(Struct):
         for name in self.__struct_fields__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
-    def lines(self) -> list[str]:
-        """Return the totals as lines."""
+    def pairs(self) -> list[tuple[str, str]]:
+        """Return the totals, each with its name."""
         contention = f"{self.conflicts} conflicts, {self.throttles} throttles"
         return [
-            f"sales        {self.seeds} with {self.buyers} buyers",
-            f"requests     {self.requests}, attempts {self.attempts}: {_counted(self.kinds)}",
-            f"store calls  {self.store_calls}, {contention}",
-            f"faults       {self.faults.total()}: {_counted(self.faults)}",
+            ("sales", f"{self.seeds} with {self.buyers} buyers"),
+            ("requests", f"{self.requests}, attempts {self.attempts}: {_counted(self.kinds)}"),
+            ("store calls", f"{self.store_calls}, {contention}"),
+            ("faults", f"{self.faults.total()}: {_counted(self.faults)}"),
         ]
 
 

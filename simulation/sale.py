@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct, convert, structs
 
 from proof.checker import check
-from proof.history import AuditReport, History, Violation
+from proof.history import AuditReport, Evidence, History, Violation
 from proof.responses import STATUS_OK, body_of
 from simulation.client import Client
 from simulation.dynamodb import KEY_READ_UNITS, DynamoDB, Usage
@@ -205,7 +205,7 @@ def _overdue(requests: Sequence[Overdue]) -> list[Violation]:
             "over_its_budget",
             f"a request served in {first.seconds_max} s",
             f"{first.seconds:.3f} s",
-            (f"begun at {first.at:.3f} s",),
+            (Evidence(f"begun at {first.at:.3f} s", first.at, first.at + first.seconds),),
             len(requests),
         )
     ]

@@ -15,6 +15,7 @@ from proof.history import (
     NOT_DEFINITE,
     Attempt,
     CapacityChange,
+    Evidence,
     Export,
     History,
     Hold,
@@ -754,7 +755,8 @@ class Callers:
         )
         response = gateway_response(answer) if isinstance(answer, NoAnswer) else answer
         if response is not None and response.status_code == STATUS_INTERNAL_ERROR:
-            line = f"answered at {self._world.now:.3f} s: {call.route}"
+            now = self._world.now
+            line = Evidence(f"answered at {now:.3f} s: {call.route}", now, now)
             self.failures.append(Violation("G6", "internal_error", "no bug", "500", (line,)))
         return response
 

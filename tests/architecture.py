@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import with_part
-from proof.report import GUARANTEES
+from proof.history import GUARANTEES
 from simulation import scaling
 from simulation.mutants import table
 from ticketing.moves import MOVES

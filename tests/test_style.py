@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 
-from proof.report import GUARANTEES
+from proof.history import GUARANTEES
 from tests.structure import function_lengths
 from tests.support import ROOT
 

@@ -20,7 +20,7 @@ from tests.support import ROOT
 @pytest.mark.G5
 @pytest.mark.G6
 def test_mutants_are_caught() -> None:
-    """All of them, each by its guarantee and with its seed."""
+    """All of them, each by its guarantee and with its seed; and reports list what they broke."""
     command = [sys.executable, "-m", "simulation.mutants"]
     ended = subprocess.run(
         ["env", "PYTHONPATH=functions", *command], cwd=ROOT, check=False, stdout=subprocess.PIPE
@@ -48,7 +48,8 @@ def test_survivors(capsys: pytest.CaptureFixture[str]) -> None:
     """A change that breaks nothing is not caught. One must break the stated guarantee."""
     harmless = replace(MUTANTS[0], wrong='"{debit} > :zero AND {debit} > :zero"')
     other = replace(MUTANTS[1], guarantee="G6")
-    assert check([harmless, other, MUTANTS[2]]) == 1
+    caught = check([harmless, other, MUTANTS[2]])
+    assert [each.mistake for each in caught] == [MUTANTS[2].mistake]
     output = capsys.readouterr().out
     assert "NOT CAUGHT" in output
     assert "(not G6)" in output
