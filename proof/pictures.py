@@ -13,13 +13,14 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from msgspec import Struct
 
-from proof.facts import Facts, Generation, answers_of
+from proof.facts import Facts, Generation, answers_of, tickets_text
 from proof.history import (
     RECEIPTS,
     REFUSALS_FOR_NOW,
@@ -34,7 +35,7 @@ from proof.history import (
 # Text stays text; no date and no random id, so that a picture changes only with its figures.
 SETTINGS: Final[Any] = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "ticket-sale",
+    "svg.hashsalt": "scaling",
     "font.family": "sans-serif",
     "text.parse_math": False,
     "hatch.linewidth": 0.5,
@@ -208,17 +209,27 @@ def _draw_tickets(plot: Axes, facts: Facts, time: tuple[float, float]) -> None:
     plot.set_ylim(0, 1.15 * max(highest, default=1) or 1)  # all is possible where answers are lost
     plot.grid(visible=True, alpha=0.3)
     plot.legend(
-        handles=[
-            Line2D([], [], color=_RED, linestyle="--", label="capacity"),
-            Line2D([], [], color="#3566a8", label="certainly sold or held"),
-            Line2D([], [], color="#3566a8", linestyle=":", label="possibly sold or held"),
-            Line2D([], [], color="#222222", linestyle="", marker="x", label="GET /inventory"),
-            Line2D([], [], color="#555555", linestyle="-.", label="a reset"),
-            Patch(color="#9aa5b1", alpha=0.4, label="paused"),
-        ],
+        handles=_ticket_handles(facts.history),
         fontsize=7,
-        loc="lower right",
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.2),
+        ncols=3,
     )
+
+
+def _ticket_handles(history: History) -> list[Artist]:
+    """Return what the legend of the tickets explains."""
+    handles: list[Artist] = [
+        Line2D([], [], color=_RED, linestyle="--", label="capacity"),
+        Line2D([], [], color="#3566a8", label="certainly sold or held"),
+        Line2D([], [], color="#3566a8", linestyle=":", label="possibly"),
+        Line2D([], [], color="#222222", linestyle="", marker="x", label="GET /inventory"),
+    ]
+    if history.resets[1:]:
+        handles.append(Line2D([], [], color="#555555", linestyle="-.", label="a reset"))
+    if history.pauses:
+        handles.append(Patch(color="#9aa5b1", alpha=0.4, label="paused"))
+    return handles
 
 
 def _thinned(instants: Sequence[float]) -> Sequence[float]:
@@ -309,7 +320,7 @@ def _lane(request: PurchaseRequest, calls: Sequence[Call], *, is_shown: bool) ->
     if len(key) > _KEY_CHARACTERS_MAX:
         key = f"{key[:_KEY_CHARACTERS]}…"
     copy = f", copy {request.copy}" if request.copy > 1 else ""
-    name = f"{key}{copy}: {'hold ' if request.is_hold else ''}{request.quantity}"
+    name = f"{key}{copy}: {'hold of ' if request.is_hold else ''}{tickets_text(request.quantity)}"
     answer = f"{request.last.status or 'no answer'} {request.last.kind}"
     if request.last.left is not None:
         answer += f", {request.last.left} left"

@@ -1,20 +1,15 @@
 """Line plots as one SVG, the same bytes for the same figures."""
 
 from collections.abc import Sequence
-from io import StringIO
-from typing import Any, Final
+from typing import Final
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from msgspec import Struct
 
-# Text stays text; no date and no random id, so that a picture changes only with its figures.
-_SETTINGS: Final[Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "scaling",
-    "font.family": "sans-serif",
-}
+from proof.pictures import SETTINGS, svg
+
 _LOG_TICKS: Final = (1.0, 2.0, 5.0)  # and their multiples by powers of ten
 _PANELS_PER_ROW: Final = 2
 _PANEL_INCHES: Final = (5.0, 3.4)
@@ -42,7 +37,7 @@ def draw(panels: Sequence[Panel], legend: str) -> str:
     """Return the panels as SVG. legend: the title of the legend, which all panels share."""
     rows = -(-len(panels) // _PANELS_PER_ROW)
     width, height = _PANEL_INCHES
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(width * _PANELS_PER_ROW, height * rows), layout="constrained")
         axes = figure.subplots(rows, _PANELS_PER_ROW, squeeze=False).flat
         for panel, plot in zip(panels, axes, strict=True):
@@ -66,6 +61,4 @@ def draw(panels: Sequence[Panel], legend: str) -> str:
             loc="outside lower center",
             ncols=len(first),
         )
-        text = StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+        return svg(figure)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from simulation import EXIT_INTERRUPTED
 from simulation.command import EXIT_PASSED, main
 from simulation.faults import OF_A_CALL, Fault, Faults
 from simulation.journal import Journal
-from simulation.report import counter_example, replay
+from simulation.page import page_of
+from simulation.report import Totals, counter_example, replay
 from simulation.sale import Setting, simulate
 from simulation.shrink import smallest
 from simulation.workload import Buyer
@@ -54,10 +56,12 @@ def test_one_seed_one_history() -> None:
 @pytest.mark.G4
 @pytest.mark.G5
 @pytest.mark.G6
-def test_hundred_sales() -> None:
+def test_hundred_sales(tmp_path: Path) -> None:
     """No guarantee is broken, with all faults, in a process of the command that CI runs."""
-    output = printed("--seeds", str(CI_SEEDS))
+    report = tmp_path / "report.html"
+    output = printed("--seeds", str(CI_SEEDS), "--report", str(report))
     assert f"no violation of G1 to G6 in {CI_SEEDS} seeds" in output
+    assert f"{CI_SEEDS} sales simulated, none of which broke a" in report.read_text("utf-8")
 
 
 def test_everything_happens() -> None:
@@ -129,7 +133,7 @@ def without_stock_condition(client: Any, table_name: str, runtime: Any) -> Servi
 
 
 @pytest.mark.G1
-def test_broken_service_is_caught() -> None:
+def test_broken_service_is_caught(tmp_path: Path) -> None:
     """With the smallest example, its store calls, and the command that replays it."""
     sales = (simulate(Setting.drawn(seed, 200), without_stock_condition) for seed in SEEDS)
     sale = next(sale for sale in sales if sale.violations)
@@ -143,6 +147,12 @@ def test_broken_service_is_caught() -> None:
     assert again.history == small.history
     text = counter_example(again, journal)
     assert "TransactWriteItems Update item#1#stock#" in text
+    page_of(again, journal, Totals.of(sale), 1, replay(small.setting)).write(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "1 sale simulated, 1 of which broke a guarantee: G1 No oversell" in page
+    assert "is broken at the red line" in page
+    assert "call of the store" in page, "the picture has them"
+    assert "TransactWriteItems Update item#1#stock#" in page
     (command,) = re.findall(r"make simulate (.*)$", text)
     options = [f"--{option.lower().replace('=', ' ')}" for option in command.split()]
     replayed = " ".join(options).split()
@@ -163,14 +173,26 @@ def test_chosen_settings() -> None:
     assert smallest(sale, without_stock_condition).setting.tickets == 9
 
 
-def test_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--seed", "1", "--buyers", "5", "--faults", "none"]) == EXIT_PASSED
+def test_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    options = ["--seed", "1", "--buyers", "5", "--faults", "none", "--report", str(report)]
+    assert main(options) == EXIT_PASSED
+    assert "1 sale simulated, none of which broke a guarantee" in report.read_text("utf-8")
     output = capsys.readouterr().out
+    assert f"report       {report}" in output
     assert re.search("buyers +5 within", output)
     assert re.search("faults +none", output)
 
 
-@pytest.mark.parametrize("arguments", [["--buyers", "0"], ["--faults", "rain"], ["--seeds", "x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--buyers", "0"],
+        ["--faults", "rain"],
+        ["--seeds", "x"],
+        ["--report", "/no/such/folder/page.html"],
+    ],
+)
 def test_usage_errors(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(arguments)

@@ -1,0 +1,29 @@
+"""The page of a proof, opened as a file."""
+
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser
+
+from tests.proof.test_report_page import failed_page
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_page_of_a_proof(browser: Browser, tmp_path: Path, width: int) -> None:
+    """Each width shows it, also to people who use aids, and nothing else is asked for."""
+    path = tmp_path / "proof.html"
+    failed_page().write(path)
+    context = browser.new_context(viewport={"width": width, "height": 640})
+    page = context.new_page()
+    asked, said = list[str](), list[str]()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(path.as_uri())
+    found = Axe().run(page)
+    assert not found.response["violations"], found.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert page.locator("svg").count() == 2
+    assert asked == [path.as_uri()]
+    assert said == []
+    context.close()
