@@ -155,7 +155,8 @@ def test_red_line() -> None:
     [violation] = check(OVERSOLD)
     drawing = counter_example_picture(OVERSOLD, violation) or ""
     paths = [each.attrib for each in ElementTree.fromstring(drawing).iter() if "d" in each.attrib]
-    lines = [each["d"] for each in paths if "#b3261e; stroke-width: 1.5" in each.get("style", "")]
+    red = "#b3261e; stroke-width: 1.5; stroke-linecap: square"
+    lines = [each["d"] for each in paths if red in each.get("style", "")]
     receipts = [each["d"] for each in paths if "fill: #2e7d5b" in each.get("style", "")]
     ends = [max(map(float, re.findall(r"[ML] ([\d.]+)", each))) for each in receipts]
     assert len(lines) == 2, "in the lanes, and in the plot of the tickets below"
