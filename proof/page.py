@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from proof import caught
 from proof.history import GUARANTEES, History, Violation
-from proof.pictures import Call, counter_example_picture, sale_picture
+from proof.pictures import StoreCall, counter_example_picture, sale_picture
 
 MEANINGS: Final = MappingProxyType(
     {
@@ -35,7 +35,7 @@ class CounterExample(Struct, frozen=True):
     calls: Sequence[str] = ()
 
 
-class Part(Struct, frozen=True):
+class Section(Struct, frozen=True):
     """One sale: verdict ("passed", "failed", "inconclusive"), checks, figures and pictures.
 
     checks: verdict → text of each. figures: name → value. picture: None without any request.
@@ -49,10 +49,10 @@ class Part(Struct, frozen=True):
     counter_examples: Sequence[CounterExample]
 
 
-class Page(Struct, frozen=True):
+class ReportPage(Struct, frozen=True):
     """What a report says.
 
-    verdict: as of a part, or "interrupted", or "not usable". summary: it in words. facts: name →
+    verdict: as of a section, or "interrupted", or "not usable". summary: it in words. facts: name →
     value: of what, when, with which seed. again: the command that repeats it.
     """
 
@@ -60,7 +60,7 @@ class Page(Struct, frozen=True):
     verdict: str
     summary: str
     facts: Sequence[tuple[str, str]]
-    parts: Sequence[Part]
+    sections: Sequence[Section]
     again: str
 
     def write(self, path: Path) -> None:
@@ -82,8 +82,8 @@ class Page(Struct, frozen=True):
     def guarantees(self) -> list[tuple[str, str, int]]:
         """Return of each guarantee its name and meaning, and how often it was broken."""
         broken = Counter[str]()
-        for part in self.parts:
-            for example in part.counter_examples:
+        for section in self.sections:
+            for example in section.counter_examples:
                 broken[example.violation.guarantee] += example.violation.count
         return [
             (f"{number} {name}", MEANINGS[number], broken[number])
@@ -99,7 +99,7 @@ def picture_of(history: History) -> Markup | None:
 def counter_example(
     history: History,
     violation: Violation,
-    calls: Sequence[Call] = (),
+    calls: Sequence[StoreCall] = (),
     lines: Sequence[str] = (),
 ) -> CounterExample:
     """Return a violation with its picture. calls, lines: of the store, if they are known."""

@@ -71,7 +71,7 @@ STYLES: Final = MappingProxyType(
 )
 
 
-class Call(Struct, frozen=True):
+class StoreCall(Struct, frozen=True):
     """A call of the store. key: of the request that it was made for. fault: None: nothing."""
 
     started_at: float
@@ -96,7 +96,7 @@ class Lane(Struct, frozen=True):
 
     name: str
     spans: Sequence[Span]
-    calls: Sequence[Call] = ()
+    calls: Sequence[StoreCall] = ()
     is_shown: bool = True
 
 
@@ -129,7 +129,7 @@ def sale_picture(history: History) -> str:
 
 
 def counter_example_picture(
-    history: History, violation: Violation, calls: Sequence[Call] = ()
+    history: History, violation: Violation, calls: Sequence[StoreCall] = ()
 ) -> str | None:
     """Draw the requests that show a violation over time, and where it breaks.
 
@@ -290,7 +290,7 @@ def _patch(style: Style) -> Patch:
 
 
 def _lanes(
-    facts: Facts, timed: Sequence[Evidence], breaks_at: float, calls: Sequence[Call]
+    facts: Facts, timed: Sequence[Evidence], breaks_at: float, calls: Sequence[StoreCall]
 ) -> list[Lane]:
     """Return the lanes of the evidence, and of some other requests that were in flight."""
     keys = {line.key for line in timed}
@@ -315,7 +315,7 @@ def _lane_of_evidence(line: Evidence) -> Lane:
     return Lane(name[:32], [Span(start, end, _CALL)])
 
 
-def _lane(request: PurchaseRequest, calls: Sequence[Call], *, is_shown: bool) -> Lane:
+def _lane(request: PurchaseRequest, calls: Sequence[StoreCall], *, is_shown: bool) -> Lane:
     key = request.key
     if len(key) > _KEY_CHARACTERS_MAX:
         key = f"{key[:_KEY_CHARACTERS]}…"

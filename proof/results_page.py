@@ -7,14 +7,14 @@ from msgspec import structs
 
 from proof.figures import Figures
 from proof.history import GUARANTEES
-from proof.page import Page, Part, counter_example, picture_of
+from proof.page import ReportPage, Section, counter_example, picture_of
 from proof.runner import Result
 
 
-def page_of(document: dict[str, Any], results: Sequence[Result], again: str) -> Page:
+def page_of(document: dict[str, Any], results: Sequence[Result], again: str) -> ReportPage:
     """Return the page. document: the JSON report of the results. again: the command."""
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
-    return Page(
+    return ReportPage(
         title="Proof of correctness",
         verdict=document["verdict"],
         summary=_summary(results, document["verdict"]),
@@ -26,7 +26,7 @@ def page_of(document: dict[str, Any], results: Sequence[Result], again: str) -> 
             ("to", document["finished_at"]),
             ("with", versions),
         ],
-        parts=[_part(result) for result in results],
+        sections=[_section(result) for result in results],
         again=again,
     )
 
@@ -47,10 +47,10 @@ def _summary(results: Sequence[Result], verdict: str) -> str:
     return f"{done}, which broke no guarantee.{more.get(verdict, '')}"
 
 
-def _part(result: Result) -> Part:
+def _section(result: Result) -> Section:
     observation, scenario = result.observation, result.scenario
     history = observation.history
-    return Part(
+    return Section(
         title=f"Test {scenario.number}: {scenario.name}",
         verdict=result.verdict,
         checks=[(check.verdict, check.text) for check in result.checks],

@@ -1,8 +1,8 @@
 """The report of simulated sales as a page."""
 
 from proof.history import GUARANTEES
-from proof.page import CounterExample, Page, Part, counter_example, picture_of
-from proof.pictures import Call
+from proof.page import CounterExample, ReportPage, Section, counter_example, picture_of
+from proof.pictures import StoreCall
 from simulation.journal import Journal
 from simulation.report import Totals, call_lines, pairs
 from simulation.sale import SimulatedSale
@@ -16,7 +16,7 @@ def page_of(
     totals: Totals,
     failed: int,
     again: str,
-) -> Page:
+) -> ReportPage:
     """Return the page.
 
     sale: the one that it shows, with its journal. totals, failed: of all sales, and how many of
@@ -29,18 +29,18 @@ def page_of(
     summary = f"{number} simulated, none of which broke a guarantee."
     if failed:
         summary = f"{number} simulated, {failed:,} of which broke a guarantee: {broken} below."
-    return Page(
+    return ReportPage(
         title="Simulation",
         verdict=_FAILED if failed else _PASSED,
         summary=summary,
         facts=totals.pairs(),
-        parts=[_part(sale, journal)],
+        sections=[_section(sale, journal)],
         again=again,
     )
 
 
-def _part(sale: SimulatedSale, journal: Journal) -> Part:
-    return Part(
+def _section(sale: SimulatedSale, journal: Journal) -> Section:
+    return Section(
         title=f"The sale of seed {sale.setting.seed}",
         verdict=_FAILED if sale.violations else _PASSED,
         checks=[],
@@ -53,7 +53,7 @@ def _part(sale: SimulatedSale, journal: Journal) -> Part:
 def counter_examples(sale: SimulatedSale, journal: Journal) -> list[CounterExample]:
     """Return the violations of a sale with the calls of the store that its journal has."""
     calls = [
-        Call(entry.began_at, entry.ended_at, entry.serving, entry.fault)
+        StoreCall(entry.began_at, entry.ended_at, entry.serving, entry.fault)
         for entry in journal.entries
     ]
     return [

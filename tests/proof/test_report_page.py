@@ -14,8 +14,8 @@ from proof import caught
 from proof.checker import check
 from proof.command import main
 from proof.history import Evidence, History, Pause, Violation
-from proof.page import MEANINGS, Page, Part, counter_example, picture_of
-from proof.pictures import Call, counter_example_picture, sale_picture
+from proof.page import MEANINGS, ReportPage, Section, counter_example, picture_of
+from proof.pictures import StoreCall, counter_example_picture, sale_picture
 from tests.proof import reference_service as services
 from tests.proof.test_proof_checker import (
     ALL_SOLD,
@@ -53,13 +53,13 @@ class Elements(HTMLParser):
         self.attributes += attrs
 
 
-def failed_page(facts: History = OVERSOLD, text: str = "") -> Page:
+def failed_page(facts: History = OVERSOLD, text: str = "") -> ReportPage:
     """Return the page of a history, with all of its violations. text: stands in each place."""
     shown = [
         structs.replace(each, found=each.found + text, evidence=(*each.evidence, Evidence(text)))
         for each in check(facts)
     ]
-    part = Part(
+    section = Section(
         title=f"Test 2{text}",
         verdict="failed",
         checks=[("passed", f"fine{text}"), ("failed", "wrong"), ("inconclusive", "nothing")],
@@ -67,10 +67,12 @@ def failed_page(facts: History = OVERSOLD, text: str = "") -> Page:
         picture=picture_of(facts),
         counter_examples=[counter_example(facts, each, lines=[text]) for each in shown],
     )
-    return Page(f"Proof{text}", "failed", text, [("service", text)], [part], f"make prove{text}")
+    return ReportPage(
+        f"Proof{text}", "failed", text, [("service", text)], [section], f"make prove{text}"
+    )
 
 
-def written(page: Page, folder: Path) -> str:
+def written(page: ReportPage, folder: Path) -> str:
     page.write(folder / "page.html")
     return (folder / "page.html").read_text(encoding="utf-8")
 
@@ -160,13 +162,13 @@ def test_red_line() -> None:
     receipts = [each["d"] for each in paths if "fill: #2e7d5b" in each.get("style", "")]
     ends = [max(map(float, re.findall(r"[ML] ([\d.]+)", each))) for each in receipts]
     assert len(lines) == 2, "in the lanes, and in the plot of the tickets below"
-    assert {float(each.split()[1]) for each in lines} == {pytest.approx(max(ends), abs=0.01)}
+    assert [float(each.split()[1]) for each in lines] == [pytest.approx(max(ends), abs=0.01)] * 2
 
 
 def test_calls_of_the_store() -> None:
     """They are drawn below their request, with what went wrong."""
     [violation] = check(OVERSOLD)
-    calls = [Call(1.6, 1.7, "one-too-many"), Call(1.8, 2.9, "one-too-many", "reply_lost")]
+    calls = [StoreCall(1.6, 1.7, "one-too-many"), StoreCall(1.8, 2.9, "one-too-many", "reply_lost")]
     drawing = counter_example_picture(OVERSOLD, violation, calls) or ""
     assert "reply_lost" in texts(drawing)
     others = [structs.replace(call, key="long-before") for call in calls]
