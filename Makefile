@@ -23,8 +23,8 @@ ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY) $(LOCUST_RE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup start stop status logs organiser prove simulate bench compare cost locust \
-	volume mutants storm load scaling plan test check docs picture structure lint format hooks \
-	typecheck lock build deploy sam-local sam-invoke dynamodb-local clean
+	volume mutants storm load scaling plan test check docs picture screenshots structure lint \
+	format hooks typecheck lock build deploy sam-local sam-invoke dynamodb-local clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -112,6 +112,9 @@ check: $(ALL_READY) ## run the checks and the unit tests, in about a minute
 picture: $(ALL_READY) ## draw docs/proof.svg from a run of the proof on the local stack
 	@$(LOCAL) status >/dev/null 2>&1 || $(LOCAL) start
 	@$(DEVELOPMENT)/python tests/picture.py --url "$$($(LOCAL) url)"
+
+screenshots: $(ALL_READY) ## draw docs/shop.png, board.png and report.png (needs Chromium)
+	@PYTHONPATH=functions:. $(DEVELOPMENT)/python tests/screenshots.py
 
 docs: $(DEVELOPMENT_READY) ## write the generated parts of docs/architecture.md
 	@PYTHONPATH=functions:. $(DEVELOPMENT)/python tests/architecture.py

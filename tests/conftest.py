@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -67,6 +68,12 @@ class _ByFolder(LoadScopeScheduling):  # type: ignore[misc]
         return {"browser": "stack", "e2e": "stack", "integration": "stack", "proof": "proof"}.get(
             folder, nodeid
         )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what `make screenshots` passes."""
+    text = "put pictures of the pages here that the tests in tests/browser check"
+    parser.addoption("--screenshots", type=Path, metavar="FOLDER", help=text)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

@@ -30,13 +30,24 @@ OPTIONS = [
 _items = itertools.count(5001)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def pictures(request: pytest.FixtureRequest) -> None:
+    """Where `make screenshots` wants pictures of all views that are checked."""
+    Shop.pictures = request.config.getoption("--screenshots")
+
+
+def browser_path() -> str | None:
+    """Return where the machine's browser is; None without one."""
+    return next(filter(None, map(shutil.which, PROGRAMS)), None)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """For a module: while playwright runs, no other test of the process may use asyncio."""
-    found = [path for path in map(shutil.which, PROGRAMS) if path]
-    need([] if found else ["chromium"])
+    path = browser_path()
+    need([] if path else ["chromium"])
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found[0], args=OPTIONS)
+        browser = playwright.chromium.launch(executable_path=path, args=OPTIONS)
         yield browser
         browser.close()
 

@@ -1,20 +1,26 @@
 """The shop's pages in a real browser, and what they ask the API."""
 
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+import httpx
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, Request, Route, expect
+from playwright.sync_api import BrowserContext, Page, Request, Route, expect
 
-from local.api import call
+from local.api import SIGNER, call
 from local.stack import Stack
 from tests.support import eventually
 
 WAIT_MS = 30_000  # until a page shows what it should; it takes far less
 expect.set_options(timeout=WAIT_MS)
+START = 1_800_000_000  # seconds since the epoch, of a sale that is made up
+STEP_MS = 250
 
 
 @dataclass
@@ -55,6 +61,14 @@ class Sale:
         made: dict[str, Any] = json.loads(answer)
         return made
 
+    def refund(self, purchase_id: str, quantity: int) -> None:
+        url = f"{self.url}/purchases/{purchase_id}/refund"
+        content, media_type = json.dumps({"quantity": quantity}), "application/json"
+        headers = SIGNER.headers("POST", url, content.encode(), media_type)
+        key = {"Idempotency-Key": str(uuid.uuid4())}
+        answer = httpx.post(url, content=content, headers={**headers, **key})
+        assert answer.status_code == 200, answer.text
+
     def counts(self) -> tuple[int, int, int]:
         """Return how many tickets are free, held and sold. An audit confirms it by the records."""
         url = f"{self.url}/audit/{self.item_id}"
@@ -72,7 +86,12 @@ class Sale:
 
 
 class Shop:
-    """One tab of a buyer's browser, on a sale's page."""
+    """One tab of a buyer's browser, on a sale's page.
+
+    pictures: the folder for those of all views that are checked; None: they are not wanted.
+    """
+
+    pictures: ClassVar[Path | None] = None
 
     def __init__(self, context: BrowserContext, sale: Sale) -> None:
         self.sale = sale
@@ -89,6 +108,10 @@ class Shop:
         self.page.goto(self.sale.page + fragment)
         return self
 
+    @property
+    def view(self) -> str | None:
+        return self.page.locator("main").get_attribute("data-view")
+
     def shows(self, view: str, words: str = "") -> None:
         """Wait until this view is shown, with these words."""
         expect(self.page.locator("main")).to_have_attribute("data-view", view)
@@ -101,7 +124,7 @@ class Shop:
             self.page.reload()
             expect(self.page.locator("h1")).to_be_visible()
             self.page.wait_for_load_state("networkidle")
-            return self.page.locator("main").get_attribute("data-view")
+            return self.view
 
         eventually(shown, lambda found: found == view)
 
@@ -142,15 +165,56 @@ class Shop:
 
         self.page.route(f"**/live/{path}", handle)
 
-    def check(self) -> None:
-        """Raise AssertionError where people who use aids would be stopped, in both schemes."""
+    def check(self, variant: str = "") -> None:
+        """Raise AssertionError where people who use aids would be stopped, in both schemes.
+
+        variant: of the view, in the name of its picture, if pictures are wanted.
+        """
+        view = self.view
         for scheme in ("light", "dark"):
             self.page.emulate_media(color_scheme=scheme)
             found = Axe().run(self.page)
             assert not found.response["violations"], (scheme, found.generate_report())
+            if self.pictures is not None:
+                name = "-".join(filter(None, (view, variant, scheme)))
+                self.page.screenshot(path=self.pictures / f"{name}.png", full_page=True)
         width = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert width <= 0, "nothing is wider than the window"
         assert self.errors == []
+
+
+class MadeUp:
+    """An inventory that is as a test says, with a clock that it turns.
+
+    shown: what is on the page when it is loaded.
+    """
+
+    def __init__(self, page: Page, sale: Sale, path: str, shown: str, **changes: Any) -> None:
+        self.page = page
+        self.seconds = float(START)
+        self.answers = 0
+        self.body: dict[str, Any] = json.loads(
+            call("GET", f"{sale.url}/inventory?item_id={sale.item_id}")[1]
+        )
+        self.body |= changes
+        page.clock.install(time=START)
+        page.route("**/live/inventory?item_id=*", self.answer)
+        page.goto(f"{sale.page}{path}")
+        page.wait_for_selector(shown)
+        self.seconds += 60  # more than loading takes
+        page.clock.pause_at(self.seconds)
+
+    def answer(self, route: Route) -> None:
+        self.answers += 1
+        route.fulfill(json=self.body, headers={"Date": formatdate(self.seconds, usegmt=True)})
+
+    def turn(self, seconds: float) -> int:
+        """Let so much time pass, and return how often the page asked."""
+        before, until = self.answers, self.seconds + seconds
+        while self.seconds < until:
+            self.seconds += STEP_MS / 1000
+            self.page.clock.run_for(STEP_MS)
+        return self.answers - before
 
 
 def lost(route: Route) -> None:

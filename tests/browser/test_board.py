@@ -1,15 +1,11 @@
 """The live board in a browser: on the local stack, and on answers of a sale that stalls."""
 
-import json
 from collections.abc import Callable
-from email.utils import formatdate
-from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
-from local.api import call
-from tests.browser.shop import Sale, Shop
+from tests.browser.shop import STEP_MS, MadeUp, Sale, Shop
 
 type NewSale = Callable[..., Sale]
 
@@ -22,39 +18,20 @@ const look = () => {
   requestAnimationFrame(look);
 };
 look();"""
-START = 1_800_000_000  # seconds since the epoch, of the sale that is made up
-STEP_MS = 250
 
 
-class MadeUp:
-    """An inventory that changes as a test says, with a clock that it turns."""
+class MadeUpBoard(MadeUp):
+    """A board of an inventory that changes as a test says."""
 
     def __init__(self, page: Page, sale: Sale) -> None:
-        self.page = page
-        self.seconds = float(START)
-        self.answers = 0
-        self.body: dict[str, Any] = json.loads(
-            call("GET", f"{sale.url}/inventory?item_id={sale.item_id}")[1]
-        )
-        page.clock.install(time=START)
-        page.route("**/live/inventory?item_id=*", self.answer)
-        page.goto(f"{sale.page}/board")
-        page.wait_for_selector(".bar")
-        self.seconds += 60  # more than loading takes
-        page.clock.pause_at(self.seconds)
+        super().__init__(page, sale, "/board", ".bar")
         self.pass_on()
-
-    def answer(self, route: Route) -> None:
-        self.answers += 1
-        route.fulfill(json=self.body, headers={"Date": formatdate(self.seconds, usegmt=True)})
 
     def pass_on(self, **changes: int | str) -> None:
         """Let time pass until the page asks again, and shows these changes."""
         self.body |= changes
-        before = self.answers
-        while self.answers == before:
-            self.seconds += STEP_MS / 1000
-            self.page.clock.run_for(STEP_MS)
+        while not self.turn(STEP_MS / 1000):
+            pass
         parts = [self.body[each] for each in ("current_stock", "held", "total_purchases")]
         expect(self.page.locator(".parts dd")).to_have_text([str(each) for each in parts])
 
@@ -102,7 +79,7 @@ def test_no_answer(board: Shop) -> None:
 
 
 def test_sales_per_second(context: BrowserContext, new: NewSale) -> None:
-    made_up = MadeUp(context.new_page(), new())
+    made_up = MadeUpBoard(context.new_page(), new())
     for sold in range(1, 8):
         made_up.pass_on(current_stock=100 - 13 * sold, total_purchases=13 * sold)
     caption = made_up.page.locator("figcaption")
@@ -115,7 +92,7 @@ def test_sales_per_second(context: BrowserContext, new: NewSale) -> None:
 
 def test_sale_starts_again(context: BrowserContext, new: NewSale) -> None:
     """What was sold before is not part of the new sale, and its tickets were not given back."""
-    made_up = MadeUp(context.new_page(), new())
+    made_up = MadeUpBoard(context.new_page(), new())
     made_up.pass_on(current_stock=6, total_purchases=4)
     light = made_up.page.locator(".light")
     expect(light).to_contain_text("The last one was sold")
@@ -127,7 +104,7 @@ def test_sale_starts_again(context: BrowserContext, new: NewSale) -> None:
 
 def test_stalls(context: BrowserContext, new: NewSale) -> None:
     """Tickets are reserved and given back for more than a minute, and none is sold."""
-    made_up = MadeUp(context.new_page(), new())
+    made_up = MadeUpBoard(context.new_page(), new())
     warning = made_up.page.locator(".light.warning")
     made_up.pass_on(total_purchases=1, current_stock=9)
     last_sale = made_up.seconds
@@ -148,7 +125,7 @@ def test_stalls(context: BrowserContext, new: NewSale) -> None:
 
 def test_quiet_is_not_stalled(context: BrowserContext, new: NewSale) -> None:
     """No buyer comes, so none is kept from buying."""
-    made_up = MadeUp(context.new_page(), new())
+    made_up = MadeUpBoard(context.new_page(), new())
     started = made_up.seconds
     while made_up.seconds < started + 70:
         made_up.pass_on()

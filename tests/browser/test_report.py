@@ -6,10 +6,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
+from tests.browser.shop import Shop
 from tests.proof.test_report_page import failed_page
 
+WIDE = 1280
 
-@pytest.mark.parametrize("width", [320, 1280])
+
+@pytest.mark.parametrize("width", [320, WIDE])
 def test_page_of_a_proof(browser: Browser, tmp_path: Path, width: int) -> None:
     """Each width shows it, also to people who use aids, and nothing else is asked for."""
     path = tmp_path / "proof.html"
@@ -26,4 +29,7 @@ def test_page_of_a_proof(browser: Browser, tmp_path: Path, width: int) -> None:
     assert page.locator("svg").count() == 2
     assert asked == [path.as_uri()]
     assert said == []
+    if Shop.pictures is not None and width == WIDE:
+        example = page.locator(".broken").first
+        example.screenshot(path=Shop.pictures / "report.png")
     context.close()

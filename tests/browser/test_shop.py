@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Route, expect
 
-from tests.browser.shop import Sale, Shop, Unanswered, answered, lost, unsent
+from tests.browser.shop import START, MadeUp, Sale, Shop, Unanswered, answered, lost, unsent
 
 type NewSale = Callable[..., Sale]
 
@@ -29,6 +29,7 @@ def test_from_list_to_receipt(shop: Shop, browser: Browser) -> None:
     """A purchase by a phone, and its receipt on another one. No other host is asked."""
     page = shop.page
     page.goto(f"{shop.sale.url}/shop")
+    shop.shows("list")
     page.locator(f'a[href$="/shop/{shop.sale.item_id}"]').click()
     shop.shows("choose", "10 tickets are free")
     shop.check()
@@ -99,12 +100,15 @@ def test_unknown_receipt(context: BrowserContext, new: NewSale) -> None:
 
 @pytest.mark.G3
 def test_lost_answer(shop: Shop) -> None:
-    """The page says so, and sends the same key again by itself."""
+    """The page says so, and sends the same key again by itself. A fault of the service is one."""
     shop.shows("choose")
-    shop.intercept("holds", lost, lost)
+    failed = answered(500, {"code": "internal_error"}, Retry_After="60")
+    shop.intercept("holds", lost, lost, failed)
     shop.press("Reserve")
     shop.shows("place", "no answer")
-    shop.check()
+    shop.has_sent(3)
+    shop.check("no_answer")
+    shop.press("Send now")
     shop.shows("held", "1 ticket")
     assert len(shop.keys()) >= 3
     assert len(set(shop.keys())) == 1
@@ -121,6 +125,7 @@ def test_busy(shop: Shop) -> None:
     shop.shows("place", "The shop is busy")
     expect(shop.page.get_by_role("button", name="Send now")).to_be_visible()
     shop.has_sent(2)
+    shop.check("busy")
     shop.press("Send now")
     expect(shop.page.locator("main")).to_have_attribute("data-view", "held", timeout=20_000)
     assert len(shop.keys()) == 3
@@ -133,6 +138,7 @@ def test_reload_in_flight(shop: Shop) -> None:
     shop.intercept("holds", request := Unanswered())
     shop.press("Reserve")
     shop.shows("place")
+    shop.check("asking")
     shop.until(lambda: request.carried_out)
     shop.page.reload()
     shop.shows("held")
@@ -150,6 +156,7 @@ def test_reload_while_paying(shop: Shop) -> None:
     shop.intercept("holds/*/confirm", request := Unanswered())
     shop.press("Pay")
     shop.shows("confirm")
+    shop.check()
     shop.until(lambda: request.carried_out)
     shop.page.reload()
     shop.shows("receipt")
@@ -209,6 +216,7 @@ def test_second_tab_waits(context: BrowserContext, shop: Shop) -> None:
     shop.until(lambda: request.carried_out)
     other = Shop(context, shop.sale).open()
     other.shows("place", "Another tab of this browser is at it")
+    other.check("other_tab")
     assert other.keys() == []
     shop.page.close()
     other.shows("held")
@@ -222,7 +230,7 @@ def test_offline(context: BrowserContext, shop: Shop) -> None:
     context.set_offline(True)
     shop.press("Reserve")
     shop.shows("place", "You are offline")
-    shop.check()
+    shop.check("offline")
     context.set_offline(False)
     shop.shows("held")
     assert len(set(shop.keys())) == 1
@@ -238,7 +246,7 @@ def test_gone_at_submit(shop: Shop) -> None:
     shop.sale.order("buy_ticket", 10)
     shop.press("Reserve")
     shop.shows("refused", "Another buyer was faster")
-    shop.check()
+    shop.check("sold_out")
     shop.page.unroute(inventory)
     shop.page.evaluate(RECORD_VIEWS)
     shop.press("Choose again")
@@ -272,6 +280,7 @@ def test_refused_in_doubt(context: BrowserContext, shop: Shop) -> None:
     shop.intercept("holds", unsent)
     shop.press("Reserve")
     shop.shows("place", "an earlier request of yours was not answered")
+    shop.check("in_doubt")
     shop.shows("refused", "All tickets are sold")
     assert len(shop.keys()) >= 3
     assert len(set(shop.keys())) == 1
@@ -282,8 +291,10 @@ def test_not_enough_left(shop: Shop) -> None:
     shop.sale.order("buy_ticket", 8)
     shop.page.get_by_label("How many?").select_option("3")
     shop.shows("choose", "less than you have chosen")
+    shop.check("few")
     shop.press("Reserve")
     shop.shows("refused", "Only 2 are left")
+    shop.check("not_enough_left")
 
 
 def test_opening(context: BrowserContext, new: NewSale) -> None:
@@ -364,7 +375,7 @@ def test_limit(context: BrowserContext, new: NewSale) -> None:
     field = shop.page.get_by_label("e-mail")
     expect(field).to_be_focused()
     shop.shows("choose", "Please say who you are")
-    shop.check()
+    shop.check("limit")
     field.fill("ann@example.org")
     shop.page.get_by_label("How many?").select_option("2")
     shop.press("Reserve")
@@ -375,6 +386,7 @@ def test_limit(context: BrowserContext, new: NewSale) -> None:
     shop.shows("choose")
     shop.press("Reserve")
     shop.shows("refused", "as many tickets as the sale allows")
+    shop.check("limit")
 
 
 @pytest.mark.G3
@@ -388,6 +400,7 @@ def test_another_has_own_key(shop: Shop) -> None:
         assert len(set(shop.keys())) == number
         shop.press("Buy another")
     shop.shows("choose", "Your receipts")
+    shop.check("receipts")
     assert shop.page.locator("main ul a").count() == 2
     assert shop.sale.counts() == (8, 0, 2)
 
@@ -436,3 +449,79 @@ def test_german(browser: Browser, new: NewSale) -> None:
     shop.press("Reservieren")
     shop.shows("held", "reserviert")
     context.close()
+
+
+HIDEABLE = """Object.defineProperty(document, "hidden", { get: () => window.isHidden ?? false });"""
+HIDE = """hidden => {
+  window.isHidden = hidden;
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_hidden_page_asks_less(context: BrowserContext, new: NewSale) -> None:
+    """Once a second while it is seen, ten times less often otherwise, and at once when it is."""
+    context.add_init_script(HIDEABLE)
+    made_up = MadeUp(context.new_page(), new(), "", "form")
+    assert 8 <= made_up.turn(15) <= 20
+    made_up.page.evaluate(HIDE, arg=True)
+    made_up.turn(1.5)
+    assert 2 <= made_up.turn(45) <= 6
+    made_up.page.evaluate(HIDE, arg=False)
+    assert made_up.turn(0.5) == 1
+    assert 8 <= made_up.turn(15) <= 20
+
+
+RECORD_WORDS = """window.said = [];
+new MutationObserver(() => said.push(document.querySelector("#announcer").textContent)).observe(
+  document.querySelector("#announcer"), { childList: true });"""
+
+
+def test_countdown_is_spoken(context: BrowserContext, new: NewSale) -> None:
+    """In whole minutes, and at most once in each."""
+    opens_at = datetime.fromtimestamp(START + 600, UTC).isoformat()
+    made_up = MadeUp(context.new_page(), new(), "", ".timer", state="scheduled", opens_at=opens_at)
+    made_up.page.evaluate(RECORD_WORDS)
+    made_up.turn(200)
+    said = made_up.page.evaluate("said")
+    assert len(said) in {3, 4}
+    assert said == [f"The sale opens in {9 - number} minutes." for number in range(len(said))]
+
+
+def test_refused_after_payment(shop: Shop) -> None:
+    """The hold had ended and its tickets were sold: the page names the payment to refund."""
+    shop.shows("choose")
+    shop.press("Reserve")
+    shop.shows("held")
+    gone = {"code": "hold_expired", "detail": "The hold has expired."}
+    shop.intercept("holds/*/confirm", answered(410, gone))
+    shop.press("Pay")
+    shop.shows("refused", "is refunded")
+    shop.check("after_payment")
+    shop.page.route("**/live/inventory?item_id=*", lambda route: route.abort())
+    shop.press("Choose again")
+    shop.shows("loading", "The shop does not answer")
+    shop.check("unreachable")
+
+
+def test_opening_by_another_clock(shop: Shop) -> None:
+    """The process that answers is behind: the order waits, and is sent again with its key."""
+    shop.shows("choose")
+    early = {"code": "sale_not_open", "reason": "scheduled", "opens_at": "2026-01-01T00:00:00Z"}
+    shop.intercept("holds", answered(409, early, Retry_After="60"))
+    shop.press("Reserve")
+    shop.shows("place", "The sale opens in a moment")
+    shop.check("opening")
+    shop.press("Send now")
+    shop.shows("held")
+    assert len(shop.keys()) >= 2
+    assert len(set(shop.keys())) == 1
+
+
+def test_refunded_receipt(shop: Shop) -> None:
+    """A part, and then all of it: the receipt says so."""
+    bought = shop.sale.order("buy_ticket", 3)
+    for quantity, words in ((1, "1 of them are refunded"), (2, "refunded")):
+        shop.sale.refund(bought["purchase_id"], quantity)
+        again = Shop(shop.page.context, shop.sale).open(f"#receipt={bought['purchase_id']}")
+        again.shows("receipt", words)
+        again.check(f"refunded_{quantity}")
