@@ -105,7 +105,11 @@ class Shop:
         self.requests.append(request)
 
     def open(self, fragment: str = "") -> "Shop":
-        self.page.goto(self.sale.page + fragment)
+        """Load the page, again where the gateway is too busy for it, as people do."""
+        eventually(
+            lambda: self.page.goto(self.sale.page + fragment),
+            lambda answer: answer is None or answer.status != 429,
+        )
         return self
 
     @property

@@ -487,6 +487,29 @@ def test_countdown_is_spoken(context: BrowserContext, new: NewSale) -> None:
     assert said == [f"The sale opens in {9 - number} minutes." for number in range(len(said))]
 
 
+@pytest.mark.parametrize("asset", ["shop.*.js", "texts.*.js", "shop.*.css"])
+def test_asset_refused(context: BrowserContext, new: NewSale, asset: str) -> None:
+    """In the rush: a module, one that it imports, or the style. The page asks until it has it."""
+    shop = Shop(context, new())
+    busy = answered(429, {"code": "busy"})
+    shop.intercept(f"shop/assets/{asset}", busy, busy)
+    shop.open()
+    if asset.endswith("js"):
+        expect(shop.page.locator("main")).to_contain_text("The shop does not answer")
+    shop.shows("choose")
+    expect(shop.page.locator("button")).to_have_css("cursor", "pointer")
+    shop.check()
+
+
+def test_other_language_refused(browser: Browser, new: NewSale) -> None:
+    context = browser.new_context(locale="de-DE")
+    shop = Shop(context, new())
+    shop.intercept("shop/assets/german.*.js", answered(429, {"code": "busy"}))
+    shop.open().shows("choose", "10 tickets are free")
+    assert shop.page.locator("html").get_attribute("lang") == "en"
+    context.close()
+
+
 def test_refused_after_payment(shop: Shop) -> None:
     """The hold had ended and its tickets were sold: the page names the payment to refund."""
     shop.shows("choose")

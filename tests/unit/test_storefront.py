@@ -1,5 +1,7 @@
 """The shop's pages as they are served: addresses, caching, headers, words and weight."""
 
+import base64
+import hashlib
 import re
 import subprocess
 import sys
@@ -68,7 +70,7 @@ def test_addresses(functions: Functions, name: str, path: str) -> None:
     root = path.partition("shop")[0]
     (from_page,) = re.findall('data-root="([^"]*)"', page)
     assert urljoin(path, from_page) == root
-    loaded = re.findall('(?:href|src)="([^"]*)"', page)
+    loaded = " ".join(re.findall('(?:href|data-files)="([^"]*)"', page)).split()
     assert len(loaded) == 6
     for address in loaded:
         if address != "data:,":
@@ -87,7 +89,10 @@ def test_page_headers(functions: Functions) -> None:
     assert header(page, "Content-Type") == "text/html; charset=utf-8"
     assert header(page, "Referrer-Policy") == "no-referrer"
     assert header(page, "X-Content-Type-Options") == "nosniff"
-    assert not re.search(r"<script>|<style|\son\w+=|\sstyle=", page["body"])
+    assert not re.search(r"<style|\son\w+=|\sstyle=", page["body"])
+    (script,) = re.findall("<script[^>]*>(.*?)</script>", page["body"], re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'self' 'sha256-{digest}';" in policy, "the one script in the page"
 
 
 def test_page_is_revalidated(functions: Functions) -> None:
@@ -133,6 +138,16 @@ def test_modules_name_hashes() -> None:
         imported = re.findall(r'(?:from |import\()"\./([^"]*)"', asset.text)
         assert set(imported) <= names, asset.name
         assert re.fullmatch(r"[a-z]+\.[0-9a-f]{12}\.(js|css)", asset.name)
+
+
+def test_comments_stay_here() -> None:
+    """Visitors load the code without its comments, and nothing else is left out."""
+    for name, asset in Pages.read().assets.items():
+        source = re.sub(r"/\*(.|\n)*?\*/", "", (ASSETS / name).read_text("utf-8"))
+        code = [line for line in source.splitlines() if line.strip() and line.strip()[:2] != "//"]
+        sent = [line for line in asset.text.splitlines() if line.strip()]
+        assert len(sent) == len(code), name
+        assert not re.search(r"^ *(//|/\*|\*/)", asset.text, re.MULTILINE)
 
 
 def test_no_other_host() -> None:

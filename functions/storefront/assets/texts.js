@@ -144,8 +144,11 @@ const LANGUAGES = {
   de: async () => (await import("./german.js")).german,
 };
 const wanted = navigator.languages.map((each) => each.slice(0, 2).toLowerCase());
-export const LANGUAGE = wanted.find((each) => each in LANGUAGES) ?? "en";
-const WORDS = await LANGUAGES[LANGUAGE]();
+export let LANGUAGE = wanted.find((each) => each in LANGUAGES) ?? "en";
+const WORDS = await LANGUAGES[LANGUAGE]().catch(() => {
+  LANGUAGE = "en"; // a shop in the other language is better than none
+  return english;
+});
 
 // Dates as the visitor writes them, where that is the language of the page.
 const LOCALE = navigator.languages.find((each) => each.toLowerCase().startsWith(LANGUAGE));
