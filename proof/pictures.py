@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from io import StringIO
 from itertools import chain
-from math import floor, inf, log10
+from math import floor, inf, log10, nextafter
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -181,9 +181,10 @@ def _draw_tickets(plot: Axes, facts: Facts, time: tuple[float, float]) -> None:
             continue
         instants = _thinned(sorted({since, until, *_steps(generation, since, until)}))
         seconds = [instant - origin for instant in instants]
-        fewest = [generation.taken.fewest(instant, instant) for instant in instants]
-        most = [generation.taken.most(instant, instant) for instant in instants]
-        capacity = [generation.capacity.most(instant, instant) for instant in instants]
+        after = [nextafter(instant, inf) for instant in instants]  # what holds from each one on
+        fewest = [generation.taken.fewest(instant, instant) for instant in after]
+        most = [generation.taken.most(instant, instant) for instant in after]
+        capacity = [generation.capacity.most(instant, instant) for instant in after]
         plot.fill_between(seconds, fewest, most, step="post", color="#3566a8", alpha=0.15)
         plot.step(seconds, most, where="post", color="#3566a8", linewidth=0.8, linestyle=":")
         plot.step(seconds, fewest, where="post", color="#3566a8", linewidth=1.5)

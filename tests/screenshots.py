@@ -70,7 +70,11 @@ def main() -> int:
             browser = playwright.chromium.launch(executable_path=browser_path(), args=OPTIONS)
             draw(browser, of_shop(folder, "light"), "shop")
             draw(browser, of_shop(folder, "dark")[:PER_ROW], "shop-dark")
-            draw(browser, sorted(folder.glob("board-*.png")), "board")
+            boards = [
+                *sorted(folder.glob("board-*-light.png")),
+                *sorted(folder.glob("board-*-dark.png")),
+            ]
+            draw(browser, boards, "board", per_row=len(boards) // 2)
             (folder / "report.png").replace(DOCS / "report.png")
             browser.close()
     return 0

@@ -46,14 +46,14 @@ def board(context: BrowserContext, new: NewSale) -> Shop:
 
 def test_numbers_add_up(board: Shop) -> None:
     """In every frame, while tickets are held, sold and given back."""
-    board.check()
+    board.check("open")
     board.page.evaluate(RECORD_FRAMES)
     board.sale.order("holds", 3)
     board.shows("board", "Reserved3")
     board.sale.order("buy_ticket", 2)
     board.shows("board", "Sold2")
     board.shows("board", "The last one was sold")
-    board.check()
+    board.check("selling")
     frames = board.page.evaluate("frames_")
     assert len({tuple(numbers) for numbers, _ in frames}) >= 3
     assert {sum(numbers) for numbers, _ in frames} == {10}
@@ -64,6 +64,7 @@ def test_states(board: Shop) -> None:
     expect(board.page.locator(".state")).to_have_text("on sale")
     board.sale.pause()
     expect(board.page.locator(".state")).to_have_text("paused")
+    board.check("paused")
     board.page.goto(f"{board.sale.url}/shop/4999/board")
     board.shows("no_item")
     board.check()
@@ -73,7 +74,7 @@ def test_no_answer(board: Shop) -> None:
     """The numbers stay, with the time that they are of."""
     board.page.route("**/live/inventory?item_id=*", lambda route: route.abort())
     board.shows("board", "The service does not answer. These are the numbers of")
-    board.check()
+    board.check("no_answer")
     board.page.unroute("**/live/inventory?item_id=*")
     expect(board.page.locator(".light.warning")).to_have_count(0)
 

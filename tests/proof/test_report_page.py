@@ -165,6 +165,26 @@ def test_red_line() -> None:
     assert [float(each.split()[1]) for each in lines] == [pytest.approx(max(ends), abs=0.01)] * 2
 
 
+def test_bounds_of_the_tickets() -> None:
+    """From the first request on all three may be sold; from the answers on two certainly are."""
+    [violation] = check(OVERSOLD)
+    drawing = counter_example_picture(OVERSOLD, violation) or ""
+    paths = [each.attrib for each in ElementTree.fromstring(drawing).iter() if "d" in each.attrib]
+
+    def corners(style: str) -> list[tuple[float, float]]:
+        (line,) = [each["d"] for each in paths if style in each.get("style", "")][:1]
+        found = re.findall(r"[ML] ([\d.]+) ([\d.]+)", line)
+        return [(float(x), float(y)) for x, y in found]
+
+    def first_rise(line: list[tuple[float, float]]) -> float:
+        return next(x for x, y in line if y < line[0][1])
+
+    possible = corners("stroke-dasharray: 0.8,1.32")
+    certain = corners("stroke: #3566a8; stroke-width: 1.5")
+    assert first_rise(possible) < first_rise(certain)
+    assert possible[-1][1] == pytest.approx(certain[-1][1]), "at the end both agree"
+
+
 def test_calls_of_the_store() -> None:
     """They are drawn below their request, with what went wrong."""
     [violation] = check(OVERSOLD)
