@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 # In the order in which a buyer meets them; variants of a view follow it.
 VIEWS = (
-    "list", "scheduled", "choose", "place", "held", "extend", "confirm", "bought", "receipt",
-    "refused", "sold_out", "all_held", "expired", "released", "paused", "closed", "loading",
-    "no_item", "no_receipt",
+    "list", "scheduled", "choose", "place", "held", "extend", "release", "confirm", "bought",
+    "receipt", "refused", "sold_out", "all_held", "expired", "released", "paused", "closed",
+    "loading", "no_item", "no_receipt",
 )  # fmt: skip
 PER_ROW = 6
 STYLE = """body { margin: 16px; font: 15px sans-serif; background: #d8dce0; width: max-content; }

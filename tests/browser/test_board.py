@@ -91,6 +91,15 @@ def test_sales_per_second(context: BrowserContext, new: NewSale) -> None:
     assert len([each for each in heights if float(each) > 8]) == 7
 
 
+def test_opened_in_mid_sale(context: BrowserContext, new: NewSale) -> None:
+    """What was sold before the board was opened was not sold just now."""
+    sold = {"current_stock": 6, "total_purchases": 4}
+    made_up = MadeUp(context.new_page(), new(), "/board", ".bar", **sold)
+    expect(made_up.page.locator(".parts dd")).to_have_text(["6", "0", "4"])
+    expect(made_up.page.locator(".light")).to_have_text("")
+    expect(made_up.page.locator("figcaption")).to_have_text("0.0 sold per second")
+
+
 def test_sale_starts_again(context: BrowserContext, new: NewSale) -> None:
     """What was sold before is not part of the new sale, and its tickets were not given back."""
     made_up = MadeUpBoard(context.new_page(), new())
