@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Route, expect
 
 from tests.browser.shop import START, MadeUp, Sale, Shop, Unanswered, answered, lost, unsent
+from ticketing.limits import SLOTS_PER_HOLD
 
 type NewSale = Callable[..., Sale]
 
@@ -342,10 +343,26 @@ def test_expires_before_eyes(context: BrowserContext, new: NewSale) -> None:
     assert len(set(shop.keys())) == 2
 
 
-def test_extend_and_release(shop: Shop) -> None:
+def test_extend_too_early(shop: Shop) -> None:
+    """Nothing is gained, so the one extension is not used up, and the page says so."""
     shop.shows("choose")
     shop.press("Reserve")
     shop.shows("held")
+    hold = shop.page.evaluate("Object.values(localStorage).map(JSON.parse)[0].order")
+    same = {name: hold[name] for name in ("hold_id", "expires_at", "extended")}
+    shop.intercept("holds/*/extend", answered(200, same))
+    shop.press("More time")
+    shop.shows("held", "Later you can ask for more")
+    shop.check("too_early")
+    expect(shop.page.get_by_role("button", name="More time")).to_be_visible()
+
+
+def test_extend_and_release(context: BrowserContext, new: NewSale) -> None:
+    shop = Shop(context, new(hold_seconds=60)).open()
+    shop.shows("choose")
+    shop.press("Reserve")
+    shop.shows("held")
+    shop.page.wait_for_timeout(1000 * 60 / SLOTS_PER_HOLD + 1500)  # until there is time to add
     failed = answered(500, {"code": "internal_error"}, Retry_After="60")
     shop.intercept("holds/*/extend", failed)
     shop.press("More time")
@@ -353,6 +370,7 @@ def test_extend_and_release(shop: Shop) -> None:
     shop.check()
     shop.press("Send now")
     shop.shows("held")
+    expect(shop.page.get_by_role("button", name="Give back")).to_be_visible()
     expect(shop.page.get_by_role("button", name="More time")).to_have_count(0)
     shop.intercept("holds/*", failed)
     shop.press("Give back")

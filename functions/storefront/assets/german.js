@@ -78,6 +78,7 @@ export const german = {
   time_left_spoken: "Sie haben noch {time} zum Bezahlen.",
   pay: "Bezahlen (zur Vorführung: es fließt kein Geld)",
   extend_action: "Mehr Zeit",
+  extend_later: "Mehr Zeit gibt es im Augenblick nicht. Später können Sie darum bitten.",
   release_action: "Zurückgeben",
   expired: "Ihre Reservierung ist abgelaufen",
   expired_next: "Sie endete {at}. Sie haben nichts bezahlt.",

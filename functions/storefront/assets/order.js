@@ -42,7 +42,8 @@ const STEPS = {
   },
   extend: {
     send: ({ hold_id }) => request("POST", `holds/${hold_id}/extend`),
-    done: (_, answer) => hold(answer),
+    // Just after the reservation there is no time to add, and the one extension is not used up.
+    done: (_, answer) => ({ ...hold(answer), is_too_early: !answer.body.extended }),
     isFinal: true,
   },
   release: {

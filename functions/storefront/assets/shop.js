@@ -112,6 +112,7 @@ const VIEWS = {
   held: () => [
     ...plain("held", tickets(), text("held_until", { at: at(book.order.expires_at) })),
     timer("time_left", "time_left_spoken", book.order.expires_at),
+    book.order.is_too_early ? paragraph(text("extend_later")) : "",
     actions(
       button("pay", pay, "primary"),
       book.order.extended ? undefined : button("extend_action", () => book.advance("extend")),

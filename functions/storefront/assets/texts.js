@@ -73,6 +73,7 @@ export const english = {
   time_left_spoken: "You have {time} left to pay.",
   pay: "Pay (a demonstration: no money moves)",
   extend_action: "More time",
+  extend_later: "You have all the time that there is. Later you can ask for more.",
   release_action: "Give back",
   expired: "Your reservation has ended",
   expired_next: "It ended {at}. You have paid nothing.",
