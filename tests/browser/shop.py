@@ -198,17 +198,22 @@ class MadeUp:
     def __init__(self, page: Page, sale: Sale, path: str, shown: str, **changes: Any) -> None:
         self.page = page
         self.seconds = float(START)
+        self.requests = 0
         self.answers = 0
         self.body: dict[str, Any] = json.loads(
             call("GET", f"{sale.url}/inventory?item_id={sale.item_id}")[1]
         )
         self.body |= changes
         page.clock.install(time=START)
+        page.on("request", self.count)
         page.route("**/live/inventory?item_id=*", self.answer)
         page.goto(f"{sale.page}{path}")
         page.wait_for_selector(shown)
         self.seconds += 60  # more than loading takes
         page.clock.pause_at(self.seconds)
+
+    def count(self, request: Request) -> None:
+        self.requests += "/inventory?" in request.url
 
     def answer(self, route: Route) -> None:
         self.answers += 1
@@ -220,7 +225,13 @@ class MadeUp:
         while self.seconds < until:
             self.seconds += STEP_MS / 1000
             self.page.clock.run_for(STEP_MS)
+            eventually(self.open_requests, lambda found: found == 0)
         return self.answers - before
+
+    def open_requests(self) -> int:
+        """Return how many requests have no answer yet, once the page has done what it can."""
+        self.page.evaluate("new Promise((resolve) => queueMicrotask(resolve))")
+        return self.requests - self.answers
 
 
 def lost(route: Route) -> None:
