@@ -1,7 +1,7 @@
 """The cost of each outcome: store calls, write units, read units.
 
 They are counted on the simulation's model, which counts them as AWS documents it. No emulator does:
-DynamoDB Local bills a transaction's writes once instead of twice, MiniStack no batch reads.
+DynamoDB Local bills some items of a writing transaction only, MiniStack no batch reads.
 """
 
 import random

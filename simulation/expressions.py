@@ -3,8 +3,8 @@
 moto has the grammar, so it is a maintained one. Its own evaluation is not used: an update takes a
 millisecond, and conditions do not tell a number from a text. A compiled expression is cached by its
 text; the values are bound when it is evaluated. Paths lead through maps only: an index of a list
-raises `NotImplementedError`. `tests/integration/test_model_as_dynamodb.py` compares all of this
-with DynamoDB Local.
+raises `NotImplementedError`. `tests/integration/test_model_as_engines.py` compares all of this
+with MiniStack and DynamoDB Local.
 """
 
 import operator
@@ -168,13 +168,14 @@ def _found(item: Item, path: Path) -> Value | None:
 
 
 def _size(value: Value | None) -> Value | None:
-    """Return how many values a map, list or set has; None, which compares with nothing, of none."""
+    """Return how many values a map, list or set has, or characters a text.
+
+    None, which compares with nothing, of anything else.
+    """
     if value is None:
         return None
     ((type_, content),) = value.items()
-    if type_ not in {"M", "L", "NS"}:
-        raise NotImplementedError(f"the model does not know the size of type {type_}")
-    return {"N": str(len(content))}
+    return {"N": str(len(content))} if type_ in {"M", "L", "NS", "S"} else None
 
 
 def _equal(left: Value | None, right: Value | None) -> bool:

@@ -110,9 +110,10 @@ def call_lines(sale: SimulatedSale, violation: Violation, journal: Journal) -> l
 
 
 class Totals(Struct):
-    """The sum of many sales."""
+    """The sum of many sales. audited: those that were judged to their end, with an audit."""
 
     seeds: int = 0
+    audited: int = 0
     buyers: int = 0
     requests: int = 0
     attempts: int = 0
@@ -121,21 +122,29 @@ class Totals(Struct):
     throttles: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
+    given_up: int = 0
+    resets: int = 0
+    refunds: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, sale: SimulatedSale) -> "Totals":
         """Return the totals of one sale."""
-        attempts = [each for request in sale.history.requests for each in request.attempts]
+        history = sale.history
+        attempts = [each for request in history.requests for each in request.attempts]
         return cls(
             seeds=1,
+            audited=int(bool(history.final and history.audit)),
             buyers=sale.setting.buyers,
-            requests=len(sale.history.requests),
+            requests=len(history.requests),
             attempts=len(attempts),
             store_calls=sale.usage.calls.total(),
             conflicts=sale.usage.conflicts,
             throttles=sale.usage.throttles,
             faults=Counter(sale.faults),
             kinds=Counter(attempt.kind for attempt in attempts),
+            given_up=sum(request.given_up for request in history.requests),
+            resets=len(history.resets) - 1,
+            refunds=Counter(_CHANGED[refund.done] for refund in history.refunds),
         )
 
     def add(self, other: "Totals") -> None:
@@ -147,8 +156,11 @@ class Totals(Struct):
         """Return the totals, each with its name."""
         contention = f"{self.conflicts} conflicts, {self.throttles} throttles"
         return [
-            ("sales", f"{self.seeds} with {self.buyers} buyers"),
+            ("sales", f"{self.seeds} with {self.buyers} buyers, {self.audited} audited"),
             ("requests", f"{self.requests}, attempts {self.attempts}: {_counted(self.kinds)}"),
+            ("given up", f"{self.given_up}"),
+            ("resets", f"{self.resets}"),
+            ("refunds", _counted(self.refunds) or "none"),
             ("store calls", f"{self.store_calls}, {contention}"),
             ("faults", f"{self.faults.total()}: {_counted(self.faults)}"),
         ]

@@ -32,6 +32,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile(
     "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.register_profile("thorough", settings.get_profile("steady"), derandomize=False)
 settings.load_profile("steady")
 
 
@@ -40,7 +41,7 @@ MEASURED = ("tests/organiser/", "tests/unit/")
 # Integration tests that need an engine of DynamoDB, and no stack.
 ON_AN_ENGINE = {
     "test_concurrency.py",
-    "test_model_as_dynamodb.py",
+    "test_model_as_engines.py",
     "test_store_contract.py",
     "test_units.py",
     "test_volume.py",

@@ -1,8 +1,8 @@
 """The cost of each outcome: store calls, write units, read units. The README has the same table.
 
-The model counts all of it as AWS documents it. No emulator does: DynamoDB Local bills a
-transaction's writes once instead of twice, MiniStack no batch reads. So writes are also counted on
-MiniStack, and reads on DynamoDB Local.
+The model counts all of it as AWS documents it. No emulator does: DynamoDB Local bills some items of
+a writing transaction only, MiniStack no batch reads. So writes are also counted on MiniStack, and
+reads on DynamoDB Local.
 """
 
 from typing import Any

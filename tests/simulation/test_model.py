@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from proof.figures import percentile
 from simulation import latency
-from simulation.dynamodb import KEY_READ_UNITS, KEY_WRITE_UNITS, DynamoDB
+from simulation.dynamodb import KEY_READ_UNITS, KEY_WRITE_UNITS, DynamoDB, item_bytes
 from simulation.world import World
 
 TABLE = "tickets"
@@ -267,6 +267,25 @@ def test_published_latencies(
     assert [percentile(drawn, percent) for percent in (50, 90, 99)] == pytest.approx(
         published, rel=0.05
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        *(({"N": number}, 1) for number in ("0", "0.0")),
+        *(({"N": number}, 2) for number in ("1", "12", "100", "1200", "1e20", "0.05", "0.5")),
+        *(({"N": number}, 3) for number in ("123", "-1", "-12", "1.5", "12.5", "1.50", "-100")),
+        *(({"N": number}, 4) for number in ("-123", "12345")),
+        ({"N": "1800000060"}, 6),
+        ({"NS": ["100", "2000", "12345"]}, 8),
+        ({"S": "é"}, 2),
+        ({"M": {"s1": {"N": "1"}, "s2": {"S": "ab"}}}, 13),
+        ({"L": [{"S": "a"}, {"N": "1"}]}, 8),
+    ],
+)
+def test_sizes(value: Any, expected: int) -> None:
+    """As MiniStack and DynamoDB Local bill them, where the documentation says "approximately"."""
+    assert item_bytes({"a": value}) == len("a") + expected
 
 
 def test_contention_sells_exactly() -> None:
