@@ -17,7 +17,7 @@ from local.api import SIGNER, call
 from local.stack import Stack
 from tests.support import eventually
 
-WAIT_MS = 30_000  # until a page shows what it should; it takes far less
+WAIT_MS = 120_000  # until a page shows what it should; on an idle machine it takes far less
 expect.set_options(timeout=WAIT_MS)
 START = 1_800_000_000  # seconds since the epoch, of a sale that is made up
 STEP_MS = 250

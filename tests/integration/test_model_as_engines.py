@@ -88,7 +88,7 @@ def test_store_methods(new: Engines) -> None:
     run_state_machine_as_test(
         machine,  # type: ignore[arg-type]  # "a class or a function", says its docstring
         settings=settings(
-            max_examples=150 if THOROUGH else 25,
+            max_examples=150 if THOROUGH else 18,
             stateful_step_count=len(STEPS) + 1,
             phases=[Phase.generate],  # the step that failed says enough, without a shorter example
         ),
