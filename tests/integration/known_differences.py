@@ -18,6 +18,7 @@ from tests.integration.side_by_side import (
 KEY = {"pk": {"S": "a"}}
 ONE = {":one": {"N": "1"}}
 _INVALID = "ValidationException"
+_CONDITIONS = ("ConditionExpression", "FilterExpression")
 
 
 def _update(expression: str, key: str = "a", **more: Any) -> dict[str, Any]:
@@ -28,15 +29,12 @@ def _conditions(request: Any) -> list[str]:
     """Return all conditions and filters of a request."""
     match request:
         case dict():
-            own = [request[name] for name in _TESTS if name in request]
+            own = [request[name] for name in _CONDITIONS if name in request]
             return own + [each for part in request.values() for each in _conditions(part)]
         case list():
             return [each for part in request for each in _conditions(part)]
         case _:
             return []
-
-
-_TESTS = ("ConditionExpression", "FilterExpression")
 
 
 def _updates(request: Mapping[str, Any]) -> list[str]:
@@ -52,16 +50,12 @@ def _codes(answer: Answer) -> set[str]:
     return {answer.error[0], *(code for code, _ in answer.error[1])} if answer.error else set()
 
 
-def _only_units(model: Answer, other: Answer) -> bool:
-    return model._replace(units=None) == other._replace(units=None)
-
-
 def _other_transaction_units(model: Answer, other: Answer) -> bool:
-    return model.method == "transact_write_items" and _only_units(model, other)
+    return model.method == "transact_write_items" and model.differs_in_units_only(other)
 
 
 def _missing_are_free(model: Answer, other: Answer) -> bool:
-    if model.method != "batch_get_item" or not _only_units(model, other):
+    if model.method != "batch_get_item" or not model.differs_in_units_only(other):
         return False
     ((wanted),) = model.request["RequestItems"].values()
     found = [item for items in model.content["Responses"].values() for item in items]
@@ -69,12 +63,22 @@ def _missing_are_free(model: Answer, other: Answer) -> bool:
     return (model.units or 0) - (other.units or 0) == missing > 0
 
 
+def _empty_scan_is_free(model: Answer, other: Answer) -> bool:
+    is_empty = model.method == "scan" and model.content["ScannedCount"] == 0
+    return is_empty and model.differs_in_units_only(other) and other.units == 0
+
+
+def _batch_is_free(model: Answer, other: Answer) -> bool:
+    is_free = model.method == "batch_get_item" and other.units is None
+    return is_free and model.differs_in_units_only(other)
+
+
 def _whole_call_is_refused(model: Answer, other: Answer) -> bool:
     return "ValidationError" in _codes(model) and _codes(other) == {_INVALID}
 
 
-def _tests(model: Answer, text: str) -> bool:
-    """Return whether a test has this text and the model, not the emulator, found it false."""
+def _found_false(model: Answer, text: str) -> bool:
+    """Return whether the model found a condition with this text false, or filtered by it."""
     is_false = any(code.startswith("ConditionalCheckFailed") for code in _codes(model))
     is_filter = model.method == "scan"
     return (is_false or is_filter) and any(text in each for each in _conditions(model.request))
@@ -83,11 +87,11 @@ def _tests(model: Answer, text: str) -> bool:
 def _billed_as_small(model: Answer, other: Answer) -> bool:
     items = len(model.request.get("TransactItems", []))
     least = {"get_item": 1.0, "scan": 1.0, "transact_get_items": 2.0 * items}
-    return _only_units(model, other) and other.units == least.get(model.method)
+    return model.differs_in_units_only(other) and other.units == least.get(model.method)
 
 
 def _missing_are_equal(model: Answer, other: Answer) -> bool:
-    return _tests(model, "stock = held")
+    return _found_false(model, "stock = held")
 
 
 def _makes_maps(model: Answer, other: Answer) -> bool:
@@ -107,7 +111,7 @@ def _finds_mistakes_late(model: Answer, other: Answer) -> bool:
 DIFFERENCES = (
     Difference(
         DYNAMODB_LOCAL,
-        "bills a writing transaction for one item, or for some, AWS for each of them",
+        "bills only some items of a writing transaction, AWS all of them",
         _other_transaction_units,
         [
             (
@@ -134,7 +138,7 @@ DIFFERENCES = (
     Difference(
         DYNAMODB_LOCAL,
         "bills no scan of an empty table",
-        lambda model, other: model.method == "scan" and model.content["ScannedCount"] == 0,
+        _empty_scan_is_free,
         [("scan", {"TableName": TABLE, "ConsistentRead": True})],
     ),
     Difference(
@@ -152,7 +156,7 @@ DIFFERENCES = (
     Difference(
         MINISTACK,
         "bills no batch read",
-        lambda model, other: model.method == "batch_get_item" and other.units is None,
+        _batch_is_free,
         [
             (
                 "batch_get_item",
@@ -182,8 +186,8 @@ DIFFERENCES = (
     ),
     Difference(
         MINISTACK,
-        "has a size of 0 for numbers and others that have none; AWS finds the condition false",
-        lambda model, other: _tests(model, "size("),
+        "gives numbers, and others without a size, the size 0; AWS finds the condition false",
+        lambda model, other: _found_false(model, "size("),
         [
             ("put_item", {"TableName": TABLE, "Item": KEY | {"slots": {"N": "5"}}}),
             (
@@ -199,9 +203,8 @@ DIFFERENCES = (
     ),
     Difference(
         MINISTACK,
-        "refuses a call that asks what an attribute begins with that is no text; AWS finds the "
-        "condition false",
-        lambda model, other: _tests(model, "begins_with(") and _INVALID in _codes(other),
+        "refuses `begins_with` of an attribute that is no text; AWS finds the condition false",
+        lambda model, other: _found_false(model, "begins_with(") and _INVALID in _codes(other),
         [
             ("put_item", {"TableName": TABLE, "Item": KEY | {"updated_at": {"N": "5"}}}),
             (
@@ -242,8 +245,8 @@ DIFFERENCES = (
     ),
     Difference(
         MINISTACK,
-        "finds mistakes in an update when its condition has held, and allows to remove an "
-        "attribute twice; AWS refuses such a call first",
+        "checks an update only where its condition holds, and removes an attribute twice; AWS "
+        "refuses such a call first",
         _finds_mistakes_late,
         [
             (

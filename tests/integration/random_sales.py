@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from tests.integration.side_by_side import TABLE, SideBySide
+from tests.support import ITEM
 from ticketing.model import (
     BuyerTickets,
     CountedTickets,
@@ -35,7 +36,6 @@ from ticketing.moves import (
 from ticketing.store.items import purchase_key, sale_key, shard_key
 from ticketing.store.table import Cancellation, Page, Store
 
-ITEM = 1
 SHARDS = 3
 TIMES = ["2026-01-15T12:30:27.000000Z", "2026-01-15T12:30:28.500000Z"]
 SLOTS = [1_800_000_020, 1_800_000_040, 1_800_000_060]

@@ -28,7 +28,7 @@ from tests.integration.side_by_side import (
     Difference,
     SideBySide,
 )
-from tests.support import ROOT
+from tests.support import ROOT, Client
 from ticketing.moves import MOVES
 from ticketing.store.table import Store
 
@@ -115,28 +115,15 @@ def test_decisions_list_differences() -> None:
         assert f"{difference.engine} {difference.text}" in text
 
 
-class Broken:
-    """The model's client with one mistake."""
-
-    def __init__(self, method: str, mistake: Callable[[Callable[..., Any], Any], Any]) -> None:
-        self._client: Any = DynamoDB(World(seed=1)).client()
-        self._method = method
-        self._mistake = mistake
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self._client, name)
-        return real if name != self._method else lambda **request: self._mistake(real, request)
-
-
-def loses_write(_real: Any, request: Any) -> Any:
+def loses_write(_real: Any, **request: Any) -> Any:
     return {"ConsumedCapacity": {"CapacityUnits": 1.0}}
 
 
-def counts_more(real: Any, request: Any) -> Any:
+def counts_more(real: Any, **request: Any) -> Any:
     return {**real(**request), "ConsumedCapacity": {"CapacityUnits": 3.0}}
 
 
-def accepts_all(real: Any, request: Any) -> Any:
+def accepts_all(real: Any, **request: Any) -> Any:
     for action in request["TransactItems"]:
         for content in action.values():
             content.pop("ConditionExpression", None)
@@ -144,8 +131,8 @@ def accepts_all(real: Any, request: Any) -> Any:
     return real(**request)
 
 
-def changes_reasons(change: Callable[[list[Any]], list[Any]]) -> Callable[[Any, Any], Any]:
-    def mistake(real: Any, request: Any) -> Any:
+def changes_reasons(change: Callable[[list[Any]], list[Any]]) -> Callable[..., Any]:
+    def mistake(real: Any, **request: Any) -> Any:
         try:
             return real(**request)
         except ClientError as error:
@@ -192,5 +179,7 @@ def test_mistakes_are_caught(new: Engines, method: str, mistake: Any) -> None:
         for name, request in calls:
             engines.call(name, request)
 
-    with new(Broken(method, mistake)) as engines, pytest.raises(AssertionError):
+    broken = Client(DynamoDB(World(seed=1)).client())
+    broken.replace(method, mistake)
+    with new(broken) as engines, pytest.raises(AssertionError):
         make_calls(engines)
