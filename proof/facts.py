@@ -67,24 +67,18 @@ class Capacity(Struct, frozen=True):
         cls, reset: Reset, after: Reset | None, capacity_changes: Iterable[CapacityChange]
     ) -> "Capacity":
         """Return the capacity from a reset to the next one. While it changes it is in between."""
-        closed_at = after.ended_at if after else inf
+        sent_at, closed_at = (after.started_at, after.ended_at) if after else (inf, inf)
         least = most = reset.capacity
         steps = [(-inf, least, most)]
-        for change in capacity_changes:
-            wanted = change.capacity
-            if wanted is None or change.ended_at < reset.started_at:
-                continue
-            if change.started_at > closed_at:
-                break
-            before = least, most
-            least, most = min(least, wanted), max(most, wanted)
-            steps.append((change.started_at, least, most))
-            is_certain = change.started_at > reset.ended_at and (
-                after is None or change.ended_at < after.started_at
-            )
-            if change.done is not None and is_certain:
-                least, most = (wanted, wanted) if change.done else before
-                steps.append((change.ended_at, least, most))
+        for changes in _concurrent(capacity_changes, reset.started_at, closed_at):
+            before, ended_at = (least, most), max(change.ended_at for change, _ in changes)
+            for change, wanted in changes:
+                least, most = min(least, wanted), max(most, wanted)
+                steps.append((change.started_at, least, most))
+            is_certain = changes[0][0].started_at > reset.ended_at and ended_at < sent_at
+            if is_certain and all(change.done is not None for change, _ in changes):
+                least, most = _bounds_after(changes) or before
+                steps.append((ended_at, least, most))
         return cls(steps)
 
     @classmethod
@@ -112,6 +106,35 @@ class Capacity(Struct, frozen=True):
         for (since, least, most), until in zip(self.steps, ends, strict=True):
             if since <= end and start <= until:
                 yield least, most
+
+
+type Wanted = tuple[CapacityChange, int]  # a change of the capacity, and the one that it asks for
+
+
+def _concurrent(
+    changes: Iterable[CapacityChange], opened_at: float, closed_at: float
+) -> list[list[Wanted]]:
+    """Return the changes of one generation, with those together that overlap in time."""
+    groups: list[list[Wanted]] = []
+    for change in changes:
+        if change.capacity is None or change.ended_at < opened_at or change.started_at > closed_at:
+            continue
+        if groups and change.started_at <= max(other.ended_at for other, _ in groups[-1]):
+            groups[-1].append((change, change.capacity))
+        else:
+            groups.append([(change, change.capacity)])
+    return groups
+
+
+def _bounds_after(changes: Sequence[Wanted]) -> tuple[int, int] | None:
+    """Return what may be left by changes that overlap; None where all were refused."""
+    done = [(change, wanted) for change, wanted in changes if change.done]
+    last = [
+        wanted
+        for change, wanted in done
+        if not any(other.started_at > change.ended_at for other, _ in done)
+    ]
+    return (min(last), max(last)) if last else None
 
 
 class Taken(Struct, frozen=True):

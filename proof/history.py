@@ -338,10 +338,10 @@ class Export(Struct, frozen=True):
 class History(Struct, frozen=True):
     """One complete sale of one item.
 
-    resets, capacity_changes: in order; the first reset started the sale. cache_seconds: how long a
-    process of the service may repeat "sold out" (G2). skew_seconds: how far its clocks may be
-    apart. pause_seconds: how long after a pause tickets may still be sold. final, audit: taken at
-    rest, with no request in flight.
+    resets, capacity_changes: as they were sent; the first reset started the sale. cache_seconds:
+    how long a process of the service may repeat "sold out" (G2). skew_seconds: how far its clocks
+    may be apart. pause_seconds: how long after a pause tickets may still be sold. final, audit:
+    taken at rest, with no request in flight.
     """
 
     requests: tuple[PurchaseRequest, ...]

@@ -47,6 +47,8 @@ class Resizing(Struct, frozen=True):
                 return sale
         elif self.attempts.in_doubt:
             self._put(sale, sale)  # then no earlier attempt can still take effect
+        elif self.store.read_sale(sale.item_id) != sale:
+            raise TryAgain  # the lowest capacity is of shards that belong to another one
         raise CapacityTooLow(lowest)
 
     def settled(self, sale: Sale) -> Sale:

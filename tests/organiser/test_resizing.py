@@ -207,6 +207,17 @@ class TestHall:
         assert resize(hall, 200).sale.capacity == 200
         assert_agrees(hall, capacity=200, free=105)
 
+    @pytest.mark.G5
+    def test_lowered_meanwhile(self, hall: World) -> None:
+        """A refusal counts the tickets that are taken, also where the capacity became another."""
+        hall.client.before("batch_get_item", lambda: resize(hall, 97))
+        assert resize(hall, 96).sale.capacity == 96
+        hall.client.before("batch_get_item", lambda: resize(hall, 98))
+        with pytest.raises(CapacityTooLow) as caught:
+            resize(hall, 94)
+        assert caught.value.lowest == 95
+        assert_agrees(hall, capacity=98, free=3)
+
     def test_paused_meanwhile(self, hall: World) -> None:
         hall.client.before("transact_write_items", lambda: hall.organiser.pause(ITEM))
         sale = resize(hall, 200).sale

@@ -741,6 +741,27 @@ class TestResizes:
         assert found == ([("G5", "capacity_refused_wrongly")] if is_wrong else [])
 
     @pytest.mark.G1
+    @pytest.mark.parametrize(("capacity", "is_wrong"), [(1, False), (3, False), (9, True)])
+    def test_overlapping_changes(self, capacity: int, *, is_wrong: bool) -> None:
+        """Each of two changes at the same time may be the last one, the one before them not."""
+        less = structs.replace(LESS, started_at=10.5, ended_at=10.7)
+        earlier = structs.replace(MORE, capacity=9, started_at=8.0, ended_at=10.2)
+        final = structs.replace(inventory(capacity, 0), initial_stock=capacity)
+        found = hall(earlier, MORE, less, final=Sample(50.0, 50.1, final))
+        assert found == ([("G1", "counters_do_not_add_up")] if is_wrong else [])
+
+    @pytest.mark.G1
+    def test_refused_beside_another(self) -> None:
+        refused = structs.replace(REFUSED, started_at=10.5, ended_at=12.0, lowest=2)
+        keys = [
+            buyer(name, bought(time, time + 1, name))
+            for name, time in zip("abc", (1, 2, 13), strict=True)
+        ]
+        assert hall(MORE, refused, requests=tuple(keys)) == []
+        keys.append(buyer("d", bought(14, 15, "d")))
+        assert hall(MORE, refused, requests=tuple(keys)) == [("G1", "oversold")]
+
+    @pytest.mark.G1
     @pytest.mark.parametrize(("capacity", "is_wrong"), [(2, True), (3, False)])
     def test_capacity_at_rest(self, capacity: int, is_wrong: bool) -> None:
         final = structs.replace(inventory(capacity, 0), initial_stock=capacity)
