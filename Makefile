@@ -23,7 +23,7 @@ ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY) $(LOCUST_RE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup start stop status logs organiser prove simulate bench compare cost locust \
-	volume mutants storm load scaling plan test check docs picture screenshots structure lint \
+	volume mutants explore storm load scaling plan test check docs picture screenshots structure lint \
 	format hooks typecheck lock build deploy sam-local sam-invoke dynamodb-local clean
 
 help: ## list these commands
@@ -84,6 +84,9 @@ volume: $(DEVELOPMENT_READY) dynamodb-local ## audit, export and repair a sale [
 
 mutants: $(DEVELOPMENT_READY) ## simulate mistakes, each of which must be caught [ARGS=--find]
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation.mutants $(ARGS)
+
+explore: $(DEVELOPMENT_READY) ## explore small worlds to their end, four minutes [ARGS=--quick]
+	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation.explore $(ARGS)
 
 storm: $(DEVELOPMENT_READY) ## simulate ten times the buyers, and the recovery [ARGS="--shards 4"]
 	@PYTHONPATH=functions $(DEVELOPMENT)/python -m simulation.storm $(ARGS)

@@ -13,6 +13,12 @@ observer     what the store contained at every instant, and what is wrong with i
 sale         one simulated sale, from a seed to the verdict
 shrink       a smaller sale that breaks the same guarantee
 mutants      mistakes that are easy to make, each of which must be caught
+explore      small worlds, in all orders of their store calls and with all accidents: a command
+small_world  what is explored: a few callers, and how far each of them is
+tables       the model of DynamoDB as a function, from a table and a call to answer and table
+explorer     all states of a small world, each visited once
+verdict      what its callers saw, and what three judges say of it
+linearizability  a judge of its own: one order of all requests that explains all answers
 storm        ten times the buyers for seconds, and how long until all is normal again
 load         buyers at one rate until after the last ticket, and what they cost
 scaling      many rates on many numbers of shards, while there are tickets; `plots` draws them

@@ -447,7 +447,7 @@ MUTANTS: Final = (
     Mutant(
         "a slot is reclaimed although tickets have left it",
         "G1",
-        55,
+        25,
         "store/table.py",
         'unchanged = [f"slots.#{name} = :{name}" for name in slots]',
         'unchanged = [f"slots.#{name} <= :{name}" for name in slots]',
@@ -642,7 +642,7 @@ MUTANTS: Final = (
     Mutant(
         "a sale opens too early",
         "G1",
-        47,
+        76,
         "model.py",
         "now < self.opens_at:",
         "now + 2 < self.opens_at:",

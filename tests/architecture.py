@@ -1,4 +1,4 @@
-"""The generated parts of the documents: records, moves, tests by guarantee, mutants, scaling.
+"""The generated parts of the documents: records, moves, tests by guarantee, and what was measured.
 
 make docs
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.report import with_part
 from proof.history import GUARANTEES
-from simulation import scaling
+from simulation import explore, scaling
 from simulation.mutants import table
 from ticketing.moves import MOVES
 from ticketing.store.items import (
@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "architecture.md"
 MUTANTS = ROOT / "docs" / "mutants.md"
 SCALING = ROOT / "docs" / "scaling.md"
+SMALL_WORLDS = ROOT / "docs" / "small-worlds.md"
 README = ROOT / "README.md"
 # Buyers a second and shards of the points that the README shows.
 README_POINTS = {(500, 16), (8000, 16), (8000, 100)}
@@ -106,6 +107,7 @@ PARTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
     DOCUMENT: {"records": records, "moves": moves, "guarantees": guarantees},
     MUTANTS: {"mutants": table},
     SCALING: {"scaling": lambda: scaling.table(scaling.documented())},
+    SMALL_WORLDS: {"worlds": lambda: explore.table(explore.documented())},
     README: {"scaling": some_points},
 }
 

@@ -33,16 +33,13 @@ FUNCTIONS = functions_of_routes()
 
 
 def one_of_each() -> list[Path]:
-    """Return an event for each function, and one for each package that is refused.
-
-    Each takes a container of its own.
-    """
-    chosen: dict[tuple[str, ...], Path] = {}
+    """Return an event for each function that is not refused. Each takes a container of its own."""
+    chosen: dict[str, Path] = {}
     for name, (status, _) in EXPECTED.items():
         event = load(name)
-        is_refused = status >= HTTPStatus.BAD_REQUEST
-        kind = "refused" if is_refused else FUNCTIONS[event["httpMethod"], event["resource"]]
-        chosen.setdefault((name.partition("/")[0], kind), ROOT / "events" / name)
+        if status < HTTPStatus.BAD_REQUEST:
+            function = FUNCTIONS[event["httpMethod"], event["resource"]]
+            chosen.setdefault(function, ROOT / "events" / name)
     return sorted(chosen.values())
 
 
