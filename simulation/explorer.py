@@ -22,6 +22,7 @@ from proof.history import Violation
 from simulation.client import Failure
 from simulation.service import ServiceResponse, serve
 from simulation.small_world import (
+    REDIRECTIONS,
     Accident,
     Answered,
     Build,
@@ -175,6 +176,9 @@ class Explorer:
         small = self.small
         services = self.tables.services(self.build, 0.0)
         self.begun = [serve(call, services) for call in small.begun]
+        for call, response in zip(small.begun, self.begun, strict=True):
+            if response.status_code >= REDIRECTIONS:
+                raise ValueError(f"{small.name} does not begin: {call}: {response.text}")
         table = self.tables.current
         nodes = tuple(
             self._settled(table, self._node(caller, ()), 0) for caller in range(len(small.callers))

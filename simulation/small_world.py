@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TABLE: Final = "tickets"
 ITEM: Final = 1
+SEED: Final = 1
 BUY: Final = "POST /buy_ticket"
 HOLD: Final = "POST /holds"
 # Clocks of two environments differ by so much at least, and so does what they write.
@@ -68,7 +69,7 @@ class SmallWorld(Struct, frozen=True):
     passing: Sequence[float] = ()
     ahead: Sequence[float] = ()
     resting: float = 2.0
-    seed: int = 1
+    seed: int = SEED
 
     def seconds(self, passed: int) -> float:
         """Return the time after so many parts of it have passed."""

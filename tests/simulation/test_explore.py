@@ -207,6 +207,13 @@ class TestSteps:
         assert one == other != start
 
 
+def test_wrong_beginning() -> None:
+    """A world that begins with a purchase has no sale."""
+    small = WORLDS["two buyers", 1]
+    with pytest.raises(ValueError, match="two buyers does not begin"):
+        explore(structs.replace(small, begun=small.callers[0]), quiet=True)
+
+
 def test_all_orders() -> None:
     """Two buyers who make two calls each: there are six orders of four calls."""
     explored = explore(structs.replace(WORLDS["two buyers", 1], accidents=0), quiet=True)
@@ -237,6 +244,7 @@ class TestCommand:
         [
             (["--only", "none such"], "--only: none of "),
             (["--write", "--quick"], "--write: only with all worlds"),
+            (["--write", "--seed", "2"], "--write: only with all worlds"),
         ],
     )
     def test_wrong_arguments(
