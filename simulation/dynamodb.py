@@ -68,8 +68,8 @@ BATCH_PARTS: Final = 4
 # Cancellation reasons (TransactWriteItems, API reference).
 _CONDITION_FAILED: Final = "ConditionalCheckFailed"
 _INVALID: Final = "ValidationError"
-_IN_ORDER: Final[Reason] = {"Code": "None"}
-_CONFLICT: Final[Reason] = {
+IN_ORDER: Final[Reason] = {"Code": "None"}
+CONFLICT: Final[Reason] = {
     "Code": "TransactionConflict",
     "Message": "Transaction is ongoing for the item",
 }
@@ -161,7 +161,7 @@ class _Write:
         test = self.expressions.test
         try:
             if test is None or test(before or {}, self.values):
-                return self._after(before), _IN_ORDER
+                return self._after(before), IN_ORDER
         except InvalidExpression as error:
             return before, {"Code": _INVALID, "Message": str(error)}
         reason = {"Code": _CONDITION_FAILED, "Message": "The conditional request failed"}
@@ -189,14 +189,14 @@ class _Transaction:
 
     def __init__(self, writes: Sequence[_Write]) -> None:
         self.writes = writes
-        self.reasons: list[Reason] = [_IN_ORDER] * len(writes)
+        self.reasons: list[Reason] = [IN_ORDER] * len(writes)
         self.plans: list[Item | None] = [None] * len(writes)
         self.to_prepare = self.to_finish = len(writes)
         self.units = 0.0
 
     @property
     def is_cancelled(self) -> bool:
-        return any(reason is not _IN_ORDER for reason in self.reasons)
+        return any(reason is not IN_ORDER for reason in self.reasons)
 
 
 class DynamoDB:
@@ -300,13 +300,13 @@ class DynamoDB:
         before = table.items.get(key)
         if key in table.occupied:
             self.usage.conflicts += 1
-            return Failure("TransactionConflictException", _CONFLICT["Message"])
+            return Failure("TransactionConflictException", CONFLICT["Message"])
         after, reason = write.judged(before)
         units = table.write_units(key, after)
         if not self._take_write_units(key, units):
             self.usage.throttles += 1
             return _throttled("TableWriteKeyRangeThroughputExceeded")
-        if reason is not _IN_ORDER:
+        if reason is not IN_ORDER:
             return _failed_write(reason)
         self._put(table, key, after)
         return _with_units({}, write.request, units)
@@ -385,12 +385,12 @@ class DynamoDB:
         table, key = write.table, write.key
         before = table.items.get(key)
         is_occupied = key in table.occupied
-        after, reason = (before, _CONFLICT) if is_occupied else write.judged(before)
+        after, reason = (before, CONFLICT) if is_occupied else write.judged(before)
         units = 2 * table.write_units(key, after)
         if not self._take_write_units(key, units):
             return _THROTTLED
         transaction.units += units
-        if reason is _IN_ORDER:
+        if reason is IN_ORDER:
             transaction.plans[position] = after
             table.occupied[key] = transaction
         return reason
@@ -414,7 +414,7 @@ class DynamoDB:
             return
         answer: Any
         if transaction.is_cancelled:
-            answer = _cancelled(transaction.reasons)
+            answer = cancelled(transaction.reasons)
         else:
             answer = _with_units({}, request, transaction.units)
         self._world.after(latency.TRANSACTION_REPLY_SECONDS * factor, reply, answer)
@@ -546,7 +546,7 @@ class DynamoDB:
                 reasons.append(_THROTTLED)
                 continue
             total += units
-            reasons.append(_CONFLICT if key in table.occupied else _IN_ORDER)
+            reasons.append(CONFLICT if key in table.occupied else IN_ORDER)
         again = latency.READ_AGAIN_SECONDS * factor
 
         def read_again() -> None:
@@ -566,11 +566,11 @@ class DynamoDB:
         """Return the answer. What was written or occupied since the first read is a conflict."""
         for position, (table, key) in enumerate(places):
             has_changed = table.items.get(key) is not items[position] or key in table.occupied
-            if reasons[position] is _IN_ORDER and has_changed:
-                reasons[position] = _CONFLICT
+            if reasons[position] is IN_ORDER and has_changed:
+                reasons[position] = CONFLICT
         self._count_contention(reasons)
-        if any(reason is not _IN_ORDER for reason in reasons):
-            return _cancelled(reasons)
+        if any(reason is not IN_ORDER for reason in reasons):
+            return cancelled(reasons)
         return {"Responses": [{} if item is None else {"Item": item} for item in items]}
 
     # --- units and chance ---
@@ -594,7 +594,7 @@ class DynamoDB:
         return is_taken
 
     def _count_contention(self, reasons: Sequence[Reason]) -> None:
-        self.usage.conflicts += any(reason is _CONFLICT for reason in reasons)
+        self.usage.conflicts += any(reason is CONFLICT for reason in reasons)
         self.usage.throttles += any(reason is _THROTTLED for reason in reasons)
 
     def _jitter(self) -> float:
@@ -701,7 +701,8 @@ def _throttled(reason: str) -> Failure:
     return Failure("ThrottlingException", _THROTTLED["Message"], {"throttlingReasons": reasons})
 
 
-def _cancelled(reasons: Sequence[Reason]) -> Failure:
+def cancelled(reasons: Sequence[Reason]) -> Failure:
+    """Return the answer to a transaction that was cancelled. reasons: of each action, in order."""
     codes = ", ".join(reason["Code"] for reason in reasons)
     return Failure(
         "TransactionCanceledException",

@@ -18,15 +18,18 @@ from textwrap import shorten
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
+from msgspec.structs import replace
 
+from proof.history import HoldAction
 from simulation import pool
 from simulation import run as run_command
 from simulation.explorer import Explored, Explorer
+from simulation.sale import Build
 from simulation.service import Call
-from simulation.small_world import BUY, HOLD, ITEM, SEED, Build, SmallWorld, purchase_id
+from simulation.small_world import BUY, HOLD, SEED, SmallWorld, purchase_id
 from simulation.verdict import Judges
-from ticketing.limits import HOLD_SECONDS_MIN
+from simulation.workload import HOLD_ROUTES, HOLD_SECONDS, ITEM
 from ticketing.wiring import build_services
 
 FIGURES: Final = Path(__file__).parent / "explored.json"
@@ -35,7 +38,7 @@ STEP_CHARACTERS_MAX: Final = 400
 
 
 def _reset(tickets: int, shards: int) -> Call:
-    body = {"stock": tickets, "shards": shards, "hold_seconds": HOLD_SECONDS_MIN}
+    body = {"stock": tickets, "shards": shards, "hold_seconds": HOLD_SECONDS}
     return Call("POST /reset", {"item_id": ITEM, **body}, "key-of-the-reset")
 
 
@@ -44,8 +47,8 @@ def _order(route: str, buyer: int) -> Call:
     return Call(route, body, f"key-of-buyer-{buyer:04}")
 
 
-def _of_hold(route: str, hold: Call, body: dict[str, Any] | None = None) -> Call:
-    return Call(route, body, path_parameters={"hold_id": purchase_id(hold)})
+def _of_hold(action: HoldAction, hold: Call, body: dict[str, Any] | None = None) -> Call:
+    return Call(HOLD_ROUTES[action], body, path_parameters={"hold_id": purchase_id(hold)})
 
 
 def _capacity(tickets: int, number: int) -> Call:
@@ -57,121 +60,67 @@ TWO_SHARDS: Final = (_reset(tickets=2, shards=2),)
 BUYS: Final = [(_order(BUY, buyer),) for buyer in range(3)]
 HELD: Final = _order(HOLD, 9)
 ONE_HELD: Final = (_reset(tickets=1, shards=1), HELD)
-CONFIRM: Final = (_of_hold("POST /holds/{hold_id}/confirm", HELD),)
-PAY: Final = (_of_hold("POST /holds/{hold_id}/confirm", HELD, {"payment_reference": "payment-1"}),)
-RELEASE: Final = (_of_hold("DELETE /holds/{hold_id}", HELD),)
+CONFIRM: Final = (_of_hold(HoldAction.CONFIRM, HELD),)
+PAY: Final = (_of_hold(HoldAction.CONFIRM, HELD, {"payment_reference": "payment-1"}),)
+RELEASE: Final = (_of_hold(HoldAction.RELEASE, HELD),)
 SALE_RECORD: Final = frozenset({f"item#{ITEM}"})
+
+
+def _with_hold(name: str, *changes: Sequence[Call]) -> SmallWorld:
+    callers = [*changes, BUYS[0]]
+    return SmallWorld(name, ONE_HELD, callers, SALE_RECORD, resting=2.0 * HOLD_SECONDS)
+
+
+THREE_BUYERS: Final = SmallWorld("three buyers", TWO_SHARDS, BUYS, SALE_RECORD)
+TWO_BUYERS: Final = SmallWorld("two buyers", TWO_SHARDS, BUYS[:2], SALE_RECORD)
+CONFIRMED: Final = _with_hold("a hold that expires, its confirmation, and a buyer", CONFIRM)
+PAID: Final = _with_hold("a hold that expires, its payment, and a buyer", PAY)
+PAID_SLOWLY: Final = replace(PAID, name="a hold that expires slowly, its payment, and a buyer")
+RELEASED: Final = _with_hold("a hold that expires, its release, and a buyer", RELEASE)
+CHANGED_TWICE: Final = _with_hold(
+    "a hold, its confirmation, its release, and a buyer", CONFIRM, RELEASE
+)
+LOWER: Final = SmallWorld(
+    "a lower capacity, and a buyer", TWO_SHARDS, [(_capacity(0, 1),), BUYS[0]]
+)
+LOWER_TWICE: Final = SmallWorld(
+    "one lower capacity twice, and a buyer",
+    TWO_SHARDS,
+    [(_capacity(1, 1),), (_capacity(1, 2),), BUYS[0]],
+)
+TWO_CAPACITIES: Final = SmallWorld(
+    "two capacities, and a buyer",
+    TWO_SHARDS,
+    [(_capacity(3, 1),), (_capacity(1, 2),), BUYS[0]],
+)
 # The hold is over for the buyer's clock alone, then it is free for it, then for every clock.
-EXPIRING: Final = (HOLD_SECONDS_MIN - 0.5, 1.0, 4.0)
-EXPIRING_SOON: Final = (HOLD_SECONDS_MIN - 0.5, 5.0)
+SLOWLY: Final = (HOLD_SECONDS - 0.5, 1.0, 4.0)
+SOON: Final = (HOLD_SECONDS - 0.5, 5.0)
+AT_ONCE: Final = (HOLD_SECONDS + 4.0,)
 AHEAD: Final = (0.0, 0.9)
-EXPIRED: Final = (HOLD_SECONDS_MIN + 4.0,)
-HOLDS_END: Final = 2.0 * HOLD_SECONDS_MIN
 
 # Those that are explored in seconds, and so on each run of the tests.
 QUICK: Final = (
-    SmallWorld("three buyers", TWO_SHARDS, BUYS, SALE_RECORD),
-    SmallWorld("two buyers", TWO_SHARDS, BUYS[:2], SALE_RECORD, accidents=1),
-    SmallWorld(
-        "a hold that expires, its confirmation, and a buyer",
-        ONE_HELD,
-        [CONFIRM, BUYS[0]],
-        SALE_RECORD,
-        passing=EXPIRING_SOON,
-        ahead=AHEAD,
-        resting=HOLDS_END,
-    ),
-    SmallWorld(
-        "a hold that expires, its payment, and a buyer",
-        ONE_HELD,
-        [PAY, BUYS[0]],
-        SALE_RECORD,
-        passing=EXPIRING_SOON,
-        ahead=AHEAD,
-        resting=HOLDS_END,
-    ),
-    SmallWorld(
-        "a hold, its confirmation, its release, and a buyer",
-        ONE_HELD,
-        [CONFIRM, RELEASE, BUYS[0]],
-        SALE_RECORD,
-        resting=HOLDS_END,
-    ),
-    SmallWorld("a lower capacity, and a buyer", TWO_SHARDS, [(_capacity(0, 1),), BUYS[0]]),
-    SmallWorld(
-        "one lower capacity twice, and a buyer",
-        TWO_SHARDS,
-        [(_capacity(1, 1),), (_capacity(1, 2),), BUYS[0]],
-        preemptions=2,
-    ),
-    SmallWorld(
-        "two capacities, and a buyer",
-        TWO_SHARDS,
-        [(_capacity(3, 1),), (_capacity(1, 2),), BUYS[0]],
-        preemptions=1,
-    ),
+    THREE_BUYERS,
+    replace(TWO_BUYERS, accidents=1),
+    replace(CONFIRMED, passing=SOON, ahead=AHEAD),
+    replace(PAID, passing=SOON, ahead=AHEAD),
+    CHANGED_TWICE,
+    LOWER,
+    replace(LOWER_TWICE, interruptions=2),
+    replace(TWO_CAPACITIES, interruptions=1),
 )
 THOROUGH: Final = (
-    SmallWorld("three buyers", TWO_SHARDS, BUYS, SALE_RECORD, accidents=1),
-    SmallWorld("two buyers", TWO_SHARDS, BUYS[:2], SALE_RECORD, accidents=2),
-    SmallWorld(
-        "a hold that expires, its confirmation, and a buyer",
-        ONE_HELD,
-        [CONFIRM, BUYS[0]],
-        SALE_RECORD,
-        accidents=1,
-        passing=EXPIRED,
-        resting=HOLDS_END,
-    ),
-    SmallWorld(
-        "a hold that expires, its payment, and a buyer",
-        ONE_HELD,
-        [PAY, BUYS[0]],
-        SALE_RECORD,
-        accidents=1,
-        passing=EXPIRED,
-        resting=HOLDS_END,
-    ),
-    SmallWorld(
-        "a hold that expires slowly, its payment, and a buyer",
-        ONE_HELD,
-        [PAY, BUYS[0]],
-        SALE_RECORD,
-        passing=EXPIRING,
-        ahead=AHEAD,
-        resting=HOLDS_END,
-    ),
-    SmallWorld(
-        "a hold that expires, its release, and a buyer",
-        ONE_HELD,
-        [RELEASE, BUYS[0]],
-        SALE_RECORD,
-        accidents=1,
-        passing=EXPIRED,
-        resting=HOLDS_END,
-    ),
-    SmallWorld(
-        "a hold, its confirmation, its release, and a buyer",
-        ONE_HELD,
-        [CONFIRM, RELEASE, BUYS[0]],
-        SALE_RECORD,
-        accidents=1,
-        resting=HOLDS_END,
-    ),
-    SmallWorld(
-        "a lower capacity, and a buyer", TWO_SHARDS, [(_capacity(0, 1),), BUYS[0]], accidents=1
-    ),
-    SmallWorld(
-        "one lower capacity twice, and a buyer",
-        TWO_SHARDS,
-        [(_capacity(1, 1),), (_capacity(1, 2),), BUYS[0]],
-    ),
-    SmallWorld(
-        "two capacities, and a buyer",
-        TWO_SHARDS,
-        [(_capacity(3, 1),), (_capacity(1, 2),), BUYS[0]],
-        preemptions=2,
-    ),
+    replace(THREE_BUYERS, accidents=1),
+    replace(TWO_BUYERS, accidents=2),
+    replace(CONFIRMED, passing=AT_ONCE, accidents=1),
+    replace(PAID, passing=AT_ONCE, accidents=1),
+    replace(PAID_SLOWLY, passing=SLOWLY, ahead=AHEAD),
+    replace(RELEASED, passing=AT_ONCE, accidents=1),
+    replace(CHANGED_TWICE, accidents=1),
+    replace(LOWER, accidents=1),
+    LOWER_TWICE,
+    replace(TWO_CAPACITIES, interruptions=2),
 )
 
 
@@ -192,7 +141,7 @@ class WorldFigures(Struct, frozen=True):
         return cls(
             small.name,
             small.accidents,
-            small.preemptions,
+            small.interruptions,
             explored.states,
             explored.schedules,
             explored.ends,
@@ -265,9 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     worlds = QUICK if options.quick else QUICK + THOROUGH
-    chosen = [
-        structs.replace(each, seed=options.seed) for each in worlds if options.only in each.name
-    ]
+    chosen = [replace(each, seed=options.seed) for each in worlds if options.only in each.name]
     if not chosen:
         parser.error(f"--only: none of {', '.join(sorted({each.name for each in worlds}))}")
     if options.write and (len(chosen) < len(QUICK + THOROUGH) or options.seed != SEED):

@@ -20,16 +20,16 @@ from typing import Any, Final, NamedTuple
 
 from proof.history import Violation
 from simulation.client import Failure
+from simulation.sale import Build
 from simulation.service import ServiceResponse, serve
 from simulation.small_world import (
-    REDIRECTIONS,
     Accident,
     Answered,
-    Build,
     Heard,
     Replay,
     SmallWorld,
     conflict,
+    is_done,
 )
 from simulation.tables import Tables
 from ticketing.wiring import build_services
@@ -72,7 +72,7 @@ class Events(NamedTuple):
 class State(NamedTuple):
     """Where all are. table, nodes, on_the_way: numbers of `Tables` and of `Node`.
 
-    accidents, preemptions: how many may still happen. passed: how many parts of time have passed.
+    accidents, interruptions: how many may still happen. passed: how many parts of time have passed.
     running: who made the last call; -1 where that is not counted.
     """
 
@@ -82,7 +82,7 @@ class State(NamedTuple):
     accidents: int
     passed: int
     running: int
-    preemptions: int
+    interruptions: int
     events: tuple[Events, ...]
 
 
@@ -109,7 +109,6 @@ class Explored:
     """
 
     states: int = 0
-    steps: int = 0
     ends: int = 0
     schedules: int = 0
     tables: int = 0
@@ -156,7 +155,6 @@ class Explorer:
                 explored.schedule = self._schedule(state, came_from) if explored.violations else []
                 continue
             for step in steps:
-                explored.steps += 1
                 after = self.after(state, step)
                 if after not in ways:
                     ways[after], came_from[after] = 0, (state, step)
@@ -177,19 +175,19 @@ class Explorer:
         services = self.tables.services(self.build, 0.0)
         self.begun = [serve(call, services) for call in small.begun]
         for call, response in zip(small.begun, self.begun, strict=True):
-            if response.status_code >= REDIRECTIONS:
+            if not is_done(response):
                 raise ValueError(f"{small.name} does not begin: {call}: {response.text}")
         table = self.tables.current
         nodes = tuple(
             self._settled(table, self._node(caller, ()), 0) for caller in range(len(small.callers))
         )
-        return State(table, nodes, (), small.accidents, 0, -1, small.preemptions or 0, ())
+        return State(table, nodes, (), small.accidents, 0, -1, small.interruptions or 0, ())
 
     def steps(self, state: State) -> Iterator[Step]:
         """Yield all that can happen next."""
         for caller, number in enumerate(state.nodes):
             pending = self.nodes[number].pending
-            if pending == ENDED or (not state.preemptions and self._preempts(state, caller)):
+            if pending == ENDED or (not state.interruptions and self._interrupts(state, caller)):
                 continue
             yield Step(StepKind.CALL, caller)
             if state.accidents:
@@ -200,7 +198,7 @@ class Explorer:
         if state.passed < len(self.small.passing) and not state.on_the_way:
             yield Step(StepKind.TIME)
 
-    def _preempts(self, state: State, caller: int) -> bool:
+    def _interrupts(self, state: State, caller: int) -> bool:
         """Return whether another caller could go on, where that is counted."""
         is_other = state.running not in (-1, caller)
         return is_other and self.nodes[state.nodes[state.running]].pending != ENDED
@@ -257,8 +255,8 @@ class Explorer:
             on_the_way=on_the_way,
             accidents=state.accidents - (step.accident is not None),
             passed=state.passed,
-            running=-1 if self.small.preemptions is None else step.number,
-            preemptions=state.preemptions - self._preempts(state, step.number),
+            running=-1 if self.small.interruptions is None else step.number,
+            interruptions=state.interruptions - self._interrupts(state, step.number),
             events=self._events(state, self.nodes[number], self.nodes[after]),
         )
 

@@ -1,39 +1,33 @@
 """What is explored: a few callers, and how far each of them is."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from botocore.exceptions import ReadTimeoutError
 from msgspec import Struct
 
+from organiser.client import BUSY_STATUSES, UNKNOWN_STATUSES
+from proof.responses import STATUS_CREATED, STATUS_OK
 from simulation.client import Client, Failure
+from simulation.dynamodb import CONFLICT, IN_ORDER, cancelled
 from simulation.faults import ENDPOINT, Killed
+from simulation.sale import TABLE, Build
 from simulation.service import Call, ServiceResponse, serve
+from simulation.workload import ITEM
 from simulation.world import EPOCH_SECONDS
 from ticketing.retry import Runtime
 from ticketing.rules import make_order
-from ticketing.wiring import Services, build_services
+from ticketing.wiring import Services
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-
-TABLE: Final = "tickets"
-ITEM: Final = 1
 SEED: Final = 1
 BUY: Final = "POST /buy_ticket"
 HOLD: Final = "POST /holds"
 # Clocks of two environments differ by so much at least, and so does what they write.
 CLOCK_STEP_SECONDS: Final = 0.001
-# Statuses of answers after which a request is sent again.
-TOO_MANY_REQUESTS: Final = 429
-SERVER_ERRORS: Final = 500
-REDIRECTIONS: Final = 300
-
-type Build = Callable[["DynamoDBClient", str, Runtime], Services]
 
 
 class Accident(StrEnum):
@@ -54,7 +48,7 @@ class SmallWorld(Struct, frozen=True):
     begun: what was done before: a reset, then purchases and holds. callers: the requests of each,
     in order. Each is sent until its answer is definite, the next one only after a success.
     constant: keys that no call of the callers writes, so that reading them is no step. accidents:
-    how many happen at most. preemptions: how often, at most, a caller who can go on has to wait for
+    how many happen at most. interruptions: how often, at most, a caller who can go on waits for
     another one; None: in all possible ways. passing: seconds that pass at some instant, one after
     the other; otherwise the clock stands still. ahead: by how many seconds each caller's clocks are
     ahead. resting: seconds until all is looked at, at the end. seed: of what the functions draw.
@@ -65,7 +59,7 @@ class SmallWorld(Struct, frozen=True):
     callers: Sequence[Sequence[Call]]
     constant: frozenset[str] = frozenset()
     accidents: int = 0
-    preemptions: int | None = None
+    interruptions: int | None = None
     passing: Sequence[float] = ()
     ahead: Sequence[float] = ()
     resting: float = 2.0
@@ -122,7 +116,7 @@ class Replay:
     """
 
     def __init__(
-        self, small: SmallWorld, caller: int, heard: Sequence[Heard], build: Build = build_services
+        self, small: SmallWorld, caller: int, heard: Sequence[Heard], build: Build
     ) -> None:
         self.pending: tuple[str, Mapping[str, Any]] | None = None
         self.has_begun = False
@@ -149,7 +143,7 @@ class Replay:
                 except Killed:
                     response, services = None, self._start_environment()
                 self.answered.append(Answered(number, response))
-            if response.status_code >= REDIRECTIONS:
+            if not is_done(response):
                 return
 
     def _begin(self) -> None:
@@ -201,16 +195,19 @@ class Replay:
         return answer
 
 
+def is_done(response: ServiceResponse) -> bool:
+    """Return whether a request was carried out."""
+    return response.status_code in (STATUS_OK, STATUS_CREATED)
+
+
 def _is_definite(response: ServiceResponse) -> bool:
-    return response.status_code < SERVER_ERRORS and response.status_code != TOO_MANY_REQUESTS
+    return response.status_code not in BUSY_STATUSES | UNKNOWN_STATUSES
 
 
 def conflict(operation: str, request: Mapping[str, Any], position: int) -> Failure:
     """Return the answer to a write that meets a transaction. position: at which of its items."""
-    text = "Transaction is ongoing for the item"
     if not operation.startswith("Transact"):
-        return Failure("TransactionConflictException", text)
-    reasons: list[Mapping[str, str]] = [{"Code": "None"} for _ in request["TransactItems"]]
-    reasons[position] = {"Code": "TransactionConflict", "Message": text}
-    more = {"CancellationReasons": reasons}
-    return Failure("TransactionCanceledException", f"Transaction cancelled [{text}]", more)
+        return Failure("TransactionConflictException", CONFLICT["Message"])
+    reasons = [IN_ORDER] * len(request["TransactItems"])
+    reasons[position] = CONFLICT
+    return cancelled(reasons)

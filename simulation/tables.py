@@ -9,7 +9,7 @@ from typing import Any, Final
 from simulation.client import Client, Failure
 from simulation.dynamodb import DynamoDB
 from simulation.expressions import Item
-from simulation.small_world import TABLE, Build
+from simulation.sale import TABLE, Build
 from simulation.world import EPOCH_SECONDS, World
 from ticketing.retry import Runtime
 from ticketing.wiring import Services

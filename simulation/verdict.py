@@ -14,7 +14,6 @@ from proof.history import (
     AuditReport,
     CapacityChange,
     History,
-    HoldAction,
     HoldChange,
     Inventory,
     Kind,
@@ -37,16 +36,12 @@ from simulation.explorer import Explorer, State
 from simulation.linearizability import is_linearizable
 from simulation.observer import Observer
 from simulation.service import Call, ServiceResponse, serve
-from simulation.small_world import BUY, HOLD, ITEM, purchase_id
+from simulation.small_world import BUY, HOLD, purchase_id
+from simulation.workload import HOLD_ROUTES, ITEM
 
 INSTANT_SECONDS: Final = 1e-5  # between two groups of events
 LOOK_SECONDS: Final = 2.0  # from the last purchase until all is looked at: longer than any cache
-HOLD_ACTIONS: Final = MappingProxyType(
-    {
-        "POST /holds/{hold_id}/confirm": HoldAction.CONFIRM,
-        "DELETE /holds/{hold_id}": HoldAction.RELEASE,
-    }
-)
+HOLD_ACTIONS: Final = MappingProxyType({route: action for action, route in HOLD_ROUTES.items()})
 
 
 class Seen(NamedTuple):

@@ -48,7 +48,7 @@ class Resizing(Struct, frozen=True):
         elif self.attempts.in_doubt:
             self._put(sale, sale)  # then no earlier attempt can still take effect
         elif self.store.read_sale(sale.item_id) != sale:
-            raise TryAgain  # the lowest capacity is of shards that belong to another one
+            raise TryAgain  # another change came between reading the record and the shards
         raise CapacityTooLow(lowest)
 
     def settled(self, sale: Sale) -> Sale:

@@ -7,6 +7,7 @@ from math import comb
 from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 from msgspec import structs
 
 from proof.history import History, Violation
@@ -22,7 +23,8 @@ from simulation.explore import (
     table,
 )
 from simulation.explorer import Explorer, State, Step, StepKind
-from simulation.small_world import Accident, Build, SmallWorld, conflict
+from simulation.sale import Build
+from simulation.small_world import Accident, SmallWorld, conflict
 from simulation.verdict import Judges
 from ticketing.retry import Runtime
 from ticketing.wiring import Services, build_services
@@ -83,7 +85,7 @@ def _told(history: History) -> Iterator[str]:
 def test_documented_worlds() -> None:
     """All of them have their figures."""
     written = [(each.world, each.accidents, each.interruptions) for each in documented()]
-    worlds = [(small.name, small.accidents, small.preemptions) for small in QUICK + THOROUGH]
+    worlds = [(small.name, small.accidents, small.interruptions) for small in QUICK + THOROUGH]
     assert written == worlds
     assert len(set(worlds)) == len(worlds)
 
@@ -160,7 +162,7 @@ def test_broken_answers() -> None:
         def send(operation: str, request: Any) -> Any:
             try:
                 return client._send(operation, request)
-            except Exception:
+            except ReadTimeoutError:
                 if operation != "TransactWriteItems":
                     raise
                 return conflict(operation, request, 0)
