@@ -2,31 +2,36 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
+from http import HTTPStatus
+from typing import Final, Protocol
 
-from simulation.faults import Connection, Killed
+from simulation.faults import Killed
+from simulation.service import Call, ServiceResponse
 from simulation.world import World
-from ticketing.wiring import Services
 
 # Chosen: one way between a caller and a function, and what starting an environment takes.
 GATEWAY_SECONDS = (0.002, 0.02)
 COLD_START_SECONDS = 0.4
+# Gateway responses of the template: all environments are busy, and the function was not called; and
+# its environment died.
+_TOO_MANY: Final = ServiceResponse(
+    HTTPStatus.TOO_MANY_REQUESTS, b'{"code":"busy"}', {"Retry-After": "1"}
+)
+_BAD_GATEWAY: Final = ServiceResponse(HTTPStatus.BAD_GATEWAY, b"{}", {})
 
 
-class NoAnswer(StrEnum):
-    """What the caller gets where the function gives no answer."""
-
-    THROTTLED = "throttled"  # 429: all environments are busy, and the function was not called
-    FAILED = "failed"  # 502: the environment died
-    TIMED_OUT = "timed_out"  # the caller waited long enough
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Environment:
+class Environment(Protocol):
     """A process of the functions: its own caches, clock and connection. Serves one request."""
 
-    services: Services
-    connection: Connection
+    @property
+    def frozen_seconds(self) -> float:
+        """Return how long it stood still until now, all together."""
+
+    def serve(self, call: Call, label: str) -> ServiceResponse:
+        """Return the function's response. Raises Killed where the process ends before it.
+
+        label: of the request, for the journal.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +44,10 @@ class Overdue:
 
 
 @dataclass(frozen=True, slots=True)
-class _Handler[Answer]:
-    serve: Callable[[Services], Answer]
-    seconds_max: float
+class _Request:
+    call: Call
     label: str
+    reply: Callable[[ServiceResponse], object]
 
 
 class Fleet:
@@ -74,72 +79,50 @@ class Fleet:
         self._start_seconds = start_seconds
         self._idle: list[Environment] = []
 
-    def request[Answer](
-        self,
-        serve: Callable[[Services], Answer],
-        *,
-        timeout_seconds: float,
-        seconds_max: float,
-        label: str,
-    ) -> Answer | NoAnswer:
-        """Return what a function answers to one request.
+    def request(self, call: Call, timeout_seconds: float, label: str) -> ServiceResponse | None:
+        """Return the response to one request; None where the caller has waited long enough.
 
-        serve: the handler. It has the environment's use cases, and catches their errors.
-        timeout_seconds: how long the caller waits. seconds_max: how long it may be served. label:
-        of the request, for the journal.
+        label: of the request, for the journal.
         """
-        handler = _Handler(serve, seconds_max, label)
 
-        def send(reply: Callable[[Answer | NoAnswer], object]) -> None:
-            self._world.after(self._way(), self._arrive, handler, reply)
+        def send(reply: Callable[[ServiceResponse], object]) -> None:
+            self._world.after(self._way(), self._arrive, _Request(call, label, reply))
 
         try:
             return self._world.wait_at_most(timeout_seconds, send)
         except TimeoutError:
-            return NoAnswer.TIMED_OUT
+            return None
 
-    def _arrive[Answer](
-        self,
-        handler: "_Handler[Answer]",
-        reply: Callable[[Answer | NoAnswer], object],
-    ) -> None:
+    def _arrive(self, request: _Request) -> None:
         if self._idle:
             position = self._draw.randrange(len(self._idle))
             self._idle[position], self._idle[-1] = self._idle[-1], self._idle[position]
-            self._world.start(self._serve, self._idle.pop(), handler, reply)
+            self._world.start(self._serve, self._idle.pop(), request)
         elif self.started - self.deaths < self._environments_max:
             self.started += 1
             environment = self._start(self.started)
             self._world.after(
-                self._start_seconds, self._world.start, self._serve, environment, handler, reply
+                self._start_seconds, self._world.start, self._serve, environment, request
             )
         else:
             self.throttled += 1
-            self._world.after(self._way(), reply, NoAnswer.THROTTLED)
+            self._world.after(self._way(), request.reply, _TOO_MANY)
 
-    def _serve[Answer](
-        self,
-        environment: Environment,
-        handler: "_Handler[Answer]",
-        reply: Callable[[Answer | NoAnswer], object],
-    ) -> None:
-        answer: Answer | NoAnswer
-        began_at, connection = self._world.now, environment.connection
-        stood_still = connection.frozen_seconds
-        connection.serving = handler.label
+    def _serve(self, environment: Environment, request: _Request) -> None:
+        began_at, stood_still = self._world.now, environment.frozen_seconds
         try:
-            answer = handler.serve(environment.services)
+            response = environment.serve(request.call, request.label)
         except Killed:
             self.deaths += 1
-            answer = NoAnswer.FAILED
+            response = _BAD_GATEWAY
         else:
             self._idle.append(environment)
-        seconds = self._world.now - began_at - (connection.frozen_seconds - stood_still)
+        seconds = self._world.now - began_at - (environment.frozen_seconds - stood_still)
         self.served += 1
         self.serving_seconds += seconds
-        if seconds > handler.seconds_max:
-            self.overdue.append(Overdue(began_at, seconds, handler.seconds_max))
-        self._world.after(self._way(), reply, answer)
+        if seconds > request.call.seconds_max:
+            self.overdue.append(Overdue(began_at, seconds, request.call.seconds_max))
+        self._world.after(self._way(), request.reply, response)
 
     def _way(self) -> float:
         return self._draw.uniform(*GATEWAY_SECONDS)

@@ -17,7 +17,7 @@ from simulation.faults import ALL_FAULTS, Connection, Fault, Faults, Trouble
 from simulation.fleet import COLD_START_SECONDS, Environment, Fleet, Overdue
 from simulation.journal import Journal
 from simulation.observer import Observer
-from simulation.service import Call
+from simulation.service import Call, ServiceResponse, serve
 from simulation.workload import HOLD_SECONDS, ITEM, Buyer, Callers
 from simulation.world import EPOCH_SECONDS, EndlessError, World
 from ticketing.limits import CACHE_SECONDS, CLOCK_SKEW_SECONDS
@@ -86,6 +86,22 @@ class Setting(Struct, frozen=True):
         chosen = chosen or {}
         content = {"seed": seed, "buyers": buyers, "faults": faults, "chosen": chosen}
         return convert({**drawn, **chosen, **content}, cls)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Environment:
+    """A simulated environment."""
+
+    services: Services
+    connection: Connection
+
+    @property
+    def frozen_seconds(self) -> float:
+        return self.connection.frozen_seconds
+
+    def serve(self, call: Call, label: str) -> ServiceResponse:
+        self.connection.serving = label
+        return serve(call, self.services)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +185,7 @@ def _starter(
             random=world.random(f"environment {number}"),
             sleep=world.sleep,
         )
-        return Environment(build(client, TABLE, runtime), connection)
+        return _Environment(build(client, TABLE, runtime), connection)
 
     return start
 

@@ -7,14 +7,12 @@ whole process, and here many environments share it.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, Final
 
 import admin.app
 import buy_ticket.app
 import hold_ticket.app
 import inventory.app
-from simulation.fleet import NoAnswer
 from ticketing.api.problems import problem_of
 from ticketing.api.request import Request
 from ticketing.api.serving import Handler
@@ -84,13 +82,6 @@ class ServiceResponse:
         return self.content.decode()
 
 
-# Gateway responses of the template, where the function was not called or gave no answer.
-_TOO_MANY: Final = ServiceResponse(
-    HTTPStatus.TOO_MANY_REQUESTS, b'{"code":"busy"}', {"Retry-After": "1"}
-)
-_BAD_GATEWAY: Final = ServiceResponse(HTTPStatus.BAD_GATEWAY, b"{}", {})
-
-
 def serve(call: Call, services: Services) -> ServiceResponse:
     """Return the response of the call's handler, as `Function` makes it."""
     event = {
@@ -105,14 +96,3 @@ def serve(call: Call, services: Services) -> ServiceResponse:
     except Exception as error:
         reply = problem_of(request, error)
     return ServiceResponse(reply.status, reply.text.encode(), reply.headers)
-
-
-def gateway_response(no_answer: NoAnswer) -> ServiceResponse | None:
-    """Return what the gateway answers for the function; None where the caller gave up waiting."""
-    match no_answer:
-        case NoAnswer.THROTTLED:
-            return _TOO_MANY
-        case NoAnswer.FAILED:
-            return _BAD_GATEWAY
-        case NoAnswer.TIMED_OUT:
-            return None

@@ -46,8 +46,8 @@ from proof.responses import (
     problem_of,
 )
 from simulation.faults import Fault, Faults
-from simulation.fleet import Fleet, NoAnswer
-from simulation.service import Call, ServiceResponse, gateway_response, serve
+from simulation.fleet import Fleet
+from simulation.service import Call, ServiceResponse
 from simulation.world import EPOCH_SECONDS, World
 from ticketing.limits import (
     CACHE_SECONDS,
@@ -747,13 +747,7 @@ class Callers:
         self, call: Call, timeout_seconds: float = TIMEOUT_SECONDS, label: str = ""
     ) -> ServiceResponse | None:
         """Return the response to one request; None without one."""
-        answer = self._fleet.request(
-            lambda services: serve(call, services),
-            timeout_seconds=timeout_seconds,
-            seconds_max=call.seconds_max,
-            label=label or call.route,
-        )
-        response = gateway_response(answer) if isinstance(answer, NoAnswer) else answer
+        response = self._fleet.request(call, timeout_seconds, label or call.route)
         if response is not None and response.status_code == STATUS_INTERNAL_ERROR:
             now = self._world.now
             line = Evidence(f"answered at {now:.3f} s: {call.route}", now, now)
