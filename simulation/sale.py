@@ -152,7 +152,7 @@ def simulate(
         callers.arrive(buyers)
     try:
         world.run()
-        history = _completed(world, callers)
+        history = completed(world, callers)
     except EndlessError as error:
         history = callers.history()
         expected = "a sale that comes to its end"
@@ -227,7 +227,7 @@ def _overdue(requests: Sequence[Overdue]) -> list[Violation]:
     ]
 
 
-def _completed(world: World, callers: Callers) -> History:
+def completed(world: World, callers: Callers) -> History:
     """Buy all tickets that are left, and return the history, with what is seen at rest.
 
     That they can be bought shows that none is stranded; a refusal would be a violation of G2.

@@ -1,0 +1,93 @@
+"""Functions are killed with SIGKILL while they sell, on real engines: no ticket is lost.
+
+Their buyers come back with their keys. At the end receipts, records, counters, audit and exports
+must agree, as after each simulated sale.
+"""
+
+import logging
+from collections import Counter
+
+import pytest
+
+from local.ministack import MiniStack
+from proof.history import HoldAction, Kind, PurchaseRequest
+from simulation.faults import Faults
+from tests.integration.conftest import Engine
+from tests.integration.function_process import WRITES, build_two_steps, connect
+from tests.integration.killed_sales import KilledSale, start_fork_server
+from tests.support import World, create_table
+
+LOG = logging.getLogger(__name__)
+# Each engine sees so many kills at least, so many of them while a write had no reply.
+KILLS_MIN = 100
+KILLS_IN_WRITES_MIN = 30
+SALES_MAX = 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fork_server() -> None:
+    start_fork_server()
+
+
+def was_made_by_killed(request: PurchaseRequest) -> bool:
+    """Return whether the purchase was made by a process that was killed before its answer."""
+    kinds = [attempt.kind for attempt in request.attempts]
+    return request.last.kind is Kind.REPLAYED and Kind.BOUGHT not in kinds and request.copy == 1
+
+
+@pytest.fixture(params=["dynamodb_local", "ministack"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    found: Engine = request.getfixturevalue(request.param)
+    return found
+
+
+def opened(engine: Engine, table_name: str) -> World:
+    """Return a new table of an engine."""
+    client = connect(engine.endpoint)
+    create_table(client, table_name)
+    return World(client, table_name)
+
+
+@pytest.mark.G1
+@pytest.mark.G2
+@pytest.mark.G3
+@pytest.mark.G4
+@pytest.mark.G5
+def test_killed_functions_lose_nothing(engine: Engine, table_name: str) -> None:
+    """All moves, two generations, and faults at the transport; some 200 kills in each sale.
+
+    One sale is enough, as a rule. Another one follows where the machine was too fast.
+    """
+    kills, changes, resumed = Counter[str](), Counter[HoldAction](), 0
+    for seed in range(1, 1 + SALES_MAX):
+        world = opened(engine, f"{table_name}-{seed}")
+        sale = KilledSale(engine.endpoint, world.table_name, seed)
+        history, violations = sale.run()
+        assert violations == []
+        assert history.final
+        world.assert_exact(sold=history.final.inventory.total_purchases)
+        kills += sale.kills
+        changes.update(change.action for change in history.changes if change.done)
+        resumed += sum(was_made_by_killed(request) for request in history.requests)
+        in_writes = sum(kills[operation] for operation in WRITES)
+        LOG.info(
+            "%d kills, %d of them between a write and its reply; "
+            "%d purchases were made by a process that was killed before it answered",
+            kills.total(),
+            in_writes,
+            resumed,
+        )
+        is_enough = kills.total() >= KILLS_MIN and in_writes >= KILLS_IN_WRITES_MIN
+        if is_enough and resumed and len(changes) == len(HoldAction):
+            return
+    pytest.fail(f"too little happened in {SALES_MAX} sales: {kills}, {changes}, {resumed}")
+
+
+@pytest.mark.G2
+@pytest.mark.G4
+def test_purchase_in_two_steps(ministack: MiniStack, table_name: str) -> None:
+    """A purchase that is not one transaction is caught: tickets go without a record."""
+    world = opened(ministack, table_name)
+    sale = KilledSale(ministack.endpoint, world.table_name, 1, Faults(), build_two_steps)
+    _, violations = sale.run()
+    assert "audit_disagrees" in {violation.rule for violation in violations}
