@@ -37,3 +37,10 @@ def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MiniStack]:
     engine.start()
     yield engine
     engine.stop()
+
+
+@pytest.fixture(params=["dynamodb_local", "ministack"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Return one engine after the other."""
+    found: Engine = request.getfixturevalue(request.param)
+    return found

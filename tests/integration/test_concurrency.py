@@ -1,14 +1,15 @@
-"""Real processes and threads on real engines: the stock is sold exactly, each key buys once."""
+"""Threads on real engines: the stock is sold exactly, each key buys once.
 
-import multiprocessing
+Processes: see `test_crashes`.
+"""
+
 import random
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.synchronize import Barrier, Event
 from typing import Any
 
 import boto3
@@ -16,16 +17,12 @@ import pytest
 from botocore.config import Config
 
 from tests.integration.conftest import Engine
-from tests.support import END_SECONDS_MAX, ITEM, World, create_table, eventually
+from tests.support import END_SECONDS_MAX, ITEM, World, create_table
 from ticketing.buying import PurchaseService
 from ticketing.errors import Busy
 from ticketing.limits import HOLD_SECONDS_MIN
-from ticketing.model import Bought, Held, LimitReached, Outcome, SaleSettings, SoldOut
-from ticketing.retry import Runtime
-from ticketing.rules import totals
+from ticketing.model import Bought, Held, LimitReached, Outcome, SoldOut
 from ticketing.wiring import Services, build_services
-
-SPAWN = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)
@@ -36,12 +33,11 @@ class Answer:
     started_at: float
     ended_at: float
     purchase_id: str | None  # None: sold out
-    quantity: int
     replayed: bool
 
 
 def connect(endpoint: str) -> Any:
-    """Return a client that is patient enough for two cores under 16 processes.
+    """Return a client that is patient enough for two cores under 50 threads.
 
     The domain's own budget stays.
     """
@@ -52,13 +48,13 @@ def connect(endpoint: str) -> Any:
     )
 
 
-def buy(service: PurchaseService, key: str, quantity: int) -> Answer:
+def buy(service: PurchaseService, key: str) -> Answer:
     """Buy as a client does: after "busy", try again with the same key."""
     started_at = time.time()
     deadline = started_at + END_SECONDS_MAX
     while True:
         try:
-            outcome = service.buy(service.order(ITEM, quantity, None, key))
+            outcome = service.buy(service.order(ITEM, 1, None, key))
         except Busy:
             if time.time() > deadline:
                 raise
@@ -71,32 +67,8 @@ def buy(service: PurchaseService, key: str, quantity: int) -> Answer:
             started_at,
             time.time(),
             bought.purchase.purchase_id if bought else None,
-            quantity,
             replayed=bool(bought and bought.replayed),
         )
-
-
-class Gate:
-    """Shared by the processes of one run: they start together, and may stop early."""
-
-    start: Barrier
-    stop: Event
-
-    @classmethod
-    def enter(cls, start: Barrier, stop: Event) -> None:
-        cls.start, cls.stop = start, stop
-
-
-def work(endpoint: str, table: str, requests: Sequence[tuple[str, int]]) -> list[Answer]:
-    """Run one process: a function environment with its own cache."""
-    service = build_services(connect(endpoint), table).purchases
-    answers = []
-    Gate.start.wait(END_SECONDS_MAX)
-    for key, quantity in requests:
-        if Gate.stop.is_set():
-            break
-        answers.append(buy(service, key, quantity))
-    return answers
 
 
 def peak(answers: Sequence[Answer]) -> int:
@@ -109,8 +81,8 @@ def peak(answers: Sequence[Answer]) -> int:
     return most
 
 
-def assert_each_key_bought_once(answers: Sequence[Answer]) -> dict[str, int]:
-    """Return purchase id → tickets.
+def purchases_of(answers: Sequence[Answer]) -> set[str]:
+    """Return the ids of all purchases.
 
     Asserts that every key has one purchase, and at most one answer that is not a replay.
     """
@@ -122,13 +94,7 @@ def assert_each_key_bought_once(answers: Sequence[Answer]) -> dict[str, int]:
     for key, found in purchases.items():
         assert len(found) == 1, f"{key} was answered {found}"
     assert max(firsts.values()) == 1
-    return {answer.purchase_id: answer.quantity for answer in answers if answer.purchase_id}
-
-
-@pytest.fixture(params=["dynamodb_local", "ministack"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    found: Engine = request.getfixturevalue(request.param)
-    return found
+    return {answer.purchase_id for answer in answers if answer.purchase_id}
 
 
 @pytest.fixture
@@ -136,117 +102,6 @@ def world(engine: Engine, table_name: str) -> World:
     client = connect(engine.endpoint)
     create_table(client, table_name)
     return World(client, table_name)
-
-
-def run_processes(
-    world: World,
-    engine: Engine,
-    shares: Sequence[Sequence[tuple[str, int]]],
-    meanwhile: Callable[[], None] | None = None,
-) -> list[Answer]:
-    """Return the answers of one process for each share.
-
-    They stop when `meanwhile`, which starts with them, has ended.
-    """
-    start, stop = SPAWN.Barrier(len(shares) + 1), SPAWN.Event()
-    with ProcessPoolExecutor(len(shares), SPAWN, Gate.enter, (start, stop)) as pool:
-        try:
-            futures = [
-                pool.submit(work, engine.endpoint, world.table_name, share) for share in shares
-            ]
-            start.wait(END_SECONDS_MAX)
-            if meanwhile:
-                meanwhile()
-                stop.set()
-            return [answer for future in futures for answer in future.result(END_SECONDS_MAX)]
-        finally:
-            stop.set()
-            start.abort()
-
-
-@pytest.mark.G1
-@pytest.mark.G2
-@pytest.mark.G3
-@pytest.mark.G4
-def test_duplicates_from_many_processes(world: World, engine: Engine) -> None:
-    """10 processes, 500 buyers, 150 tickets, 8 shards.
-
-    Each buyer sends two requests, to two processes, at about the same time.
-    """
-    processes, buyers, tickets = 10, 500, 150
-    world.open_sale(stock=tickets, shards=8)
-    keys = [f"buyer-{number:05}-{'k' * 10}" for number in range(buyers)]
-    shares = [
-        [
-            (key, 1)
-            for number, key in enumerate(keys)
-            if process in {number % processes, (number + 5) % processes}
-        ]
-        for process in range(processes)
-    ]
-
-    answers = run_processes(world, engine, shares)
-
-    assert len(answers) == 2 * buyers
-    assert peak(answers) >= processes // 2, "there was no concurrency to speak of"
-    assert len(assert_each_key_bought_once(answers)) == tickets
-    world.assert_exact(sold=tickets)
-
-
-@pytest.mark.G1
-@pytest.mark.G2
-@pytest.mark.G3
-@pytest.mark.G4
-def test_quantities_from_many_processes(world: World, engine: Engine) -> None:
-    world.open_sale(stock=300, shards=25)
-    chance = random.Random(7)
-    shares = [
-        [(f"{process:02}-{n:03}-{'k' * 12}", chance.randint(1, 5)) for n in range(60)]
-        for process in range(4)
-    ]
-    singles = [[(f"{process:02}-{n:03}-{'s' * 12}", 1) for n in range(40)] for process in range(4)]
-
-    answers = run_processes(
-        world, engine, [few + one for few, one in zip(shares, singles, strict=True)]
-    )
-
-    assert sum(assert_each_key_bought_once(answers).values()) == 300
-    world.assert_exact(sold=300)
-
-
-@pytest.mark.G1
-@pytest.mark.G3
-@pytest.mark.G4
-def test_resets_while_selling(world: World, engine: Engine) -> None:
-    """They buy until the last reset is done. Each reset waits until tickets were sold since the
-    last one.
-    """
-    stock, shard_counts = 100, [1, 30, 4, 12, 2, 8]
-    world.open_sale(stock=stock, shards=8)
-    shares = [
-        [(f"{process:02}-{n:06}-{'k' * 12}", 1) for n in range(100_000)] for process in range(4)
-    ]
-    services = build_services(connect(engine.endpoint), world.table_name)
-    catalogue = services.catalogue
-
-    def sold_in_this_generation() -> int:
-        return totals(catalogue.inventory(ITEM).shards)[3]
-
-    def reset_again_and_again() -> None:
-        for shard_count in shard_counts:
-            eventually(sold_in_this_generation, lambda sold: sold > 10)
-            services.organiser.reset(ITEM, SaleSettings(stock, shard_count=shard_count))
-        eventually(sold_in_this_generation, lambda sold: sold > 10)
-
-    answers = run_processes(world, engine, shares, meanwhile=reset_again_and_again)
-
-    bought = assert_each_key_bought_once(answers)
-    records = {record.purchase_id: record.generation for record in world.records()}
-    assert records.keys() == bought.keys()
-    sold = Counter(records.values())
-    assert sold.keys() == set(range(1, len(shard_counts) + 2))
-    assert max(sold.values()) <= stock
-    world.assert_exact(sold=sold[len(shard_counts) + 1])
 
 
 @pytest.mark.G1
@@ -262,13 +117,13 @@ def test_threads(world: World, engine: Engine, shared: bool) -> None:
     def run(number: int) -> list[Answer]:
         service = one if shared else build_services(world.client, world.table_name).purchases
         start.wait(END_SECONDS_MAX)
-        return [buy(service, f"{number:02}-{n % 10:04}-{'t' * 12}", 1) for n in range(20)]
+        return [buy(service, f"{number:02}-{n % 10:04}-{'t' * 12}") for n in range(20)]
 
     with ThreadPoolExecutor(16) as pool:
         answers = [answer for found in pool.map(run, range(16)) for answer in found]
 
     assert peak(answers) >= 8
-    assert len(assert_each_key_bought_once(answers)) == 100
+    assert len(purchases_of(answers)) == 100
     world.assert_exact(sold=100)
 
 
@@ -303,61 +158,6 @@ def patient[**Arguments, Result](
             return call(*args, **named)
         except Busy:
             assert time.time() < deadline
-
-
-def hold_some(services: Services, number: int) -> list[str]:
-    """Hold tickets; confirm a third of them, release a third, and return the others."""
-    forgotten = []
-    for n in range(10):
-        key = f"{number:02}-{n:04}-{'t' * 12}"
-        order = services.purchases.order(ITEM, 1, None, key, is_hold=True)
-        outcome = patient(services.purchases.buy, order)
-        if not isinstance(outcome, Held):
-            assert isinstance(outcome, SoldOut)
-            continue
-        hold_id = outcome.hold.purchase_id
-        if n % 3 == 0:
-            assert isinstance(patient(services.holds.confirm, hold_id, hold_id), Bought)
-        elif n % 3 == 1:
-            assert isinstance(patient(services.holds.release, hold_id), Held)
-        else:
-            forgotten.append(hold_id)
-    return forgotten
-
-
-def pay_late(services: Services, holds: Sequence[str]) -> int:
-    """Pay for holds whose time is over, then buy what is left; return how many were confirmed."""
-    outcomes = [patient(services.holds.confirm, hold_id, hold_id) for hold_id in holds]
-    while True:
-        order = services.purchases.order(ITEM, 1, None, None)
-        if not isinstance(patient(services.purchases.buy, order), Bought):
-            return sum(isinstance(outcome, Bought) for outcome in outcomes)
-
-
-@pytest.mark.G1
-@pytest.mark.G2
-@pytest.mark.G3
-@pytest.mark.G4
-def test_threads_with_holds(world: World, engine: Engine) -> None:
-    """Some are confirmed, released, forgotten. Then late payments race with buyers."""
-    world.open_sale(stock=100, shards=4, hold_seconds=HOLD_SECONDS_MIN)
-    skipped = 0.0
-    start = threading.Barrier(16)
-
-    def process() -> Services:
-        runtime = Runtime(clock=lambda: time.time() + skipped)
-        services = build_services(world.client, world.table_name, runtime)
-        start.wait(END_SECONDS_MAX)
-        return services
-
-    with ThreadPoolExecutor(16) as pool:
-        forgotten = list(pool.map(lambda number: hold_some(process(), number), range(16)))
-        assert world.audit().problems == []
-        skipped = HOLD_SECONDS_MIN + 5
-        paid = sum(pool.map(lambda holds: pay_late(process(), holds[::2]), forgotten))
-    assert sum(map(len, forgotten)) > paid > 0
-    world.assert_exact(sold=100)
-    assert world.audit().problems == []
 
 
 HALL = 140  # tickets

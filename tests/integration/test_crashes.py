@@ -35,12 +35,6 @@ def was_made_by_killed(request: PurchaseRequest) -> bool:
     return request.last.kind is Kind.REPLAYED and Kind.BOUGHT not in kinds and request.copy == 1
 
 
-@pytest.fixture(params=["dynamodb_local", "ministack"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    found: Engine = request.getfixturevalue(request.param)
-    return found
-
-
 def opened(engine: Engine, table_name: str) -> World:
     """Return a new table of an engine."""
     client = connect(engine.endpoint)
