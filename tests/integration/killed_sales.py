@@ -1,7 +1,7 @@
 """Sales whose functions are real processes on a real engine, killed with SIGKILL at random moments.
 
 Callers, checker and clocks are those of the simulation. Its world runs on real time here, of which
-only those seconds are left out in which nothing is under way.
+only those seconds are left out in which nothing is in flight.
 """
 
 import multiprocessing
@@ -39,7 +39,7 @@ RUSH_SECONDS: Final = 5.0
 # Share of the requests in which the process is killed, unless they end before the moment drawn.
 KILLED: Final = 0.9
 KILL_SECONDS: Final = (0.0, 0.3)
-# What is under way in the engine after a kill has to take effect within LATE_COMMIT_SECONDS of the
+# What is in flight to the engine after a kill has to take effect within LATE_COMMIT_SECONDS of the
 # world. So much of its time may be left out before so many seconds have really passed.
 UNSETTLED_SECONDS: Final = 5.0
 SETTLE_SECONDS: Final = 4.0
@@ -93,7 +93,7 @@ class RealTime(World):
         self._listeners[connection] = listen
 
     def unsettle(self) -> None:
-        """Leave little time out for a while: a call is under way that has no caller any more."""
+        """Leave little time out for a while: a call is in flight that has no caller any more."""
         self._unsettled_at = self._clock()
         self._settled_at = time.monotonic() + SETTLE_SECONDS
 

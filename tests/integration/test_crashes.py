@@ -6,11 +6,12 @@ must agree, as after each simulated sale.
 
 import logging
 from collections import Counter
+from http import HTTPStatus
 
 import pytest
 
 from local.ministack import MiniStack
-from proof.history import HoldAction, Kind, PurchaseRequest
+from proof.history import History, HoldAction, Kind
 from simulation.faults import Faults
 from tests.integration.conftest import Engine
 from tests.integration.function_process import WRITES, build_two_steps, connect
@@ -29,10 +30,20 @@ def fork_server() -> None:
     start_fork_server()
 
 
-def was_made_by_killed(request: PurchaseRequest) -> bool:
-    """Return whether the purchase was made by a process that was killed before its answer."""
-    kinds = [attempt.kind for attempt in request.attempts]
-    return request.last.kind is Kind.REPLAYED and Kind.BOUGHT not in kinds and request.copy == 1
+def made_by_killed(history: History) -> int:
+    """Return how many purchases were made by a process that was killed before it answered.
+
+    Their keys were sent by one caller, who was told by another process that they had bought.
+    """
+    callers = Counter(request.key for request in history.requests)
+    return sum(
+        callers[request.key] == 1
+        and request.last.kind is Kind.REPLAYED
+        and all(attempt.kind is not Kind.BOUGHT for attempt in request.attempts)
+        and {attempt.status for attempt in request.attempts if attempt.kind is Kind.UNKNOWN}
+        == {HTTPStatus.BAD_GATEWAY}
+        for request in history.requests
+    )
 
 
 def opened(engine: Engine, table_name: str) -> World:
@@ -62,7 +73,7 @@ def test_killed_functions_lose_nothing(engine: Engine, table_name: str) -> None:
         world.assert_exact(sold=history.final.inventory.total_purchases)
         kills += sale.kills
         changes.update(change.action for change in history.changes if change.done)
-        resumed += sum(was_made_by_killed(request) for request in history.requests)
+        resumed += made_by_killed(history)
         in_writes = sum(kills[operation] for operation in WRITES)
         LOG.info(
             "%d kills, %d of them between a write and its reply; "
