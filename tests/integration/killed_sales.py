@@ -164,8 +164,8 @@ class Function:
         """Return the process's response. Raises Killed where it was killed before that."""
         world, has_faults = self._sale.world, self._sale.has_faults
         self._connection.send(Orders(call, world.began_at, has_faults))
-        if has_faults and self._draw.random() < KILLED:
-            self._kill_seconds = self._draw.uniform(*KILL_SECONDS)
+        is_to_die = has_faults and self._draw.random() < KILLED
+        self._kill_seconds = self._draw.uniform(*KILL_SECONDS) if is_to_die else None
         response = world.wait_for(self._receive)
         self._requests += 1
         operation, self._waits_for = self._waits_for, None
