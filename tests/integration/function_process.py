@@ -5,6 +5,7 @@ in which moment it killed it.
 """
 
 import json
+import os
 import random
 import socket
 import threading
@@ -14,10 +15,8 @@ from enum import StrEnum
 from multiprocessing.connection import Connection
 from typing import Any, Final, cast
 
-import boto3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
-from botocore.config import Config
 from botocore.exceptions import ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 from moto.core.botocore_stubber import MockRawResponse
@@ -33,6 +32,7 @@ from ticketing.limits import (
     READ_TIMEOUT_SECONDS,
 )
 from ticketing.retry import Runtime
+from ticketing.store.client import connect
 from ticketing.wiring import Services, build_services
 
 WRITES: Final = frozenset({"TransactWriteItems", "UpdateItem", "PutItem", "DeleteItem"})
@@ -40,7 +40,7 @@ DELAY_SECONDS: Final = (0.0, 0.4)
 LATE_SECONDS: Final = (0.0, 2.0)
 
 
-class Fault(StrEnum):
+class TransportFault(StrEnum):
     """What happens to a call at the transport."""
 
     REQUEST_LOST = "request lost"  # not carried out, and the SDK times out
@@ -56,25 +56,25 @@ class Fault(StrEnum):
 # Chosen: how often, of 100. Delays make the moments long in which a kill proves something.
 READ_RATES: Final = {
     None: 90,
-    Fault.REQUEST_LOST: 2,
-    Fault.THROTTLED: 3,
-    Fault.ERROR: 2,
-    Fault.REPLY_DELAYED: 3,
+    TransportFault.REQUEST_LOST: 2,
+    TransportFault.THROTTLED: 3,
+    TransportFault.ERROR: 2,
+    TransportFault.REPLY_DELAYED: 3,
 }
 WRITE_RATES: Final = {
     None: 10,
-    Fault.REQUEST_LOST: 2,
-    Fault.REPLY_LOST: 5,
-    Fault.LATE: 3,
-    Fault.CONFLICT: 8,
-    Fault.THROTTLED: 4,
-    Fault.ERROR: 3,
-    Fault.REQUEST_DELAYED: 5,
-    Fault.REPLY_DELAYED: 60,
+    TransportFault.REQUEST_LOST: 2,
+    TransportFault.REPLY_LOST: 5,
+    TransportFault.LATE: 3,
+    TransportFault.CONFLICT: 8,
+    TransportFault.THROTTLED: 4,
+    TransportFault.ERROR: 3,
+    TransportFault.REQUEST_DELAYED: 5,
+    TransportFault.REPLY_DELAYED: 60,
 }
 
 
-class Orders(Struct, frozen=True):
+class Job(Struct, frozen=True):
     """What the parent asks for.
 
     began_at: second 0 of its world, by the monotonic clock. has_faults: whether the store's calls
@@ -118,27 +118,28 @@ class Transport:
 
     def send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         """Return the reply to a call, in the place of botocore's own transport."""
-        fault: Fault | None = None
+        fault: TransportFault | None = None
         operation = operation_of(request)
         if self.has_faults:
             rates = WRITE_RATES if operation in WRITES else READ_RATES
             fault = self._draw.choices(tuple(rates), tuple(rates.values()))[0]
         match fault:
-            case Fault.REQUEST_LOST:
+            case TransportFault.REQUEST_LOST:
                 raise ReadTimeoutError(endpoint_url=request.url)
-            case Fault.LATE:
+            case TransportFault.LATE:
                 self._send_late(operation, request)
                 raise ReadTimeoutError(endpoint_url=request.url)
-            case Fault.THROTTLED:
+            case TransportFault.THROTTLED:
                 return _refusal(request, Failure("ThrottlingException", "Too many requests"))
-            case Fault.CONFLICT:
+            case TransportFault.CONFLICT:
                 return self._conflict(operation, request)
-            case Fault.REQUEST_DELAYED:
+            case TransportFault.REQUEST_DELAYED:
                 self._delay()
-        response = self._carry_out(operation, request, is_delayed=fault is Fault.REPLY_DELAYED)
-        if fault is Fault.REPLY_LOST:
+        is_delayed = fault is TransportFault.REPLY_DELAYED
+        response = self._carry_out(operation, request, is_delayed=is_delayed)
+        if fault is TransportFault.REPLY_LOST:
             raise ReadTimeoutError(endpoint_url=request.url)
-        if fault is Fault.ERROR:
+        if fault is TransportFault.ERROR:
             return _refusal(request, Failure("InternalServerError", "Failed", status=500))
         return response
 
@@ -183,13 +184,6 @@ def _refusal(request: AWSPreparedRequest, failure: Failure) -> AWSResponse:
     return AWSResponse(request.url, failure.status, HTTPHeaders(), raw)
 
 
-def connect(endpoint: str) -> Any:
-    """Return a client whose SDK sends nothing again, as that of the functions."""
-    return boto3.client(
-        "dynamodb", endpoint_url=endpoint, config=Config(retries={"total_max_attempts": 1})
-    )
-
-
 type Build = Callable[[Any, str, Runtime], Services]
 
 
@@ -199,18 +193,19 @@ def work(connection: Connection, endpoint: str, table_name: str, seed: str, buil
     seed: of its faults and its clock.
     """
     draw, began_at = random.Random(seed), 0.0
-    transport, client = Transport(connection.send, draw), connect(endpoint)
-    skew_seconds = draw.uniform(0.0, CLOCK_SKEW_SECONDS)
+    transport, skew_seconds = Transport(connection.send, draw), draw.uniform(0, CLOCK_SKEW_SECONDS)
+    os.environ["AWS_ENDPOINT_URL_DYNAMODB"] = endpoint
+    client: Any = connect()
     client.meta.events.register("before-send.dynamodb", transport.send)
     runtime = Runtime(clock=lambda: EPOCH_SECONDS + skew_seconds + time.monotonic() - began_at)
     services = build(client, table_name, runtime)
     while True:
         try:
-            orders: Orders = connection.recv()
+            job: Job = connection.recv()
         except EOFError:
             return
-        began_at, transport.has_faults = orders.began_at, orders.has_faults
-        connection.send(serve(orders.call, services))
+        began_at, transport.has_faults = job.began_at, job.has_faults
+        connection.send(serve(job.call, services))
 
 
 def build_two_steps(client: Any, table_name: str, runtime: Runtime) -> Services:
@@ -241,9 +236,9 @@ class TwoSteps:
 
 
 def _is_new_record(action: Any) -> bool:
-    put = action.get("Put", {"Item": {"pk": {"S": ""}}})
-    is_new: bool = put.get("ConditionExpression") == "attribute_not_exists(pk)"
-    return is_new and put["Item"]["pk"]["S"].startswith("purchase#")
+    put = action.get("Put", {})
+    is_new = put.get("ConditionExpression") == "attribute_not_exists(pk)"
+    return is_new and str(put["Item"]["pk"]["S"]).startswith("purchase#")
 
 
 def _check_of(action: Any) -> Any:

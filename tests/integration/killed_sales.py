@@ -26,7 +26,7 @@ from simulation.sale import LEAD_SECONDS, completed
 from simulation.service import Call, ServiceResponse
 from simulation.workload import HOLD_SECONDS, Callers
 from simulation.world import World
-from tests.integration.function_process import Build, Orders, Replied, Sent, work
+from tests.integration.function_process import Build, Job, Replied, Sent, work
 from ticketing.wiring import build_services
 
 FORK_SERVER: Final = multiprocessing.get_context("forkserver")
@@ -163,7 +163,7 @@ class Function:
     def serve(self, call: Call, label: str) -> ServiceResponse:
         """Return the process's response. Raises Killed where it was killed before that."""
         world, has_faults = self._sale.world, self._sale.has_faults
-        self._connection.send(Orders(call, world.began_at, has_faults))
+        self._connection.send(Job(call, world.began_at, has_faults))
         is_to_die = has_faults and self._draw.random() < KILLED
         self._kill_seconds = self._draw.uniform(*KILL_SECONDS) if is_to_die else None
         response = world.wait_for(self._receive)

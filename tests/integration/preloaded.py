@@ -5,6 +5,7 @@ pytest: where it is the main module of the tests' process, each child imports th
 
 import pytest  # noqa: F401
 
-from tests.integration import function_process
+from tests.integration import function_process  # noqa: F401
+from ticketing.store.client import connect
 
-function_process.connect("http://127.0.0.1")  # It loads and keeps the SDK's description of the API.
+connect()  # It loads and keeps the SDK's description of the API.

@@ -10,14 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
-from tests.integration.conftest import Engine
-from tests.support import END_SECONDS_MAX, ITEM, World, create_table
+from tests.integration.conftest import Engine, opened
+from tests.support import END_SECONDS_MAX, ITEM, World
 from ticketing.buying import PurchaseService
 from ticketing.errors import Busy
 from ticketing.limits import HOLD_SECONDS_MIN
@@ -34,18 +31,6 @@ class Answer:
     ended_at: float
     purchase_id: str | None  # None: sold out
     replayed: bool
-
-
-def connect(endpoint: str) -> Any:
-    """Return a client that is patient enough for two cores under 50 threads.
-
-    The domain's own budget stays.
-    """
-    return boto3.client(
-        "dynamodb",
-        endpoint_url=endpoint,
-        config=Config(read_timeout=END_SECONDS_MAX, retries={"total_max_attempts": 1}),
-    )
 
 
 def buy(service: PurchaseService, key: str) -> Answer:
@@ -99,16 +84,14 @@ def purchases_of(answers: Sequence[Answer]) -> set[str]:
 
 @pytest.fixture
 def world(engine: Engine, table_name: str) -> World:
-    client = connect(engine.endpoint)
-    create_table(client, table_name)
-    return World(client, table_name)
+    return opened(engine, table_name)
 
 
 @pytest.mark.G1
 @pytest.mark.G2
 @pytest.mark.G3
 @pytest.mark.G4
-@pytest.mark.parametrize("shared", [False, True], ids=["an service each", "one service"])
+@pytest.mark.parametrize("shared", [False, True], ids=["a service each", "one service"])
 def test_threads(world: World, engine: Engine, shared: bool) -> None:
     world.open_sale(stock=100, shards=4)
     one = build_services(world.client, world.table_name).purchases

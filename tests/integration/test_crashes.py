@@ -13,16 +13,16 @@ import pytest
 from local.ministack import MiniStack
 from proof.history import History, HoldAction, Kind
 from simulation.faults import Faults
-from tests.integration.conftest import Engine
-from tests.integration.function_process import WRITES, build_two_steps, connect
+from tests.integration.conftest import Engine, opened
+from tests.integration.function_process import WRITES, build_two_steps
 from tests.integration.killed_sales import KilledSale, start_fork_server
-from tests.support import World, create_table
 
 LOG = logging.getLogger(__name__)
 # Each engine sees so many kills at least, so many of them while a write had no reply.
 KILLS_MIN = 100
 KILLS_IN_WRITES_MIN = 30
 SALES_MAX = 4
+FIRST_SEED = 57  # Few of its buyers reach their limit, so that many hold tickets.
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,13 +46,6 @@ def made_by_killed(history: History) -> int:
     )
 
 
-def opened(engine: Engine, table_name: str) -> World:
-    """Return a new table of an engine."""
-    client = connect(engine.endpoint)
-    create_table(client, table_name)
-    return World(client, table_name)
-
-
 @pytest.mark.G1
 @pytest.mark.G2
 @pytest.mark.G3
@@ -64,7 +57,7 @@ def test_killed_functions_lose_nothing(engine: Engine, table_name: str) -> None:
     One sale is enough, as a rule. Another one follows where the machine was too fast.
     """
     kills, changes, resumed = Counter[str](), Counter[HoldAction](), 0
-    for seed in range(1, 1 + SALES_MAX):
+    for seed in range(FIRST_SEED, FIRST_SEED + SALES_MAX):
         world = opened(engine, f"{table_name}-{seed}")
         sale = KilledSale(engine.endpoint, world.table_name, seed)
         history, violations = sale.run()
@@ -93,6 +86,6 @@ def test_killed_functions_lose_nothing(engine: Engine, table_name: str) -> None:
 def test_purchase_in_two_steps(ministack: MiniStack, table_name: str) -> None:
     """A purchase that is not one transaction is caught: tickets go without a record."""
     world = opened(ministack, table_name)
-    sale = KilledSale(ministack.endpoint, world.table_name, 1, Faults(), build_two_steps)
+    sale = KilledSale(ministack.endpoint, world.table_name, FIRST_SEED, Faults(), build_two_steps)
     _, violations = sale.run()
     assert "audit_disagrees" in {violation.rule for violation in violations}
