@@ -22,7 +22,7 @@ ALL_READY := $(DEVELOPMENT_READY) $(DEPLOYMENT_READY) $(LOCAL_READY) $(LOCUST_RE
 	$(ORGANISER_READY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup start stop status logs organiser prove simulate bench compare cost locust \
+.PHONY: help setup start stop status logs organiser prove judge simulate bench compare cost locust \
 	volume mutants explore storm load scaling plan test check docs picture screenshots structure lint \
 	format hooks typecheck lock build deploy sam-local sam-invoke dynamodb-local clean
 
@@ -53,6 +53,14 @@ ifdef URL
 else
 	@$(LOCAL) status >/dev/null 2>&1 || $(LOCAL) start $(if $(PORT),--port $(PORT))
 	@$(DEVELOPMENT)/python -m proof --url "$$($(LOCAL) url)" --report proof.html $(ARGS)
+endif
+
+judge: $(DEVELOPMENT_READY) $(if $(LOGS),,$(DEPLOYMENT_READY))
+judge: ## judge a sale afterwards by its log lines [LOGS=sale.json URL=https://… ARGS="--item 7"]
+ifdef LOGS
+	@$(DEVELOPMENT)/python -m proof --from-logs $(LOGS) --url $(or $(URL),"$$($(LOCAL) url)") $(ARGS)
+else
+	@$(LOCAL) logs | $(DEVELOPMENT)/python -m proof --from-logs - --url "$$($(LOCAL) url)" $(ARGS)
 endif
 
 simulate: $(DEVELOPMENT_READY) ## simulate sales with faults [SEED=n SEEDS=n BUYERS=n FAULTS=…]

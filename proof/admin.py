@@ -63,10 +63,21 @@ def signer(target: Target, region: str | None, profile: str | None) -> Signer:
 
 
 class Admin:
-    """The organiser's client for one item. Every method may raise NotUsable."""
+    """The organiser's client for one item. Every method may raise NotUsable.
 
-    def __init__(self, target: Target, signer: Signer, item_id: int, draw: random.Random) -> None:
+    clock: of the instants in what it returns.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        signer: Signer,
+        item_id: int,
+        draw: random.Random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = ApiClient(target, signer, draw)
+        self._clock = clock
         self.item_id = item_id
         self.may_be_paused = False  # by us
 
@@ -99,14 +110,14 @@ class Admin:
 
     def inventory(self) -> Sample:
         """Return the inventory at rest; retries until there is one."""
-        started_at = time.monotonic()
+        started_at = self._clock()
         response = self._call("GET", f"/inventory?item_id={self.item_id}")
         self._demand_ok(response, "GET /inventory", "See the service's log.")
-        return Sample(started_at, time.monotonic(), _shaped(response, Inventory, "GET /inventory"))
+        return Sample(started_at, self._clock(), _shaped(response, Inventory, "GET /inventory"))
 
     def sample(self) -> Sample | None:
         """Return the inventory during the sale; None without an answer. One attempt."""
-        started_at = time.monotonic()
+        started_at = self._clock()
         try:
             path = f"/inventory?item_id={self.item_id}"
             response = self._client.attempt("GET", path, signed=False)
@@ -114,7 +125,7 @@ class Admin:
             return None
         if response.status_code != STATUS_OK:
             return None
-        return Sample(started_at, time.monotonic(), _shaped(response, Inventory, "GET /inventory"))
+        return Sample(started_at, self._clock(), _shaped(response, Inventory, "GET /inventory"))
 
     def reset(
         self,
@@ -130,7 +141,7 @@ class Admin:
         body |= {} if item_name is None else {"item_name": item_name}
         body |= {} if shards is None else {"shards": shards}
         body |= {} if hold_seconds is None else {"hold_seconds": hold_seconds}
-        started_at = time.monotonic()
+        started_at = self._clock()
         response, attempts = self._send("POST", "/reset", body, key=str(uuid.uuid4()))
         self._demand_ok(
             response,
@@ -143,7 +154,7 @@ class Admin:
             inventory.generation,
             stock,
             started_at,
-            time.monotonic(),
+            self._clock(),
             attempts,
             hold_seconds or inventory.hold_seconds or 0,
             per_buyer_limit,
@@ -175,17 +186,17 @@ class Admin:
         return response.status_code == STATUS_OK
 
     def _set_paused(self, call: str) -> tuple[float, float]:
-        started_at = time.monotonic()
+        started_at = self._clock()
         path = f"/items/{self.item_id}/{call}"
         response, _ = self._send("POST", path, key=str(uuid.uuid4()))
         self._demand_ok(
             response, f"POST /items/{{item_id}}/{call}", "Sign with credentials that may call it."
         )
-        return started_at, time.monotonic()
+        return started_at, self._clock()
 
     def resize(self, capacity: int) -> CapacityChange:
         """Set the capacity, twice with one key; return whether it was reached, or refused."""
-        started_at, key = time.monotonic(), str(uuid.uuid4())
+        started_at, key = self._clock(), str(uuid.uuid4())
         answers = [
             self._send("PUT", f"/items/{self.item_id}", {"capacity": capacity}, key)[0]
             for _ in range(2)
@@ -198,7 +209,7 @@ class Admin:
         first, again = (response.status_code == STATUS_OK for response in answers)
         return CapacityChange(
             started_at,
-            time.monotonic(),
+            self._clock(),
             capacity,
             first if first == again else None,
             problem_of(answers[0]).get("lowest_capacity"),
@@ -211,14 +222,14 @@ class Admin:
         return [Refund.of(pair) for pair in zip(sent[::2], sent[1::2], strict=True)]
 
     def _refund(self, receipt: Receipt, key: str) -> Refund:
-        started_at = time.monotonic()
+        started_at = self._clock()
         path = f"/purchases/{receipt.purchase_id}/refund"
         response, _ = self._send("POST", path, {}, key)
         if response.status_code != STATUS_CONFLICT:
             self._demand_ok(response, "POST /purchases/{id}/refund", "See the service's log.")
         done = response.status_code == STATUS_OK
         after = _shaped(response, Receipt, "POST /purchases/{id}/refund") if done else None
-        ended_at = time.monotonic()
+        ended_at = self._clock()
         return Refund(receipt.purchase_id, receipt.quantity, started_at, ended_at, done, after)
 
     def confirm(self, holds: Sequence[Receipt], copies: int) -> list[HoldChange]:
@@ -230,7 +241,7 @@ class Admin:
         change = HoldChange(
             hold.purchase_id,
             HoldAction.CONFIRM,
-            time.monotonic(),
+            self._clock(),
             inf,
             done=None,
             payment_reference=payment_reference,
@@ -240,7 +251,7 @@ class Admin:
         change = changed(change, response)
         if change.done is None:
             self._demand_ok(response, "POST /holds/{id}/confirm", "See the service's log.")
-        return structs.replace(change, ended_at=time.monotonic())
+        return structs.replace(change, ended_at=self._clock())
 
     def audit(self) -> AuditReport:
         """Return the counters and records of the current generation, at rest."""
@@ -257,9 +268,19 @@ class Admin:
                 return audit
             path = f"/audit/{self.item_id}?{urllib.parse.urlencode({'cursor': audit.cursor})}"
 
-    def export(self, shape: str) -> Export:
-        """Return the purchases of the current generation, in the format `shape`."""
-        started_at, text, query = time.monotonic(), "", f"format={shape}"
+    def export(
+        self, shape: str, generation: int | None = None, *, with_holds: bool = False
+    ) -> Export:
+        """Return the purchases of a generation, in the format `shape`.
+
+        generation: None: the current one. with_holds: also all holds.
+        """
+        asked = {"format": shape}
+        if generation is not None:
+            asked["generation"] = str(generation)
+        if with_holds:
+            asked["holds"] = "true"
+        started_at, text, query = self._clock(), "", urllib.parse.urlencode(asked)
         while True:
             response = self._call("GET", f"/export/{self.item_id}?{query}")
             self._demand_ok(
@@ -273,7 +294,7 @@ class Admin:
                 break
             query = following
         try:
-            return export_of(text, shape, started_at, time.monotonic())
+            return export_of(text, shape, started_at, self._clock())
         except NotAsPromised as error:
             raise _not_this_api("GET /export", error) from error
 

@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from io import TextIOWrapper
@@ -19,7 +20,7 @@ from msgspec import Struct
 from rich.console import Console
 
 from organiser.client import Target
-from proof import EXIT_INTERRUPTED, report
+from proof import EXIT_INTERRUPTED, judging, report
 from proof.admin import Admin, NotUsable, signer
 from proof.history import Inventory
 from proof.processes import WorkerDied
@@ -38,13 +39,16 @@ Proves that the ticket sale sells exactly its stock: ten tests with processes of
 check of every answer.
 
 Each test resets the item that it sells, and no one else may buy it meanwhile. At the end the item
-gets its stock and its name back, as a new sale."""
+gets its stock and its name back, as a new sale.
+
+With --from-logs nothing is bought or reset: a sale that is over is judged by the functions' log
+lines and by its table."""
 
 EPILOG = """\
 exit status:
   0   all tests passed
   1   a guarantee is broken; the counter-example is printed
-  2   the proof could not be carried out: usage, no server, no admin routes
+  2   the proof could not be carried out: usage, no server, no admin routes, incomplete log
   3   inconclusive: nothing wrong was found, but a check looked at nothing; it says which
   130 interrupted; the item is left in the middle of a test
 
@@ -53,6 +57,9 @@ examples:
   python -m proof --only 2 --buyers 5000 --tickets 500 --report proof.html
   python -m proof --url https://abc123.execute-api.eu-west-1.amazonaws.com/live \\
     --i-know-this-resets-item 1
+  aws logs filter-log-events --log-group-name GROUP --start-time MILLISECONDS > sale.json
+  python -m proof --from-logs sale.json --item 7 \\
+    --url https://abc123.execute-api.eu-west-1.amazonaws.com/live
 """
 
 
@@ -76,7 +83,9 @@ def parser() -> argparse.ArgumentParser:
 def _add_service_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--url", default=LOCAL_URL, help="the API with its stage (default: %(default)s)")
-    resets = "the item to sell, which is RESET (default: %(default)s)"
+    logs = "judge a sale that is over by the functions' log lines in these files; - is the input"
+    add("--from-logs", type=Path, nargs="+", metavar="FILE", help=logs)
+    resets = "the item to sell, which is RESET, or to judge (default: %(default)s)"
     add("--item", type=int, default=1, metavar="ID", help=resets)
     elsewhere = "required for a service that is not on this machine"
     add("--i-know-this-resets-item", type=int, metavar="ID", help=elsewhere)
@@ -146,6 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     screen = report.Screen(Console())
+    if options.from_logs:
+        return _judge(options, screen)
     started_at = datetime.now(UTC)
     seed = random.randrange(2**32) if options.seed is None else options.seed
     work = _Work()
@@ -174,6 +185,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         _write(path, content, work.results, arguments)
         screen.say(f"Report: {path}")
+    return ending.exit_status
+
+
+def _judge(options: argparse.Namespace, screen: report.Screen) -> int:
+    """Judge a sale by its log and its table; return the exit status."""
+    target = Target(options.url, options.timeout, options.patience)
+
+    def work() -> Ending:
+        try:
+            log = judging.read_files(options.from_logs)
+            screen.say(f"{len(log.lines)} request lines. Reading the table, at {options.url} ...")
+            signed = signer(target, options.region, options.profile)
+            with Admin(target, signed, options.item, random.Random(), time.time) as admin:
+                judgement = judging.judge(log, admin, options.cache, screen.say)
+        except NotUsable as error:
+            screen.say(f"\nThe sale cannot be judged: {error.what}\n{error.remedy}", "bold red")
+            return NOT_USABLE
+        judging.show(judgement, screen)
+        for path in options.report:
+            report.write(path, judging.document(judgement, options.url))
+            screen.say(f"Report: {path}")
+        return ENDINGS[judgement.verdict]
+
+    ending = _unless_interrupted(work)
+    if ending is INTERRUPTED:
+        screen.take_over()
+        screen.say("\nInterrupted. Nothing was changed.", style="bold red")
     return ending.exit_status
 
 
@@ -332,11 +370,25 @@ def _check_options(parsed: argparse.ArgumentParser, options: argparse.Namespace)
             parsed.error(f"--report {path}: there is no such folder")
     if options.only is not None and not _chosen(options):
         parsed.error(f"--only names no test: there are 1 to {len(scenarios(Size()))}")
-    if not Target(options.url).is_loopback and options.i_know_this_resets_item != options.item:
+    if options.from_logs:
+        _check_judging(parsed, options)
+    elif not Target(options.url).is_loopback and options.i_know_this_resets_item != options.item:
         parsed.error(
             f"the proof resets item {options.item} of {options.url}, which ends its sale. "
             f"If you mean it, add --i-know-this-resets-item {options.item}"
         )
+
+
+def _check_judging(parsed: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End with status 2 for options that do not go with --from-logs."""
+    if options.only is not None or options.seed is not None:
+        parsed.error("--only and --seed do not go with --from-logs: nothing is bought")
+    for path in options.from_logs:
+        if path != judging.STDIN and not path.is_file():
+            parsed.error(f"--from-logs {path}: there is no such file")
+    for path in options.report:
+        if path.suffix == ".html":
+            parsed.error(f"--report {path}: with --from-logs a report is JSON")
 
 
 def _numbers(text: str) -> frozenset[int]:

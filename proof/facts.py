@@ -58,9 +58,11 @@ class Capacity(Struct, frozen=True):
     """Bounds on the capacity of a generation over time, or on what one buyer may have of it.
 
     steps: from which instant on it was at least and at most so much. The first one is of the reset.
+    may_rise_at: when it can have become more, at the earliest, also after it became less.
     """
 
     steps: Sequence[tuple[float, int, int]]
+    may_rise_at: float = inf
 
     @classmethod
     def of(
@@ -69,9 +71,11 @@ class Capacity(Struct, frozen=True):
         """Return the capacity from a reset to the next one. While it changes it is in between."""
         sent_at, closed_at = (after.started_at, after.ended_at) if after else (inf, inf)
         least = most = reset.capacity
-        steps = [(-inf, least, most)]
+        steps, may_rise_at = [(-inf, least, most)], inf
         for changes in _concurrent(capacity_changes, reset.started_at, closed_at):
             before, ended_at = (least, most), max(change.ended_at for change, _ in changes)
+            if not _only_lower(changes, least):
+                may_rise_at = min(may_rise_at, *(change.started_at for change, _ in changes))
             for change, wanted in changes:
                 least, most = min(least, wanted), max(most, wanted)
                 steps.append((change.started_at, least, most))
@@ -79,7 +83,7 @@ class Capacity(Struct, frozen=True):
             if is_certain and all(change.done is not None for change, _ in changes):
                 least, most = _bounds_after(changes) or before
                 steps.append((ended_at, least, most))
-        return cls(steps)
+        return cls(steps, may_rise_at)
 
     @classmethod
     def fixed(cls, tickets: int) -> "Capacity":
@@ -96,10 +100,7 @@ class Capacity(Struct, frozen=True):
 
     def only_falls(self, until: float) -> bool:
         """Return whether it never became more until then."""
-        steps = [bounds for since, *bounds in self.steps if since <= until]
-        return all(
-            after[0] <= before[0] and after[1] <= before[1] for before, after in pairwise(steps)
-        )
+        return until < self.may_rise_at
 
     def _between(self, start: float, end: float) -> Iterator[tuple[int, int]]:
         ends = [since for since, _, _ in self.steps[1:]] + [inf]
@@ -124,6 +125,15 @@ def _concurrent(
         else:
             groups.append([(change, change.capacity)])
     return groups
+
+
+def _only_lower(changes: Sequence[Wanted], least: int) -> bool:
+    """Return whether changes that overlap have only made it less, whatever their order.
+
+    least: before them. One that was refused may have taken tickets, and put them back.
+    """
+    wanted = {wanted for _, wanted in changes}
+    return len(wanted) == 1 and max(wanted) <= least and all(change.done for change, _ in changes)
 
 
 def _bounds_after(changes: Sequence[Wanted]) -> tuple[int, int] | None:

@@ -309,6 +309,26 @@ class ExportLine(Struct, frozen=True, tag_field="type", tag="purchase"):
     refunded_quantity: int
     tickets: int
     buyer_id: str | None
+    purchased_at: str = ""
+    payment_reference: str | None = None
+
+    @property
+    def receipt(self) -> Receipt:
+        """Return it as its buyer sees it."""
+        return Receipt(
+            purchase_id=self.purchase_id,
+            item_id=self.item_id,
+            quantity=self.quantity,
+            status=self.status,
+            purchased_at=self.purchased_at,
+            generation=self.generation,
+            buyer_id=self.buyer_id,
+            refunded_quantity=self.refunded_quantity,
+        )
+
+
+class ExportedHold(Hold, frozen=True, tag_field="type", tag="hold"):
+    """A hold in an export, in whatever status it is."""
 
 
 class ExportFigures(Struct, frozen=True, tag_field="type", tag="total"):
@@ -326,13 +346,17 @@ class ExportFigures(Struct, frozen=True, tag_field="type", tag="total"):
 
 
 class Export(Struct, frozen=True):
-    """All parts of `GET /export/{item_id}`. shape: its format. total: None where it has none."""
+    """All parts of `GET /export/{item_id}`. shape: its format. total: None where it has none.
+
+    holds: where they were asked for.
+    """
 
     started_at: float
     ended_at: float
     shape: str
     lines: list[ExportLine]
     total: ExportFigures | None
+    holds: list[ExportedHold] = []
 
 
 class History(Struct, frozen=True):

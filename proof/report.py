@@ -176,7 +176,7 @@ class Screen:
         for check in result.checks:
             self.say(f"  {MARKS[check.verdict]} {check.text}", style=STYLES[check.verdict])
         for violation in result.observation.violations:
-            self._violation(violation)
+            self.violation(violation)
         number = result.scenario.number
         words = {
             Verdict.PASSED: f"PASSED!{result.scenario.success_text}",
@@ -187,7 +187,8 @@ class Screen:
         }
         self.say(f"\nTEST {number} {words[result.verdict]}", style=f"bold {STYLES[result.verdict]}")
 
-    def _violation(self, violation: Violation) -> None:
+    def violation(self, violation: Violation) -> None:
+        """Print a broken guarantee, and what shows it."""
         more = f" ({violation.count} such cases; this is the first)" if violation.count > 1 else ""
         guarantee = GUARANTEES[violation.guarantee]
         self.say(

@@ -14,6 +14,7 @@ from organiser.client import BUSY_STATUSES, UNKNOWN_STATUSES, retry_after_second
 from proof.history import (
     Attempt,
     Export,
+    ExportedHold,
     ExportFigures,
     ExportLine,
     Hold,
@@ -72,20 +73,24 @@ def body_of[Shape](response: Response, shape: type[Shape]) -> Shape:
 
 def export_of(text: str, shape: str, started_at: float, ended_at: float) -> Export:
     """Return an export in the format `shape`, all of its parts. Raises NotAsPromised."""
-    lines: list[ExportLine | ExportFigures]
+    lines: list[ExportLine | ExportedHold | ExportFigures]
     try:
         if shape == "csv":
             rows = [_row(row) for row in csv.DictReader(io.StringIO(text, newline=""))]
-            lines = msgspec.convert(rows, list[ExportLine | ExportFigures], strict=False)
+            lines = msgspec.convert(
+                rows, list[ExportLine | ExportedHold | ExportFigures], strict=False
+            )
         else:
-            lines = msgspec.json.Decoder(ExportLine | ExportFigures).decode_lines(text)
+            decoder = msgspec.json.Decoder(ExportLine | ExportedHold | ExportFigures)
+            lines = decoder.decode_lines(text)
     except (*NOT_JSON, csv.Error) as error:
         raise NotAsPromised(f"{error}: {text[:DETAIL_CHARACTERS_MAX]}") from error
     purchases = [line for line in lines if isinstance(line, ExportLine)]
+    holds = [line for line in lines if isinstance(line, ExportedHold)]
     totals = [line for line in lines[-1:] if isinstance(line, ExportFigures)]
-    if len(purchases) + len(totals) != len(lines):
+    if len(purchases) + len(holds) + len(totals) != len(lines):
         raise NotAsPromised("there is a total before the last line")
-    return Export(started_at, ended_at, shape, purchases, totals[0] if totals else None)
+    return Export(started_at, ended_at, shape, purchases, totals[0] if totals else None, holds)
 
 
 def _row(row: Mapping[str, str]) -> dict[str, Any]:

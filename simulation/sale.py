@@ -20,9 +20,11 @@ from simulation.observer import Observer
 from simulation.service import Call, ServiceResponse, serve
 from simulation.workload import HOLD_SECONDS, ITEM, Buyer, Callers
 from simulation.world import EPOCH_SECONDS, EndlessError, World
+from ticketing.api.request import Reply, Request
+from ticketing.api.telemetry import log_line
 from ticketing.limits import CACHE_SECONDS, CLOCK_SKEW_SECONDS
 from ticketing.retry import Runtime
-from ticketing.rules import make_order
+from ticketing.rules import make_order, timestamp
 from ticketing.wiring import Services, build_services
 
 if TYPE_CHECKING:
@@ -90,10 +92,12 @@ class Setting(Struct, frozen=True):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Environment:
-    """A simulated environment."""
+    """A simulated environment. log: where its log lines go; None: nowhere."""
 
     services: Services
     connection: Connection
+    clock: Callable[[], float]
+    log: list[dict[str, Any]] | None
 
     @property
     def frozen_seconds(self) -> float:
@@ -101,7 +105,16 @@ class _Environment:
 
     def serve(self, call: Call, label: str) -> ServiceResponse:
         self.connection.serving = label
-        return serve(call, self.services)
+        if self.log is None:
+            return serve(call, self.services)
+        log, began_at = self.log, self.clock()
+
+        def report(request: Request, reply: Reply) -> None:
+            now = self.clock()
+            line = log_line(request, reply, (now - began_at) * 1000)
+            log.append(line | {"timestamp": timestamp(now), "request_id": str(len(log))})
+
+        return serve(call, self.services, report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +136,15 @@ def simulate(
     build: Build = build_services,
     journal: Journal | None = None,
     buyers: Sequence[Buyer] | None = None,
-    watch: Callable[[World, DynamoDB, Fleet], object] | None = None,
+    watch: Callable[[World, DynamoDB, Fleet], object] = lambda *_: None,
+    *,
+    log: list[dict[str, Any]] | None = None,
 ) -> SimulatedSale:
     """Run a sale to its end, and judge it. The same setting gives the same result.
 
     build: builds the use cases of an environment; a test may build broken ones. journal: notes all
     store calls. buyers: by default as many as the setting says, with plans drawn from its seed.
-    watch: is called before the first buyer, to observe more.
+    watch: is called before the first buyer, to observe more. log: gets the functions' log lines.
     """
     world = World(setting.seed, EVENTS_MAX + EVENTS_MAX_PER_BUYER * setting.buyers)
     model = DynamoDB(world, setting.key_read_units, scan_page_bytes=SCAN_PAGE_BYTES)
@@ -137,15 +152,14 @@ def simulate(
     observer = Observer(ITEM)
     model.observers.append(lambda key, before, after: observer.write(key, before, after, world.now))
     trouble = Trouble(world, setting.faults, journal)
-    start = _starter(world, model, trouble, setting, build)
+    start = _starter(world, model, trouble, setting, build, log=log)
     fleet = Fleet(world, start, setting.environments_max, setting.start_seconds)
     callers = Callers(world, fleet, setting.faults)
     callers.reset(setting.tickets, setting.shards)
     world.sleep(LEAD_SECONDS)
     held_seconds = 2 * HOLD_SECONDS if Fault.HOLD in setting.faults else 0
     trouble.start(setting.rush_seconds + held_seconds + FAULT_SECONDS)
-    if watch is not None:
-        watch(world, model, fleet)
+    watch(world, model, fleet)
     if buyers is None:
         callers.start(setting.buyers, setting.rush_seconds, setting.resets)
     else:
@@ -170,7 +184,13 @@ def simulate(
 
 
 def _starter(
-    world: World, model: DynamoDB, trouble: Trouble, setting: Setting, build: Build
+    world: World,
+    model: DynamoDB,
+    trouble: Trouble,
+    setting: Setting,
+    build: Build,
+    *,
+    log: list[dict[str, Any]] | None,
 ) -> Callable[[int], Environment]:
     """Return the function that starts an environment."""
     clocks = world.random("clocks")
@@ -185,7 +205,7 @@ def _starter(
             random=world.random(f"environment {number}"),
             sleep=world.sleep,
         )
-        return _Environment(build(client, TABLE, runtime), connection)
+        return _Environment(build(client, TABLE, runtime), connection, runtime.clock, log)
 
     return start
 

@@ -5,7 +5,7 @@ whole process, and here many environments share it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ import buy_ticket.app
 import hold_ticket.app
 import inventory.app
 from ticketing.api.problems import problem_of
-from ticketing.api.request import Request
+from ticketing.api.request import Reply, Request
 from ticketing.api.serving import Handler
 from ticketing.limits import (
     AUDIT_BUDGET_SECONDS,
@@ -82,9 +82,19 @@ class ServiceResponse:
         return self.content.decode()
 
 
-def serve(call: Call, services: Services) -> ServiceResponse:
-    """Return the response of the call's handler, as `Function` makes it."""
+def serve(
+    call: Call,
+    services: Services,
+    report: Callable[[Request, Reply], object] = lambda _request, _reply: None,
+) -> ServiceResponse:
+    """Return the response of the call's handler, as `Function` makes it.
+
+    report: is told of each request that was answered, as `Function` tells the log.
+    """
+    method, resource = call.route.split()
     event = {
+        "httpMethod": method,
+        "resource": resource,
         "headers": {} if call.key is None else {"Idempotency-Key": call.key},
         "body": None if call.body is None else json.dumps(call.body),
         "pathParameters": call.path_parameters,
@@ -95,4 +105,5 @@ def serve(call: Call, services: Services) -> ServiceResponse:
         reply = HANDLERS[call.route](request, services)
     except Exception as error:
         reply = problem_of(request, error)
+    report(request, reply)
     return ServiceResponse(reply.status, reply.text.encode(), reply.headers)

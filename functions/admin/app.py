@@ -115,6 +115,7 @@ def export(request: Request, services: Services) -> Reply:
         request.number("generation", 1, GENERATION_MAX),
         request.query("cursor"),
         request.statistics,
+        with_holds=request.flag("holds"),
     )
     headers = {} if part.cursor is None else {"Link": next_link(shape, part.cursor)}
     outcome = "exported" if part.total else "incomplete"

@@ -72,6 +72,7 @@ class PurchaseService:
             if_in_doubt=InDoubt(_remedy(order), order.purchase_id),
         )
         attempts.statistics.item_id = order.item_id
+        attempts.statistics.purchase_id = order.purchase_id
         attempts.statistics.quantity = order.quantity
         store = self._table.within(attempts.deadline)
         flow = _PurchaseFlow(order, attempts, store, self._cache, self._runtime)

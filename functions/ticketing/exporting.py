@@ -4,14 +4,20 @@ It reads as an audit does, pages of the table itself: no index that a purchase w
 as well.
 """
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from ticketing.audit import Count, all_problems
 from ticketing.errors import InvalidRequest
-from ticketing.limits import AUDIT_BUDGET_SECONDS, EXPORT_RECORDS_MAX
+from ticketing.limits import (
+    AUDIT_BUDGET_SECONDS,
+    EXPORT_RECORDS_MAX,
+    EXPORT_RECORDS_WITH_HOLDS_MAX,
+)
 from ticketing.model import ExportPart, ExportTotal, Purchase
 from ticketing.retry import Attempts, Runtime, Statistics
-from ticketing.rules import current_shards, timestamp, totals
+from ticketing.rules import as_of, current_shards, timestamp, totals
 from ticketing.store.table import Page, Table
 from ticketing.tally import Tally, from_cursor, to_cursor
 
@@ -19,14 +25,22 @@ from ticketing.tally import Tally, from_cursor, to_cursor
 class _Progress(Struct):
     """What an export has come to. The caller carries it to the next request as the cursor.
 
-    generation: of the purchases that are exported. quantity, refunded: their tickets.
+    generation: of the purchases that are exported. with_holds: they come with all holds. quantity,
+    refunded: the purchases' tickets.
     """
 
     tally: Tally
     generation: int
+    with_holds: bool = False
     purchases: int = 0
     quantity: int = 0
     refunded: int = 0
+
+    def add(self, purchases: Sequence[Purchase]) -> None:
+        """Count the purchases of another part."""
+        self.purchases += len(purchases)
+        self.quantity += sum(each.quantity for each in purchases)
+        self.refunded += sum(each.refunded_quantity for each in purchases)
 
 
 class Exporter:
@@ -42,12 +56,16 @@ class Exporter:
         generation: int | None = None,
         cursor: str | None = None,
         statistics: Statistics | None = None,
+        *,
+        with_holds: bool = False,
     ) -> ExportPart:
         """Return a part of the item's purchases, in no order; with the last one their total.
 
         Each purchase that was made before the first part was asked for is in exactly one part, as
-        it is then. At most EXPORT_RECORDS_MAX records of the table are looked at. generation: None
-        exports the current one. cursor: of the part before; it exports the generation of that one.
+        it is then. At most EXPORT_RECORDS_MAX records of the table are looked at, fewer with holds.
+        generation: None exports the current one. cursor: of the part before; it exports what that
+        one does. with_holds: the parts also have all holds, confirmed ones too, which are purchases
+        as well.
 
         Raises NotFound, InvalidRequest for a malformed cursor or a generation that has not begun,
         and Busy.
@@ -59,24 +77,23 @@ class Exporter:
         tally = progress.tally if progress else None
         count = Count.of(item_id, tally, store, attempts, self._runtime)
         current = count.stock.sale.generation
-        progress = progress or _Progress(count.tally, generation or current)
-        if progress.generation > current or generation not in {None, progress.generation}:
-            raise InvalidRequest(_wrong(progress, current), field="generation")
-        purchases: list[Purchase] = []
+        progress = progress or _Progress(count.tally, generation or current, with_holds)
+        _check(progress, current, generation, with_holds=with_holds)
+        records: list[Purchase] = []
 
         def take(page: Page) -> None:
-            purchases.extend(
-                each
-                for each in page.purchases
-                if each.is_purchase and each.generation == progress.generation
+            records.extend(
+                each for each in page.purchases if each.generation == progress.generation
             )
             for problem in page.problems:
                 progress.tally.report(problem)
 
-        complete = count.run(take, EXPORT_RECORDS_MAX)
-        progress.purchases += len(purchases)
-        progress.quantity += sum(each.quantity for each in purchases)
-        progress.refunded += sum(each.refunded_quantity for each in purchases)
+        most = EXPORT_RECORDS_WITH_HOLDS_MAX if progress.with_holds else EXPORT_RECORDS_MAX
+        complete = count.run(take, most)
+        purchases = [each for each in records if each.is_purchase]
+        now = self._runtime.clock()
+        holds = [as_of(each, now, current) for each in records if each.is_hold]
+        progress.add(purchases)
         return ExportPart(
             item_id=item_id,
             generation=progress.generation,
@@ -84,6 +101,7 @@ class Exporter:
             is_first=not cursor,
             total=self._total(progress, count) if complete else None,
             cursor=None if complete else to_cursor(progress),
+            holds=holds if progress.with_holds else None,
         )
 
     def _total(self, progress: _Progress, count: Count) -> ExportTotal:
@@ -104,8 +122,19 @@ class Exporter:
         )
 
 
-def _wrong(progress: _Progress, current: int) -> str:
-    """Return what is wrong with the generation that was asked for."""
+def _check(progress: _Progress, current: int, generation: int | None, *, with_holds: bool) -> None:
+    """Raise InvalidRequest where something else is asked for than can be exported.
+
+    current: the sale's generation. generation, with_holds: asked for beside the cursor.
+    """
     if progress.generation > current:
-        return f"The sale has generation {current}. Ask for that one, or an earlier one."
-    return f"The cursor belongs to generation {progress.generation}. Leave the generation out."
+        detail = f"The sale has generation {current}. Ask for that one, or an earlier one."
+        raise InvalidRequest(detail, field="generation")
+    if generation not in {None, progress.generation}:
+        detail = (
+            f"The cursor belongs to generation {progress.generation}. Leave the generation out."
+        )
+        raise InvalidRequest(detail, field="generation")
+    if with_holds and not progress.with_holds:
+        detail = "The cursor belongs to an export without holds. Leave it out."
+        raise InvalidRequest(detail, field="holds")

@@ -75,6 +75,7 @@ class HoldService:
             statistics=statistics,
             if_in_doubt=InDoubt(_IF_IN_DOUBT, hold_id),
         )
+        attempts.statistics.purchase_id = hold_id
         store = self._table.within(attempts.deadline)
         return _HoldFlow(hold_id, attempts, store, self._cache, self._runtime, payment_reference)
 

@@ -45,6 +45,8 @@ AUDIT_PAGE_RECORDS_MAX: Final = 1_000
 # Chosen: records of the table that one request exports at most. Their lines are smaller than the
 # 6 MB that a function may answer (AWS), also where all is quoted twice.
 EXPORT_RECORDS_MAX: Final = 3_000
+# Chosen: the same with all holds, because a confirmed hold has two lines.
+EXPORT_RECORDS_WITH_HOLDS_MAX: Final = 1_500
 # Chosen: of the time of an audit of all items, kept for reading the counters of each again.
 AUDIT_ITEM_SECONDS: Final = 0.1
 # Chosen: of the time of the audit by schedule, kept for a last store call and the log.

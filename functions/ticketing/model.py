@@ -582,7 +582,7 @@ class ExportPart(Struct, frozen=True):
     """A part of an export: purchases of one generation.
 
     total: of all parts; None before the last one. cursor: of the next part; None after the last
-    one.
+    one. holds: all holds, also those that were confirmed; None: they were not asked for.
     """
 
     item_id: int
@@ -591,6 +591,7 @@ class ExportPart(Struct, frozen=True):
     is_first: bool
     total: ExportTotal | None
     cursor: str | None
+    holds: Sequence[Purchase] | None = None
 
 
 class AuditResult(Struct, frozen=True):

@@ -191,6 +191,8 @@ class OrganiserService:
         # lost reply.
         own_key = key or str(UUID(int=self._runtime.random.getrandbits(128), version=4))
         attempts.statistics.item_id = item_id
+        attempts.statistics.key = digest(key) if key else None
+        attempts.statistics.capacity = capacity
         store = self._table.within(attempts.deadline)
         flow = _ChangeFlow(
             item_id,

@@ -65,12 +65,17 @@ class Deadline:
 class Statistics(Struct):
     """What a request did, for the log. Up to date also where the request ends in an error.
 
-    Use cases write it. It has nothing about the buyer. attempts: begun. conflicts: attempts that
+    Use cases write it. It has nothing about the buyer. purchase_id: of the purchase or hold that
+    the request is about, also where it is refused. key: digest of the idempotency key that an
+    organiser sent. capacity: that an organiser asked for. attempts: begun. conflicts: attempts that
     met contention. shards: those of the last attempt.
     """
 
     item_id: int | None = None
+    purchase_id: str | None = None
+    key: str | None = None
     quantity: int | None = None
+    capacity: int | None = None
     generation: int | None = None
     shards: Sequence[int] = ()
     attempts: int = 0

@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 from tests.functions import Functions, header, load
 from ticketing.api.export import COLUMNS, export_text
 from ticketing.api.schemas import Format
-from ticketing.limits import BUYER_ID_LENGTH_MAX, EXPORT_RECORDS_MAX, PAYMENT_REFERENCE_LENGTH_MAX
+from ticketing.limits import (
+    BUYER_ID_LENGTH_MAX,
+    EXPORT_RECORDS_MAX,
+    EXPORT_RECORDS_WITH_HOLDS_MAX,
+    PAYMENT_REFERENCE_LENGTH_MAX,
+)
 from ticketing.model import ExportPart, ExportTotal, Purchase
 from ticketing.moves import Status
 
@@ -109,6 +114,45 @@ def test_json_lines(sold: Functions) -> None:
 
 
 @pytest.mark.G4
+def test_holds(sold: Functions) -> None:
+    """They come after the purchases, where they are asked for, and are no part of the total."""
+    sold.world.open_sale(stock=9, shards=2)
+    holding = load("hold_ticket/hold_empty_body.json")
+    kept, confirmed, released = (
+        json.loads(sold.call("hold_ticket", holding)["body"]) for _ in range(3)
+    )
+    for name, hold in (("confirm_paid", confirmed), ("release", released)):
+        of_hold = {"pathParameters": {"hold_id": hold["hold_id"]}}
+        sold.call("hold_ticket", load(f"hold_ticket/{name}.json") | of_hold)
+    (text,), _ = export(sold, holds="true")
+    purchase, *holds, total = [json.loads(line) for line in text.splitlines()]
+    assert purchase["purchase_id"] == confirmed["hold_id"]
+    assert {each["hold_id"]: each for each in holds} == {
+        each["hold_id"]: each | {"type": "hold", "status": status}
+        for each, status in ((kept, "held"), (confirmed, "confirmed"), (released, "released"))
+    }
+    assert (total["purchases"], total["tickets"], total["agrees"]) == (1, 1, True)
+    one_record_a_page(sold)
+    parts, _ = export(sold, holds="true")
+    assert len(parts) > 2
+    assert sorted("".join(parts).splitlines()) == sorted(text.splitlines())
+    tables, _ = export(sold, format="csv", holds="true")
+    rows = list(csv.DictReader(io.StringIO("".join(tables))))
+    assert [row["hold_id"] for row in rows if row["type"] == "hold"] == [
+        each["hold_id"] for each in holds
+    ]
+
+
+def test_holds_with_another_cursor(sold: Functions) -> None:
+    one_record_a_page(sold)
+    link = header(sold.call("admin", asking()), "Link")
+    assert link
+    (cursor,) = parse_qs(link)["cursor"]
+    result = sold.call("admin", asking(cursor=cursor.partition(">")[0], holds="true"))
+    assert (result["statusCode"], json.loads(result["body"])["field"]) == (422, "holds")
+
+
+@pytest.mark.G4
 def test_csv(sold: Functions) -> None:
     (text,), type_ = export(sold, format="csv")
     assert type_ == "text/csv; charset=utf-8"
@@ -198,6 +242,9 @@ def test_largest_part(shape: Format) -> None:
         payment_reference='"' * PAYMENT_REFERENCE_LENGTH_MAX,
         refunded_at="2027-01-15T08:00:00.000000Z",
     )
-    most = ExportPart(1, 1, [largest] * EXPORT_RECORDS_MAX, True, None, "cursor")
-    response = json.dumps({"body": export_text(most, shape)})
-    assert len(response) < LAMBDA_RESPONSE_BYTES_MAX
+    for records, with_holds in ((EXPORT_RECORDS_MAX, False), (EXPORT_RECORDS_WITH_HOLDS_MAX, True)):
+        many_of_them = [largest] * records
+        holds = many_of_them if with_holds else None
+        most = ExportPart(1, 1, many_of_them, True, None, "cursor", holds)
+        response = json.dumps({"body": export_text(most, shape)})
+        assert len(response) < LAMBDA_RESPONSE_BYTES_MAX

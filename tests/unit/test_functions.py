@@ -1,5 +1,6 @@
 """The functions as Lambda calls them: every file in events/, failures, and the log."""
 
+import hashlib
 import json
 import os
 import re
@@ -137,6 +138,8 @@ EXPECTED: dict[str, tuple[int, Any]] = {
     "admin/export_format_unknown.json": (422, "invalid_request"),
     "admin/export_generation_later.json": (422, "invalid_request"),
     "admin/export_no_cursor.json": (422, "invalid_request"),
+    "admin/export_holds.json": (200, str),
+    "admin/export_holds_unclear.json": (422, "invalid_request"),
 }
 
 # The handlers that template.yaml names.
@@ -631,11 +634,14 @@ def test_log_line(functions: Functions) -> None:
     functions.lines()
     result = functions.buy({"buyer_id": "jane@example.org"}, Idempotency_Key=KEY)
     (line,) = functions.lines()
+    purchase_id = json.loads(result["body"])["purchase_id"]
     assert (
         line.items()
         >= {
             "outcome": "bought",
             "item_id": ITEM,
+            "purchase_digest": hashlib.sha256(purchase_id.encode()).hexdigest()[:32],
+            "generation": 1,
             "quantity": 1,
             "shards": [0],
             "attempts": 1,
@@ -644,8 +650,37 @@ def test_log_line(functions: Functions) -> None:
         }.items()
     )
     assert datetime.fromisoformat(line["timestamp"]).utcoffset() == timedelta(0)
-    for private in ("jane", KEY, json.loads(result["body"])["purchase_id"]):
+    for private in ("jane", KEY, purchase_id):
         assert private not in json.dumps(line)
+
+
+def test_log_line_tells_answer(functions: Functions) -> None:
+    """What the proof needs to judge a sale by its log."""
+    reset = '{"stock": 4, "hold_seconds": 60, "per_buyer_limit": 3}'
+    functions.call("admin", load("admin/reset.json") | {"body": reset})
+    holding = load("hold_ticket/hold_empty_body.json")
+    functions.call("hold_ticket", holding | {"body": '{"buyer_id": "ann", "quantity": 2}'})
+    key = {"Idempotency_Key": KEY}
+    bought = functions.buy({"buyer_id": "bob", "quantity": 2}, **key)
+    refunding = load("admin/refund.json") | {
+        "pathParameters": {"purchase_id": json.loads(bought["body"])["purchase_id"]},
+        "body": '{"quantity": 1}',
+    }
+    functions.call("admin", refunding)
+    functions.buy({"buyer_id": "bob", "quantity": 2}, **key)
+    functions.buy({"buyer_id": "cem", "quantity": 2})
+    put = {"pathParameters": {"item_id": "1"}, "body": '{"capacity": 1}'}
+    functions.call("admin", load("admin/put_item.json") | put)
+    opened, held, bought, refunded, again, refused, lower = functions.lines()
+    assert (opened["capacity"], opened["hold_seconds"], opened["per_buyer_limit"]) == (4, 60, 3)
+    assert (held["hold_status"], held["expires_at"][:10]) == ("held", "2027-01-15")
+    assert (bought["purchase_digest"], refunded["refunded_quantity"]) == (
+        refunded["purchase_digest"],
+        1,
+    )
+    assert (again["replayed"], again["refunded_quantity"]) == (True, 1)
+    assert (refused["left"], "replayed" in refused) == (1, False)
+    assert (lower["capacity"], lower["lowest_capacity"]) == (1, 3)
 
 
 def test_log_line_of_lookup(functions: Functions) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec import Struct
 
-from ticketing.api.schemas import Format
+from ticketing.api.schemas import Format, Hold
 from ticketing.model import ExportPart, Purchase
 
 
@@ -45,10 +45,14 @@ class PurchaseLine(Struct, frozen=True, tag_field="type", tag="purchase"):
         )
 
 
+class HoldLine(Hold, frozen=True, tag_field="type", tag="hold"):
+    """One hold, as `GET /holds/{hold_id}` shows it."""
+
+
 class TotalLine(Struct, frozen=True, tag_field="type", tag="total"):
     """The last line of an export: without it, some purchases are missing.
 
-    purchases: lines before it. sold: tickets by the counters. agrees: no problem was found.
+    purchases: lines of them before it. sold: tickets by the counters. agrees: no problem was found.
     """
 
     item_id: int
@@ -66,6 +70,7 @@ class TotalLine(Struct, frozen=True, tag_field="type", tag="total"):
 COLUMNS: Final = tuple(
     dict.fromkeys(("type", *PurchaseLine.__struct_fields__, *TotalLine.__struct_fields__))
 )
+COLUMNS_WITH_HOLDS: Final = tuple(dict.fromkeys((*COLUMNS, *HoldLine.__struct_fields__)))
 # What makes a formula of a cell, at its beginning and after each character at which a spreadsheet
 # may split a line, whatever it is told to split at. Some have a full-width form.
 _FORMULA: Final = re.compile(r"""(^|[,;|\t\r\n])(?=["\s]*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
@@ -73,7 +78,10 @@ _FORMULA: Final = re.compile(r"""(^|[,;|\t\r\n])(?=["\s]*[=+\-@\uff1d\uff0b\uff0
 
 def export_text(part: ExportPart, shape: Format) -> str:
     """Return the lines of a part of an export. All parts together are one file."""
-    lines: list[PurchaseLine | TotalLine] = [PurchaseLine.of(each) for each in part.purchases]
+    lines: list[PurchaseLine | HoldLine | TotalLine] = [
+        *(PurchaseLine.of(each) for each in part.purchases),
+        *(HoldLine.of(each) for each in part.holds or ()),
+    ]
     if total := part.total:
         lines.append(
             TotalLine(
@@ -92,7 +100,7 @@ def export_text(part: ExportPart, shape: Format) -> str:
     if shape is Format.JSON_LINES:
         return msgspec.json.Encoder().encode_lines(lines).decode()
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS)
+    writer = csv.DictWriter(text, COLUMNS if part.holds is None else COLUMNS_WITH_HOLDS)
     if part.is_first:
         writer.writeheader()
     for line in lines:

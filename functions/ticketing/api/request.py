@@ -149,6 +149,13 @@ class Request(Struct, frozen=True):
         value = self.query(name)
         return None if value is None else _whole_number(value, name, least, most)
 
+    def flag(self, name: str) -> bool:
+        """Return whether the query parameter says "true"; no without one. Raises InvalidRequest."""
+        value = self.query(name)
+        if value not in {None, "true", "false"}:
+            raise InvalidRequest("It must be true or false.", field=name)
+        return value == "true"
+
     def refuse_unknown_query(self, known: frozenset[str]) -> None:
         """Raise InvalidRequest for a query parameter that the route does not have."""
         given = (

@@ -441,6 +441,12 @@ EXPORT: Final = Route(
             {"type": "integer", "minimum": 1, "maximum": GENERATION_MAX},
             "Whose purchases. Left out: those of the current generation.",
         ),
+        Parameter(
+            "holds",
+            "query",
+            {"type": "boolean", "default": False},
+            "Also all holds, each in a line of its own; confirmed ones are purchases as well.",
+        ),
         Parameter("cursor", "query", {"type": "string"}, "From the Link of the part before."),
     ),
 )

@@ -371,7 +371,7 @@ class Hold(Struct, frozen=True):
     ]
 
     @classmethod
-    def of(cls, hold: Purchase) -> "Hold":
+    def of(cls, hold: Purchase) -> Self:
         return cls(
             hold_id=hold.purchase_id,
             item_id=hold.item_id,
