@@ -11,15 +11,8 @@ from msgspec import Struct
 from proof.admin import Admin, NotUsable
 from proof.checker import check
 from proof.history import GUARANTEES, Violation
-from proof.log_history import (
-    LATE_COMMIT_SECONDS,
-    LoggedSale,
-    NotJudged,
-    TableState,
-    generations_of,
-    logged_sale,
-    since_this_version,
-)
+from proof.log_changes import LATE_COMMIT_SECONDS, NotJudged, generations_of
+from proof.log_history import LoggedSale, TableState, logged_sale, since_this_version
 from proof.log_lines import Log, read_log
 from proof.report import Screen
 from proof.scenarios import Verdict

@@ -6,10 +6,9 @@ tells of is a request whose outcome was in doubt until the table was read.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import pairwise
-from math import inf, nextafter
+from math import inf
 from typing import Final
 
 from msgspec import Struct, field, structs
@@ -33,9 +32,9 @@ from proof.history import (
     PurchaseRequest,
     Receipt,
     Refund,
-    Reset,
     Sample,
 )
+from proof.log_changes import ChangesOfSale
 from proof.log_lines import CLOCK_SKEW_SECONDS, Log, LogLine, digest_of
 from proof.responses import STATUS_NOT_FOUND, STATUS_OK
 
@@ -46,24 +45,7 @@ HOLD_ACTIONS: Final = {
     "DELETE /holds/{hold_id}": HoldAction.RELEASE,
 }
 REFUND: Final = "POST /purchases/{purchase_id}/refund"
-RESET: Final = "POST /reset"
-PUT: Final = "PUT /items/{item_id}"
-DELETE: Final = "DELETE /items/{item_id}"
-PAUSE: Final = "POST /items/{item_id}/pause"
-RESUME: Final = "POST /items/{item_id}/resume"
-CHANGES_OF_SALE: Final = frozenset({RESET, PUT, DELETE, PAUSE, RESUME})
 STATUS_GONE_OR_CONFLICT: Final = frozenset({409, 410})
-# A store call takes effect within this time, or never: an assumption of the service.
-LATE_COMMIT_SECONDS: Final = 10.0
-
-
-class NotJudged(Exception):
-    """The sale cannot be judged by these lines. what: is missing. remedy: what to do about it."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what)
-        self.what = what
-        self.remedy = remedy
 
 
 class TableState(Struct, frozen=True):
@@ -111,153 +93,9 @@ def since_this_version(log: Log, item_id: int) -> Log:
     return structs.replace(log, lines=log.lines[last:])
 
 
-def generations_of(log: Log, item_id: int, current: int) -> range:
-    """Return the generations that the log tells of, up to the current one.
-
-    Raises NotJudged where it tells of a later one, or lacks the start of one in between.
-    """
-    starts = [each.generation for each in _changes_of_sale(log, item_id).resets]
-    for before, after in pairwise([*starts, *([current] if starts else [])]):
-        if after not in {before, before + 1} or (after > before and after not in starts):
-            raise NotJudged(
-                f"The log has no line of the start of generation {before + 1} of item {item_id}.",
-                "Give the log of all functions since the sale's first reset, until now.",
-            )
-    return range(starts[0] if starts else current, current + 1)
-
-
 def logged_sale(log: Log, item_id: int, table: TableState, cache_seconds: float) -> LoggedSale:
     """Return the item's sale. cache_seconds: see `History`. Raises NotJudged."""
     return _Reconstruction.of(log, item_id, table).sale(cache_seconds)
-
-
-class _ChangesOfSale(Struct):
-    """What the organiser did to the sale itself.
-
-    resets: without limits. limits, hold_seconds: generation → what it had. last_ended_at: of the
-    last change.
-    """
-
-    resets: list[Reset]
-    capacity_changes: list[CapacityChange]
-    pauses: list[Pause]
-    limits: dict[int, set[int | None]]
-    hold_seconds: dict[int, set[int]]
-    last_ended_at: float
-
-
-def _changes_of_sale(log: Log, item_id: int) -> _ChangesOfSale:
-    lines = [
-        line for line in log.lines if line.item_id == item_id and line.route in CHANGES_OF_SALE
-    ]
-    told = {line.key_digest for line in lines if line.is_done and not line.replayed}
-    # A copy of a call that has a line of its own says nothing more. A replay without one is the
-    # line of a call that was killed.
-    lines = [line for line in lines if not (line.replayed and line.key_digest in told)]
-    done = [line for line in lines if line.is_done]
-    limits: dict[int, set[int | None]] = defaultdict(set)
-    hold_seconds: dict[int, set[int]] = defaultdict(set)
-    for line in done:
-        limits[line.generation or 0].add(line.per_buyer_limit)
-        hold_seconds[line.generation or 0] |= {line.hold_seconds} if line.hold_seconds else set()
-    resets = _resets(done)
-    began_at = {reset.generation: reset.started_at for reset in resets}
-    return _ChangesOfSale(
-        resets=resets,
-        capacity_changes=list(_capacity_changes(lines, resets)),
-        pauses=_pauses(lines, began_at),
-        limits=limits,
-        hold_seconds=hold_seconds,
-        last_ended_at=max((line.ended_at for line in done), default=-inf),
-    )
-
-
-def _is_start(line: LogLine) -> bool:
-    return line.route == RESET or line.outcome == "created"
-
-
-def _resets(done: Iterable[LogLine]) -> list[Reset]:
-    """Return the starts of generations, from the first one that has a line.
-
-    A later one can have begun at any time since the one before: a reset that was killed has no
-    line, and the line is of the next call with its key, or of another change.
-    """
-    best: dict[int, LogLine] = {}
-    for line in sorted(done, key=lambda line: (not _is_start(line), bool(line.replayed))):
-        best.setdefault(line.generation or 0, line)
-    starts = [number for number, line in best.items() if _is_start(line)]
-    resets: list[Reset] = []
-    for number in sorted(best):
-        if number < min(starts, default=inf):
-            continue
-        line = best[number]
-        began_at = resets[-1].started_at if resets else line.started_at
-        resets.append(
-            Reset(
-                number,
-                line.capacity or 0,
-                began_at,
-                line.ended_at,
-                hold_seconds=line.hold_seconds or inf,
-            )
-        )
-    return resets
-
-
-def _began_at(line: LogLine, generations: Mapping[int, float]) -> float:
-    """Return when a change can have been sent. generations: when each can have begun."""
-    if line.replayed:
-        return generations.get(line.generation or 0, -inf)
-    return line.started_at
-
-
-def _capacity_changes(
-    lines: Iterable[LogLine], resets: Sequence[Reset]
-) -> Iterator[CapacityChange]:
-    """Yield the changes, each from the end of the one before.
-
-    A call that was killed may have carried out a part of it, and the line is of the next call.
-    """
-    known_at = -inf
-    for line in lines:
-        is_change = line.route in {PUT, DELETE} and not _is_start(line)
-        is_refused = line.outcome in {"capacity_too_low", "item_in_use"}
-        if not is_change or not (line.is_done or line.is_in_doubt or is_refused):
-            continue
-        begun = [each for each in resets if each.started_at <= line.started_at]
-        settled_at = max(known_at, begun[-1].ended_at if begun else -inf)
-        began_at = min(line.started_at, nextafter(settled_at, inf))
-        if line.replayed:
-            began_at = begun[-1].started_at if begun else -inf
-        lowest = line.lowest_capacity
-        done = True if line.is_done else None if lowest is None else False
-        yield CapacityChange(began_at, line.ended_at, line.capacity, done, lowest)
-        known_at = max(known_at, line.ended_at)
-
-
-def _pauses(lines: Sequence[LogLine], generations: Mapping[int, float]) -> list[Pause]:
-    """Return one pause for each call, as long as the clocks allow it.
-
-    Where two calls overlap, the clocks do not tell which one was the last.
-    """
-    called = [line for line in lines if line.is_done or line.is_in_doubt]
-    resumed = [line for line in called if line.route == RESUME]
-    pauses = []
-    for line in called:
-        if line.route != PAUSE:
-            continue
-        began_at, ended_at = _began_at(line, generations), line.ended_at
-        if line.is_in_doubt:
-            ended_at += LATE_COMMIT_SECONDS
-        over = [each.ended_at for each in resumed if each.is_done and each.started_at > ended_at]
-        maybe = [_began_at(each, generations) for each in resumed if each.ended_at >= began_at]
-        closed_at = inf if line.is_in_doubt else ended_at
-        reopens_at, ended_at = min(maybe, default=inf), min(over, default=inf)
-        pauses.append(Pause(began_at, closed_at, reopens_at, ended_at))
-    first = min((each.ended_at for each in resumed if each.is_done), default=-inf)
-    if all(pause.began_at > first for pause in pauses):
-        pauses.append(Pause(-inf, inf, inf, first))  # it was paused before the log began
-    return pauses
 
 
 class _Reconstruction(Struct):
@@ -267,7 +105,7 @@ class _Reconstruction(Struct):
     table: TableState
     item_id: int
     first_generation: int
-    changes_of_sale: _ChangesOfSale
+    changes_of_sale: ChangesOfSale
     records: "dict[str, _Record]"
     orders: Counter[Kind] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -275,9 +113,9 @@ class _Reconstruction(Struct):
 
     @classmethod
     def of(cls, log: Log, item_id: int, table: TableState) -> "_Reconstruction":
-        changes = _changes_of_sale(log, item_id)
+        changes = ChangesOfSale.of(log, item_id)
         if not changes.resets:
-            changes.resets.append(_opened_before(changes, table.final))
+            changes.begin_before_log(table.final)
         lines = [line for line in log.lines if line.item_id == item_id]
         return cls(
             lines, table, item_id, changes.resets[0].generation, changes, _records(table.exports)
@@ -289,7 +127,7 @@ class _Reconstruction(Struct):
         table = self.table
         history = History(
             requests=tuple(requests),
-            resets=tuple(self._resets()),
+            resets=tuple(self.changes_of_sale.limited_resets()),
             refunds=tuple(self._refunds()),
             changes=tuple(self._hold_changes()),
             pauses=tuple(self._pauses()),
@@ -423,19 +261,6 @@ class _Reconstruction(Struct):
                 is_hold=receipt.is_hold,
             )
 
-    def _resets(self) -> Iterator[Reset]:
-        """Yield the starts of generations, with the highest limit that each had."""
-        changes = self.changes_of_sale
-        for reset in changes.resets:
-            if len(seconds := changes.hold_seconds.get(reset.generation, {0})) > 1:
-                raise NotJudged(
-                    f"Holds of generation {reset.generation} lasted {sorted(seconds)} s.",
-                    "A sale whose hold_seconds were changed while it sold is not judged.",
-                )
-            limits = [each or inf for each in changes.limits.get(reset.generation, {None})]
-            limit = None if max(limits) == inf else int(max(limits))
-            yield structs.replace(reset, per_buyer_limit=limit)
-
     def _capacity_changes(self) -> Iterator[CapacityChange]:
         """Yield them, with one at the end where the table has another capacity than the lines."""
         changes, final = self.changes_of_sale, self.table.final
@@ -453,14 +278,13 @@ class _Reconstruction(Struct):
             )
 
     def _pauses(self) -> Iterator[Pause]:
-        """Yield the pauses, and one at the end where the sale is paused without a line."""
-        changes = self.changes_of_sale
-        yield from changes.pauses
-        if self.table.final.state == "paused" and all(
-            pause.ended_at < inf for pause in changes.pauses
-        ):
+        """Yield the time in which the sale can have been paused, as one pause."""
+        until = self.changes_of_sale.maybe_paused_until
+        if self.table.final.state == "paused" and until < inf:
             self.without_line["pauses"] += 1
-            yield Pause(changes.last_ended_at, inf, inf, inf)
+            until = inf
+        if until > -inf:
+            yield Pause(began_at=-inf, closed_at=inf, reopens_at=inf, ended_at=until)
 
     def _refunds(self) -> Iterator[Refund]:
         """Yield the refunds that lines tell of, and what else the table shows of each purchase."""
@@ -627,23 +451,6 @@ def _records(exports: Iterable[Export]) -> dict[str, _Record]:
             record = records.setdefault(digest_of(hold.hold_id), _Record(hold.hold_id))
             record.hold = hold
     return records
-
-
-def _opened_before(changes: _ChangesOfSale, final: Inventory) -> Reset:
-    """Return the start of a generation that began before the log. Raises NotJudged."""
-    if changes.capacity_changes:
-        raise NotJudged(
-            "The log has changes of the capacity, but no line of the start of the sale.",
-            "Give the log since the sale's start: POST /reset, or PUT /items/{item_id}.",
-        )
-    changes.limits[final.generation].add(final.per_buyer_limit)
-    return Reset(
-        final.generation,
-        final.initial_stock,
-        -inf,
-        -inf,
-        hold_seconds=final.hold_seconds or inf,
-    )
 
 
 def _receipt(

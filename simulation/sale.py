@@ -17,14 +17,12 @@ from simulation.faults import ALL_FAULTS, Connection, Fault, Faults, Trouble
 from simulation.fleet import COLD_START_SECONDS, Environment, Fleet, Overdue
 from simulation.journal import Journal
 from simulation.observer import Observer
-from simulation.service import Call, ServiceResponse, serve
+from simulation.service import Call, FunctionLog, ServiceResponse, serve
 from simulation.workload import HOLD_SECONDS, ITEM, Buyer, Callers
 from simulation.world import EPOCH_SECONDS, EndlessError, World
-from ticketing.api.request import Reply, Request
-from ticketing.api.telemetry import log_line
 from ticketing.limits import CACHE_SECONDS, CLOCK_SKEW_SECONDS
 from ticketing.retry import Runtime
-from ticketing.rules import make_order, timestamp
+from ticketing.rules import make_order
 from ticketing.wiring import Services, build_services
 
 if TYPE_CHECKING:
@@ -92,12 +90,11 @@ class Setting(Struct, frozen=True):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Environment:
-    """A simulated environment. log: where its log lines go; None: nowhere."""
+    """A simulated environment. log: None: it logs nothing."""
 
     services: Services
     connection: Connection
-    clock: Callable[[], float]
-    log: list[dict[str, Any]] | None
+    log: FunctionLog | None
 
     @property
     def frozen_seconds(self) -> float:
@@ -105,16 +102,7 @@ class _Environment:
 
     def serve(self, call: Call, label: str) -> ServiceResponse:
         self.connection.serving = label
-        if self.log is None:
-            return serve(call, self.services)
-        log, began_at = self.log, self.clock()
-
-        def report(request: Request, reply: Reply) -> None:
-            now = self.clock()
-            line = log_line(request, reply, (now - began_at) * 1000)
-            log.append(line | {"timestamp": timestamp(now), "request_id": str(len(log))})
-
-        return serve(call, self.services, report)
+        return serve(call, self.services, self.log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +193,8 @@ def _starter(
             random=world.random(f"environment {number}"),
             sleep=world.sleep,
         )
-        return _Environment(build(client, TABLE, runtime), connection, runtime.clock, log)
+        own_log = None if log is None else FunctionLog(runtime.clock, log)
+        return _Environment(build(client, TABLE, runtime), connection, own_log)
 
     return start
 

@@ -16,6 +16,7 @@ import inventory.app
 from ticketing.api.problems import problem_of
 from ticketing.api.request import Reply, Request
 from ticketing.api.serving import Handler
+from ticketing.api.telemetry import log_line
 from ticketing.limits import (
     AUDIT_BUDGET_SECONDS,
     CATALOGUE_BUDGET_SECONDS,
@@ -23,6 +24,7 @@ from ticketing.limits import (
     REFUND_BUDGET_SECONDS,
     STORE_CALL_SECONDS_MAX,
 )
+from ticketing.rules import timestamp
 from ticketing.wiring import Services
 
 HANDLERS: Final[Mapping[str, Handler[Services]]] = {
@@ -82,15 +84,27 @@ class ServiceResponse:
         return self.content.decode()
 
 
-def serve(
-    call: Call,
-    services: Services,
-    report: Callable[[Request, Reply], object] = lambda _request, _reply: None,
-) -> ServiceResponse:
+@dataclass(frozen=True, slots=True)
+class FunctionLog:
+    """The log of one environment. clock: its own. lines: of all environments."""
+
+    clock: Callable[[], float]
+    lines: list[dict[str, Any]]
+
+    def report(self, request: Request, reply: Reply, began_at: float) -> None:
+        """Add the line of a request, as `Telemetry` writes it."""
+        now = self.clock()
+        line = log_line(request, reply, (now - began_at) * 1000)
+        number = str(len(self.lines))
+        self.lines.append(line | {"timestamp": timestamp(now), "request_id": number})
+
+
+def serve(call: Call, services: Services, log: FunctionLog | None = None) -> ServiceResponse:
     """Return the response of the call's handler, as `Function` makes it.
 
-    report: is told of each request that was answered, as `Function` tells the log.
+    log: None: nothing is logged.
     """
+    began_at = log.clock() if log else 0.0
     method, resource = call.route.split()
     event = {
         "httpMethod": method,
@@ -105,5 +119,6 @@ def serve(
         reply = HANDLERS[call.route](request, services)
     except Exception as error:
         reply = problem_of(request, error)
-    report(request, reply)
+    if log is not None:
+        log.report(request, reply, began_at)
     return ServiceResponse(reply.status, reply.text.encode(), reply.headers)

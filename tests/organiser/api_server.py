@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from simulation.service import Call, serve
+from simulation.service import Call, FunctionLog, serve
 from tests.support import World
 from ticketing.api.routes import ROUTES, Route
 
@@ -41,12 +41,13 @@ class ApiServer:
     """A service for the command line.
 
     instead: what the next requests are answered, without being carried out. after: what the next
-    changes are answered when they have been; LOST for no answer.
+    changes are answered when they have been; LOST for no answer. log: the functions' lines.
     """
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.sent: list[Sent] = []
+        self.log: list[dict[str, Any]] = []
         self.instead: deque[Answer] = deque()
         self.after: deque[Answer | None] = deque()
         self._server = HTTPServer(("127.0.0.1", 0), self._handler())
@@ -86,7 +87,8 @@ class ApiServer:
         route, parameters = found
         query = dict(parse_qsl(urlsplit(sent.path).query))
         call = Call(str(route), sent.body, sent.key, parameters, query)
-        response = serve(call, self.world.services())
+        log = FunctionLog(self.world.clock, self.log)
+        response = serve(call, self.world.services(), log)
         carried_out = Answer(response.status_code, response.content, response.headers)
         is_change = sent.method != "GET"
         return self.after.popleft() if self.after and is_change else carried_out

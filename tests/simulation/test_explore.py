@@ -1,6 +1,5 @@
 """Small worlds are explored to their end, and a broken guarantee has a schedule that shows it."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from math import comb
@@ -23,9 +22,9 @@ from simulation.explore import (
     table,
 )
 from simulation.explorer import Explorer, State, Step, StepKind
-from simulation.sale import Build
 from simulation.small_world import Accident, SmallWorld, conflict
 from simulation.verdict import Judges
+from tests.simulation.broken import broken
 from ticketing.retry import Runtime
 from ticketing.wiring import Services, build_services
 
@@ -88,20 +87,6 @@ def test_documented_worlds() -> None:
     worlds = [(small.name, small.accidents, small.interruptions) for small in QUICK + THOROUGH]
     assert written == worlds
     assert len(set(worlds)) == len(worlds)
-
-
-def broken(right: str, wrong: str) -> Build:
-    """Return what builds use cases whose requests to the store have another text in one place."""
-
-    def build(client: Any, table_name: str, runtime: Runtime) -> Services:
-        def send(operation: str, request: Any) -> Any:
-            altered = json.loads(json.dumps(request).replace(right, wrong))
-            return client._send(operation, altered)
-
-        altered: Any = Client(send)
-        return build_services(altered, table_name, runtime)
-
-    return build
 
 
 @pytest.mark.G1
