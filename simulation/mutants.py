@@ -819,7 +819,7 @@ MUTANTS: Final = (
         "G4",
         2,
         "exporting.py",
-        "complete = count.run(take, most)",
+        "complete = count.run(take, progress.records_max)",
         "complete = count.run(take, 1) or True",
     ),
 )

@@ -36,6 +36,11 @@ class _Progress(Struct):
     quantity: int = 0
     refunded: int = 0
 
+    @property
+    def records_max(self) -> int:
+        """Return how many records one part looks at, at most."""
+        return EXPORT_RECORDS_WITH_HOLDS_MAX if self.with_holds else EXPORT_RECORDS_MAX
+
     def add(self, purchases: Sequence[Purchase]) -> None:
         """Count the purchases of another part."""
         self.purchases += len(purchases)
@@ -62,10 +67,9 @@ class Exporter:
         """Return a part of the item's purchases, in no order; with the last one their total.
 
         Each purchase that was made before the first part was asked for is in exactly one part, as
-        it is then. At most EXPORT_RECORDS_MAX records of the table are looked at, fewer with holds.
-        generation: None exports the current one. cursor: of the part before; it exports what that
-        one does. with_holds: the parts also have all holds, confirmed ones too, which are purchases
-        as well.
+        it is then. generation: None exports the current one. cursor: of the part before; it exports
+        what that one does. with_holds: the parts also have all holds, confirmed ones too, which are
+        purchases as well.
 
         Raises NotFound, InvalidRequest for a malformed cursor or a generation that has not begun,
         and Busy.
@@ -88,11 +92,9 @@ class Exporter:
             for problem in page.problems:
                 progress.tally.report(problem)
 
-        most = EXPORT_RECORDS_WITH_HOLDS_MAX if progress.with_holds else EXPORT_RECORDS_MAX
-        complete = count.run(take, most)
+        complete = count.run(take, progress.records_max)
         purchases = [each for each in records if each.is_purchase]
-        now = self._runtime.clock()
-        holds = [as_of(each, now, current) for each in records if each.is_hold]
+        holds = [as_of(each, self._runtime.clock(), current) for each in records if each.is_hold]
         progress.add(purchases)
         return ExportPart(
             item_id=item_id,

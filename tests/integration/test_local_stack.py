@@ -7,6 +7,7 @@ import random
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ import pytest
 import yaml
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
+from msgspec import structs
 
 from local import sam
 from local.api import FIRST_ITEM, call, create_first_item
@@ -28,7 +30,13 @@ from organiser.errors import Denied
 from organiser.output import Output
 from organiser.session import Session
 from organiser.signing import Signer
+from proof.admin import Admin, signer
+from proof.history import Kind
+from proof.judging import judge
+from proof.log_lines import Log, read_log
+from proof.scenarios import Verdict
 from tests.support import eventually, running, wait_for_end
+from ticketing.limits import CACHE_SECONDS
 
 ITEM_KEY = {"pk": {"S": "item#1"}}
 
@@ -390,6 +398,36 @@ class TestStack:
         assert len(lines) == before + 1
         assert json.loads(lines[-1])["route"] == "GET /inventory"
 
+    @pytest.mark.G1
+    @pytest.mark.G4
+    def test_sale_judged_by_log(self, stack: Stack) -> None:
+        """By the lines that the stack's log service has, and by its table, also a damaged one."""
+        item = {"item_id": 40, "stock": 3, "shards": 1}
+        assert call("POST", f"{stack.url}/reset", item, signed=True)[0] == 200
+        orders = [{"item_id": 40, "quantity": 2}] * 2 + [{"item_id": 40}] * 2
+        bought = [call("POST", f"{stack.url}/buy_ticket", order) for order in orders]
+        assert [status for status, _ in bought] == [201, 409, 201, 409]
+
+        def read() -> Log:
+            lines = read_log(["\n".join(stack.log_lines())])
+            return structs.replace(
+                lines, lines=[each for each in lines.lines if each.item_id == 40]
+            )
+
+        log = eventually(read, lambda log: len(log.lines) == 1 + len(orders))
+        target = Target(stack.url)
+        signed = signer(target, None, None)
+        with Admin(target, signed, 40, random.Random(1), time.time) as admin:
+            right = judge(log, admin, CACHE_SECONDS, print)
+            assert (right.verdict, right.violations) == (Verdict.PASSED, [])
+            assert right.sale.orders == {Kind.BOUGHT: 2, Kind.NOT_ENOUGH_LEFT: 1, Kind.SOLD_OUT: 1}
+            stack.client("dynamodb").delete_item(
+                TableName=stack.resource("TicketsTable"),
+                Key={"pk": {"S": f"purchase#{json.loads(bought[0][1])['purchase_id']}"}},
+            )
+            rules = {each.rule for each in judge(log, admin, CACHE_SECONDS, print).violations}
+        assert rules >= {"record_is_missing", "not_exported", "audit_disagrees"}
+
     def test_failing_deployment(self, stack: Stack) -> None:
         with pytest.raises(LocalError, match=r"(?s)sam deploy failed.*LogLevel"):
             stack.deploy(LogLevel="LOUD")
@@ -467,6 +505,7 @@ class TestCommandLine:
 
 START_IN = """
 import sys
+import time
 from pathlib import Path
 from local import __main__ as command_line
 command_line.STACK_DIRECTORY = Path(sys.argv[1])
