@@ -1,6 +1,7 @@
 """The proof of correctness: buyers in real processes, a checker and a report.
 
 python -m proof --url https://….execute-api.eu-west-1.amazonaws.com/live --i-know-this-resets-item 1
+python -m proof --url https://….execute-api.eu-west-1.amazonaws.com/live --from-logs sale.json
 
 history    what was observed: requests with all attempts, resets, samples, lookups, the audit
 facts      a history, sorted: who was told what when, and bounds on what happened
@@ -17,6 +18,9 @@ figures    counts and latencies of a sale
 caught     mistakes that the checker caught in simulated sales, which a page lists
 report     the console output and the JSON report
 page       a report as an HTML page; `results_page` fills it, `pictures` draws its plots
+judging    judges a sale that is over, by its log and its table
+log_lines  the functions' log lines; `log_changes`: what the organiser did, by them; `log_history`:
+           the history that they and the table tell
 command    options and exit status
 """
 

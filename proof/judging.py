@@ -59,7 +59,10 @@ def judge(log: Log, admin: Admin, cache_seconds: float, say: Callable[[str], obj
     try:
         final = admin.inventory().inventory
         generations = generations_of(log, item_id, final.generation)
-        exports = [admin.export("jsonl", each, with_holds=True) for each in generations]
+        exports = []
+        for number in generations:
+            say(f"Exporting generation {number}, of {generations[-1]}...")
+            exports.append(admin.export("jsonl", number, with_holds=True))
         audit = admin.audit()
         # Whatever this machine's clock says, the table was read after the last line.
         read_at = max(time.time(), _newest(log))

@@ -36,7 +36,7 @@ from proof.history import (
 )
 from proof.log_changes import ChangesOfSale
 from proof.log_lines import CLOCK_SKEW_SECONDS, Log, LogLine, digest_of
-from proof.responses import STATUS_NOT_FOUND, STATUS_OK
+from proof.responses import STATUS_CONFLICT, STATUS_GONE, STATUS_NOT_FOUND, STATUS_OK
 
 ORDERS: Final = frozenset({"POST /buy_ticket", "POST /holds"})
 HOLD_ACTIONS: Final = {
@@ -45,7 +45,6 @@ HOLD_ACTIONS: Final = {
     "DELETE /holds/{hold_id}": HoldAction.RELEASE,
 }
 REFUND: Final = "POST /purchases/{purchase_id}/refund"
-STATUS_GONE_OR_CONFLICT: Final = frozenset({409, 410})
 
 
 class TableState(Struct, frozen=True):
@@ -209,12 +208,11 @@ class _Reconstruction(Struct):
 
     def _request(self, key: str, line: LogLine, kind: Kind, copy: int) -> PurchaseRequest:
         """Return a request with one attempt: the line."""
-        record = self.records.get(line.purchase_digest or "")
-        buyer_id, is_hold = record.receipt.buyer_id if record else None, line.route == "POST /holds"
-        quantity = line.quantity or 0
+        record, is_hold = self._record(line), line.route == "POST /holds"
+        buyer_id = record.receipt.buyer_id if record else None
         receipt = None
         if kind in RECEIPTS:
-            receipt = _receipt(key, line, record)
+            receipt = _receipt(line, record)
             if is_hold:
                 receipt = _hold_receipt(receipt, line, record)
         attempt = Attempt(
@@ -222,14 +220,21 @@ class _Reconstruction(Struct):
             line.ended_at,
             kind,
             line.status,
-            None if receipt or line.reason == "in_doubt" else line.outcome,
+            line.code,
             receipt,
             left=line.left,
             replayed=bool(line.replayed) and receipt is None,
             reason=line.reason if kind is Kind.NOT_OPEN else None,
         )
         return PurchaseRequest(
-            key, self.item_id, quantity, buyer_id, (attempt,), copy, given_up=True, is_hold=is_hold
+            key,
+            self.item_id,
+            line.quantity or 0,
+            buyer_id,
+            (attempt,),
+            copy,
+            given_up=True,
+            is_hold=is_hold,
         )
 
     def _unseen(
@@ -291,8 +296,7 @@ class _Reconstruction(Struct):
         copies: dict[tuple[str, str | None], list[Refund]] = defaultdict(list)
         for line in self._lines_of_records({REFUND}):
             if line.is_done and line.purchase_digest:
-                refund = self._refund(line, self.records.get(line.purchase_digest))
-                copies[line.purchase_digest, line.key_digest].append(refund)
+                copies[line.purchase_digest, line.key_digest].append(self._refund(line))
         told: Counter[str] = Counter()
         for (digest, _), refunds in copies.items():
             told[digest] += refunds[0].quantity
@@ -304,13 +308,12 @@ class _Reconstruction(Struct):
                 since = _seconds(record.purchased_at) - CLOCK_SKEW_SECONDS
                 yield Refund(record.id_, more, since, self.table.read_at, True)
 
-    def _refund(self, line: LogLine, record: "_Record | None") -> Refund:
-        id_ = record.id_ if record else line.purchase_digest or ""
-        since = line.started_at
+    def _refund(self, line: LogLine) -> Refund:
+        record, since = self._record(line), line.started_at
         if line.replayed and record:  # the request that took effect may have been killed
             since = _seconds(record.purchased_at) - CLOCK_SKEW_SECONDS
-        receipt = _receipt(id_, line, record, record.quantity if record else None)
-        return Refund(id_, line.quantity or 0, since, line.ended_at, True, receipt)
+        receipt = _receipt(line, record, record.quantity if record else None)
+        return Refund(receipt.purchase_id, line.quantity or 0, since, line.ended_at, True, receipt)
 
     def _hold_changes(self) -> Iterator[HoldChange]:
         """Yield the changes that lines tell of, and what else the table shows of each hold."""
@@ -337,29 +340,32 @@ class _Reconstruction(Struct):
 
     def _hold_change(self, line: LogLine, action: HoldAction) -> HoldChange | None:
         """Return what a line says of a hold; None where nothing was asked of a hold, or done."""
-        digest = line.purchase_digest or ""
-        record = self.records.get(digest)
-        id_ = record.id_ if record else digest
-        is_over = action is HoldAction.RELEASE and line.hold_status == "expired"
-        done = True if line.is_done and not is_over else None if line.is_in_doubt else False
-        if done is False and not is_over and line.status not in STATUS_GONE_OR_CONFLICT:
-            return None
-        code = None if done else "hold_expired" if is_over else line.outcome
-        receipt = payment = None
-        if done and action is HoldAction.CONFIRM:
-            receipt = _receipt(id_, line, record, record.quantity if record else None)
-            payment = record.payment_reference if record else None
-        return HoldChange(
-            id_,
+        record = self._record(line)
+        receipt = _receipt(line, record, record.quantity if record else None)
+        change = HoldChange(
+            receipt.purchase_id,
             action,
             line.started_at,
             line.ended_at,
-            done,
-            None if line.reason == "in_doubt" else code,
-            bool(line.replayed),
-            payment,
-            receipt,
+            done=None,
+            code=line.code,
+            replayed=bool(line.replayed),
         )
+        if line.is_in_doubt:
+            return change
+        if action is HoldAction.RELEASE and line.hold_status == "expired":
+            return structs.replace(change, done=False, code="hold_expired")
+        if line.is_done and action is HoldAction.CONFIRM:
+            payment = record.payment_reference if record else None
+            return structs.replace(change, done=True, payment_reference=payment, receipt=receipt)
+        if line.is_done:
+            return structs.replace(change, done=True)
+        is_refused = line.status in {STATUS_CONFLICT, STATUS_GONE}
+        return structs.replace(change, done=False) if is_refused else None
+
+    def _record(self, line: LogLine) -> "_Record | None":
+        """Return what the table has of the purchase or hold that a line is about."""
+        return self.records.get(line.purchase_digest or "")
 
     def _lines_of_records(self, routes: Iterable[str]) -> Iterator[LogLine]:
         """Yield the lines of these routes, without those of generations before the log began."""
@@ -453,14 +459,12 @@ def _records(exports: Iterable[Export]) -> dict[str, _Record]:
     return records
 
 
-def _receipt(
-    id_: str, line: LogLine, record: _Record | None, quantity: int | None = None
-) -> Receipt:
+def _receipt(line: LogLine, record: _Record | None, quantity: int | None = None) -> Receipt:
     """Return the receipt that a line tells of. quantity: bought; None: what the line says."""
     bought = line.quantity or 0 if quantity is None else quantity
     refunded = line.refunded_quantity or 0
     return Receipt(
-        purchase_id=id_,
+        purchase_id=record.id_ if record else line.purchase_digest or "",
         item_id=line.item_id or 0,
         quantity=bought,
         status="refunded" if refunded == bought else "confirmed",

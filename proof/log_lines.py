@@ -69,6 +69,11 @@ class LogLine(Struct, frozen=True):
         return is_unanswered or self.status == STATUS_INTERNAL_ERROR
 
     @property
+    def code(self) -> str | None:
+        """Return the problem's code, as a caller takes it: in doubt is not busy."""
+        return None if self.is_done or self.reason == "in_doubt" else self.outcome
+
+    @property
     def kind(self) -> Kind | None:
         """Return what it means for an order; None where the request was none, as one of 404."""
         if self.is_done:

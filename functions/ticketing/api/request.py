@@ -20,7 +20,8 @@ from ticketing.retry import Statistics
 
 JSON: Final = "application/json"
 # An earlier request with this key took effect.
-REPLAYED: Final[Mapping[str, str]] = {"Idempotent-Replayed": "true"}
+REPLAYED_HEADER: Final = "Idempotent-Replayed"
+REPLAYED: Final[Mapping[str, str]] = {REPLAYED_HEADER: "true"}
 
 
 class Reply(Struct, frozen=True):

@@ -12,7 +12,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from msgspec import Struct
 
-from ticketing.api.request import REPLAYED, Reply, Request
+from ticketing.api.request import REPLAYED_HEADER, Reply, Request
 from ticketing.api.schemas import Hold, Inventory, Problem, Receipt
 
 NAMESPACE: Final = "TicketSale"  # of the metrics in CloudWatch
@@ -94,14 +94,15 @@ def log_line(request: Request, reply: Reply, duration_ms: float) -> dict[str, An
     """Return what a request's line says: what was asked for, what was done and what was answered.
 
     `python -m proof --from-logs` judges a sale by these lines. They have nothing about the buyer: a
-    purchase id shows whose it is, so there is only its digest. Powertools leaves out what is None.
+    purchase id shows whose it is, so there is only its digest. What is None is left out here:
+    Powertools would do so too, and takes longer for each.
     """
     statistics = request.statistics
-    return {
+    line = {
         "route": request.route,
         "status": reply.status,
         "outcome": reply.outcome,
-        "replayed": True if REPLAYED.items() <= reply.headers.items() else None,
+        "replayed": REPLAYED_HEADER in reply.headers or None,
         "item_id": statistics.item_id,
         "purchase_digest": _digest(statistics.purchase_id),
         "key_digest": statistics.key,
@@ -116,6 +117,7 @@ def log_line(request: Request, reply: Reply, duration_ms: float) -> dict[str, An
         "lambda_request_id": request.lambda_request_id,
         "duration_ms": round(duration_ms, 2),
     }
+    return {name: value for name, value in line.items() if value is not None}
 
 
 def _digest(purchase_id: str | None) -> str | None:
