@@ -837,8 +837,9 @@ def run(mutant: Mutant, seeds: Sequence[int]) -> Catch | None:
     """Simulate a mutant with these seeds until one breaks the stated guarantee.
 
     Where none does, return a catch by another guarantee; None: none breaks any. Only in a new
-    process: the functions cannot be imported twice.
+    process: what has imported the right functions keeps them.
     """
+    _forget_functions()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "functions"
         shutil.copytree(FUNCTIONS, copy)
@@ -861,6 +862,19 @@ def run(mutant: Mutant, seeds: Sequence[int]) -> Catch | None:
             if rules:
                 other = Catch(seed, rules)
     return other
+
+
+def _forget_functions() -> None:
+    """Forget what is imported of the functions, and what has imported them.
+
+    The process may be a copy of one that had them: a process has one fork server only, which
+    another caller may have started.
+    """
+    roots = {path.name for path in FUNCTIONS.iterdir()} | {"simulation"}
+    kept = {"simulation", "simulation.mutants"}
+    for name in [*sys.modules]:
+        if name.partition(".")[0] in roots and name not in kept:
+            del sys.modules[name]
 
 
 def table() -> str:

@@ -56,6 +56,22 @@ def test_survivors(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1 of 3 mutants" in output
 
 
+def test_fork_server_with_functions() -> None:
+    """It is no obstacle that the process's fork server has imported the right functions."""
+    script = """
+import multiprocessing
+from simulation.mutants import MUTANTS, check
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["simulation.sale", "admin.app"])
+first = context.Process(target=print)
+first.start()
+first.join()
+assert check([MUTANTS[2]])
+"""
+    command = ["env", "PYTHONPATH=functions", sys.executable, "-c", script]
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
 def test_unknown_text() -> None:
     with pytest.raises(ValueError, match="once"):
         run(replace(MUTANTS[0], right="no such text"), [1])
