@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, BrowserContext, Route, expect
 
 from tests.browser.shop import START, MadeUp, Sale, Shop, Unanswered, answered, lost, unsent
 from tests.support import eventually
-from ticketing.limits import SLOTS_PER_HOLD
+from ticketing.limits import CACHE_SECONDS, SLOTS_PER_HOLD
 
 type NewSale = Callable[..., Sale]
 
@@ -249,6 +249,8 @@ def test_gone_at_submit(shop: Shop) -> None:
     shop.press("Reserve")
     shop.shows("refused", "Another buyer was faster")
     shop.check("sold_out")
+    # An inventory may be so old in a function, and again in the browser.
+    shop.page.wait_for_timeout(2 * 1000 * CACHE_SECONDS)
     shop.page.unroute(inventory)
     shop.page.evaluate(RECORD_VIEWS)
     shop.press("Choose again")
