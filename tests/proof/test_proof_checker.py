@@ -761,6 +761,24 @@ class TestResizes:
         keys.append(buyer("d", bought(14, 15, "d")))
         assert hall(MORE, refused, requests=tuple(keys)) == [("G1", "oversold")]
 
+    @pytest.mark.G3
+    @pytest.mark.parametrize(
+        ("changes", "is_wrong"),
+        [
+            ([], True),
+            ([structs.replace(LESS, ended_at=13.0)], True),
+            ([structs.replace(LESS, ended_at=13.0), CapacityChange(12.5, 13.5, 2, True)], False),
+            ([structs.replace(REFUSED, ended_at=15.0)], False),
+            ([structs.replace(LESS, ended_at=15.0, done=None)], False),
+        ],
+        ids=["no change", "less", "less and more again", "refused", "in doubt"],
+    )
+    def test_copy_refused(self, changes: list[CapacityChange], *, is_wrong: bool) -> None:
+        """One copy is refused, and another one buys: only where tickets can have come back."""
+        copies = (buyer("b", sold_out(12, 12.2)), buyer("b", bought(11.5, 14, "b"), copy=2))
+        found = hall(*changes, requests=(buyer("a", bought(1, 2, "a")), *copies))
+        assert (("G3", "refused_although_bought") in found) == is_wrong
+
     @pytest.mark.G1
     @pytest.mark.parametrize(("capacity", "is_wrong"), [(2, True), (3, False)])
     def test_capacity_at_rest(self, capacity: int, is_wrong: bool) -> None:
