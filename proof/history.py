@@ -15,6 +15,10 @@ GUARANTEES = {
 }
 
 
+# How far the clocks of the service's processes may be apart.
+SKEW_SECONDS = 1.0
+
+
 class Kind(StrEnum):
     """The meaning of one answer to `POST /buy_ticket` or `POST /holds`."""
 

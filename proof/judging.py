@@ -11,7 +11,7 @@ from msgspec import Struct
 from proof.admin import Admin, NotUsable
 from proof.checker import check
 from proof.history import GUARANTEES, Violation
-from proof.log_changes import LATE_COMMIT_SECONDS, NotJudged, generations_of
+from proof.log_changes import LATE_COMMIT_SECONDS, ChangesOfSale, NotJudged
 from proof.log_history import LoggedSale, TableState, logged_sale, since_this_version
 from proof.log_lines import Log, read_log
 from proof.report import Screen
@@ -51,14 +51,15 @@ def judge(log: Log, admin: Admin, cache_seconds: float, say: Callable[[str], obj
 
     Raises NotUsable where the service does not answer, or the log lacks what is needed.
     """
-    item_id, whole = admin.item_id, log
-    log = since_this_version(whole, item_id)
-    if older := len(whole.lines) - len(log.lines):
+    item_id, lines = admin.item_id, len(log.lines)
+    log = since_this_version(log, item_id)
+    if older := lines - len(log.lines):
         say(f"Left out: the first {older} lines. An earlier version wrote some of them.")
     _outwait_late_commits(log, say)
     try:
         final = admin.inventory().inventory
-        generations = generations_of(log, item_id, final.generation)
+        changes = ChangesOfSale.of(log, item_id)
+        generations = changes.generations(final.generation)
         exports = []
         for number in generations:
             say(f"Exporting generation {number}, of {generations[-1]}...")
@@ -67,7 +68,7 @@ def judge(log: Log, admin: Admin, cache_seconds: float, say: Callable[[str], obj
         # Whatever this machine's clock says, the table was read after the last line.
         read_at = max(time.time(), _newest(log))
         table = TableState(exports, final, audit, read_at)
-        sale = logged_sale(log, item_id, table, cache_seconds)
+        sale = logged_sale(log, changes, table, cache_seconds)
     except NotJudged as error:
         raise NotUsable(error.what, error.remedy) from error
     return Judgement(item_id, log, table, sale, check(sale.history))

@@ -47,6 +47,7 @@ class ChangesOfSale(Struct):
     of the last change.
     """
 
+    item_id: int
     resets: list[Reset]
     capacity_changes: list[CapacityChange]
     maybe_paused_until: float
@@ -71,6 +72,7 @@ class ChangesOfSale(Struct):
                 hold_seconds[line.generation or 0].add(line.hold_seconds)
         resets = _resets(done)
         return cls(
+            item_id=item_id,
             resets=resets,
             capacity_changes=[
                 *_capacity_changes(lines, resets),
@@ -82,6 +84,27 @@ class ChangesOfSale(Struct):
             last_ended_at=max((line.ended_at for line in done), default=-inf),
         )
 
+    def generations(self, current: int) -> range:
+        """Return the generations that the log tells of, up to the current one.
+
+        Raises NotJudged where it tells of a later one, or lacks the start of one in between.
+        """
+        numbers = [reset.generation for reset in self.resets] or [current]
+        for before, after in pairwise([*numbers, current]):
+            if after > before + 1 or (after == before + 1 and after not in numbers):
+                raise NotJudged(
+                    f"The log has no line of the start of generation {before + 1} of item "
+                    f"{self.item_id}.",
+                    "Give the log of all functions since the sale's first reset, until now.",
+                )
+            if after < before:
+                raise NotJudged(
+                    f"The log tells of generation {before} of item {self.item_id}, and the table "
+                    f"has generation {after}.",
+                    "Give the log of the service with this URL.",
+                )
+        return range(numbers[0], current + 1)
+
     def begin_before_log(self, final: Inventory) -> None:
         """Let the sale have begun before the log, as it is in the end. Raises NotJudged."""
         if self.capacity_changes:
@@ -90,11 +113,9 @@ class ChangesOfSale(Struct):
                 "Give the log since the sale's start: POST /reset, or PUT /items/{item_id}.",
             )
         self.limits[final.generation].add(final.per_buyer_limit)
-        hold_seconds = final.hold_seconds or inf
+        seconds = final.hold_seconds or inf
         self.resets = [
-            Reset(
-                final.generation, final.initial_stock, -inf, -inf, hold_seconds=float(hold_seconds)
-            )
+            Reset(final.generation, final.initial_stock, -inf, -inf, hold_seconds=seconds)
         ]
 
     def limited_resets(self) -> Iterator[Reset]:
@@ -114,27 +135,6 @@ class ChangesOfSale(Struct):
             yield structs.replace(reset, per_buyer_limit=limit)
 
 
-def generations_of(log: Log, item_id: int, current: int) -> range:
-    """Return the generations that the log tells of, up to the current one.
-
-    Raises NotJudged where it tells of a later one, or lacks the start of one in between.
-    """
-    numbers = [reset.generation for reset in ChangesOfSale.of(log, item_id).resets] or [current]
-    for before, after in pairwise([*numbers, current]):
-        if after > before + 1 or (after == before + 1 and after not in numbers):
-            raise NotJudged(
-                f"The log has no line of the start of generation {before + 1} of item {item_id}.",
-                "Give the log of all functions since the sale's first reset, until now.",
-            )
-        if after < before:
-            raise NotJudged(
-                f"The log tells of generation {before} of item {item_id}, and the table has "
-                f"generation {after}.",
-                "Give the log of the service with this URL.",
-            )
-    return range(numbers[0], current + 1)
-
-
 def _is_start(line: LogLine) -> bool:
     return line.route == RESET or line.outcome == "created"
 
@@ -149,7 +149,7 @@ def _resets(done: Iterable[LogLine]) -> list[Reset]:
     for number in sorted(number for number in best if number >= first):
         line = best[number]
         began_at = resets[-1].started_at if resets else line.started_at
-        seconds = float(line.hold_seconds or inf)
+        seconds = line.hold_seconds or inf
         resets.append(
             Reset(number, line.capacity or 0, began_at, line.ended_at, hold_seconds=seconds)
         )

@@ -16,6 +16,7 @@ from msgspec import Struct, field, structs
 from proof.history import (
     NOT_DEFINITE,
     RECEIPTS,
+    SKEW_SECONDS,
     Attempt,
     AuditReport,
     CapacityChange,
@@ -35,10 +36,11 @@ from proof.history import (
     Sample,
 )
 from proof.log_changes import ChangesOfSale
-from proof.log_lines import CLOCK_SKEW_SECONDS, Log, LogLine, digest_of
+from proof.log_lines import Log, LogLine, digest_of
 from proof.responses import STATUS_CONFLICT, STATUS_GONE, STATUS_NOT_FOUND, STATUS_OK
 
-ORDERS: Final = frozenset({"POST /buy_ticket", "POST /holds"})
+HOLD: Final = "POST /holds"
+ORDERS: Final = frozenset({"POST /buy_ticket", HOLD})
 HOLD_ACTIONS: Final = {
     "POST /holds/{hold_id}/confirm": HoldAction.CONFIRM,
     "POST /holds/{hold_id}/extend": HoldAction.EXTEND,
@@ -92,18 +94,21 @@ def since_this_version(log: Log, item_id: int) -> Log:
     return structs.replace(log, lines=log.lines[last:])
 
 
-def logged_sale(log: Log, item_id: int, table: TableState, cache_seconds: float) -> LoggedSale:
-    """Return the item's sale. cache_seconds: see `History`. Raises NotJudged."""
-    return _Reconstruction.of(log, item_id, table).sale(cache_seconds)
+def logged_sale(
+    log: Log, changes: ChangesOfSale, table: TableState, cache_seconds: float
+) -> LoggedSale:
+    """Return the sale of an item.
+
+    changes: what the log tells of the organiser. cache_seconds: see `History`. Raises NotJudged.
+    """
+    return _Reconstruction.of(log, changes, table).sale(cache_seconds)
 
 
 class _Reconstruction(Struct):
-    """The sale in progress. records: digest → the purchase or hold; see `_Record`."""
+    """What a sale is put together from. records: digest → the purchase or hold; see `_Record`."""
 
     lines: list[LogLine]
     table: TableState
-    item_id: int
-    first_generation: int
     changes_of_sale: ChangesOfSale
     records: "dict[str, _Record]"
     orders: Counter[Kind] = field(default_factory=Counter)
@@ -111,14 +116,11 @@ class _Reconstruction(Struct):
     without_line: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, log: Log, item_id: int, table: TableState) -> "_Reconstruction":
-        changes = ChangesOfSale.of(log, item_id)
+    def of(cls, log: Log, changes: ChangesOfSale, table: TableState) -> "_Reconstruction":
         if not changes.resets:
             changes.begin_before_log(table.final)
-        lines = [line for line in log.lines if line.item_id == item_id]
-        return cls(
-            lines, table, item_id, changes.resets[0].generation, changes, _records(table.exports)
-        )
+        lines = [line for line in log.lines if line.item_id == changes.item_id]
+        return cls(lines, table, changes, _records(table.exports))
 
     def sale(self, cache_seconds: float) -> LoggedSale:
         """Return the sale."""
@@ -136,10 +138,15 @@ class _Reconstruction(Struct):
             audit=table.audit,
             exports=(table.exports[-1],),
             cache_seconds=cache_seconds,
-            skew_seconds=CLOCK_SKEW_SECONDS,
+            skew_seconds=SKEW_SECONDS,
             pause_seconds=cache_seconds,
         )
         return LoggedSale(history, self.orders, self.left_out, self.without_line)
+
+    @property
+    def first_generation(self) -> int:
+        """Return the first generation of which all lines are there."""
+        return self.changes_of_sale.resets[0].generation
 
     def _requests(self) -> Iterator[PurchaseRequest]:
         """Yield one request for each line of an order, and those that the table shows."""
@@ -208,7 +215,7 @@ class _Reconstruction(Struct):
 
     def _request(self, key: str, line: LogLine, kind: Kind, copy: int) -> PurchaseRequest:
         """Return a request with one attempt: the line."""
-        record, is_hold = self._record(line), line.route == "POST /holds"
+        record, is_hold = self._record(line), line.route == HOLD
         buyer_id = record.receipt.buyer_id if record else None
         receipt = None
         if kind in RECEIPTS:
@@ -228,7 +235,7 @@ class _Reconstruction(Struct):
         )
         return PurchaseRequest(
             key,
-            self.item_id,
+            self.changes_of_sale.item_id,
             line.quantity or 0,
             buyer_id,
             (attempt,),
@@ -247,7 +254,7 @@ class _Reconstruction(Struct):
         kinds = {attempt.kind for each in requests for attempt in each.attempts}
         attempts, read_at = list[Attempt](), self.table.read_at
         if Kind.BOUGHT not in kinds:
-            sent_at = _seconds(record.created_at) - CLOCK_SKEW_SECONDS
+            sent_at = _seconds(record.created_at) - SKEW_SECONDS
             told = [each.last.ended_at for each in requests if each.last.kind in RECEIPTS]
             attempts.append(Attempt(sent_at, min(told, default=read_at), Kind.UNKNOWN))
         if not kinds & RECEIPTS:
@@ -257,7 +264,7 @@ class _Reconstruction(Struct):
             receipt = record.receipt
             yield PurchaseRequest(
                 record.id_,
-                self.item_id,
+                self.changes_of_sale.item_id,
                 receipt.quantity,
                 receipt.buyer_id,
                 tuple(attempts),
@@ -305,13 +312,13 @@ class _Reconstruction(Struct):
             more = record.refunded_quantity - told[digest]
             if more > 0:
                 self.without_line["refunds"] += 1
-                since = _seconds(record.purchased_at) - CLOCK_SKEW_SECONDS
+                since = _seconds(record.purchased_at) - SKEW_SECONDS
                 yield Refund(record.id_, more, since, self.table.read_at, True)
 
     def _refund(self, line: LogLine) -> Refund:
         record, since = self._record(line), line.started_at
         if line.replayed and record:  # the request that took effect may have been killed
-            since = _seconds(record.purchased_at) - CLOCK_SKEW_SECONDS
+            since = _seconds(record.purchased_at) - SKEW_SECONDS
         receipt = _receipt(line, record, record.quantity if record else None)
         return Refund(receipt.purchase_id, line.quantity or 0, since, line.ended_at, True, receipt)
 
@@ -332,7 +339,7 @@ class _Reconstruction(Struct):
                     yield HoldChange(
                         record.id_,
                         action,
-                        _seconds(since) - CLOCK_SKEW_SECONDS,
+                        _seconds(since) - SKEW_SECONDS,
                         self.table.read_at,
                         done=True,
                         payment_reference=payment,

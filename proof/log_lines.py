@@ -9,12 +9,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from proof.history import Kind
-from proof.responses import KINDS_BY_CODE, STATUS_CREATED, STATUS_INTERNAL_ERROR, STATUS_OK
-
-# How far the clocks of the functions' processes may be apart.
-CLOCK_SKEW_SECONDS = 1.0
-STATUS_UNAVAILABLE = 503
+from proof.history import SKEW_SECONDS, Kind
+from proof.responses import STATUS_CREATED, STATUS_OK, kind_of
 
 
 class LogLine(Struct, frozen=True):
@@ -50,12 +46,12 @@ class LogLine(Struct, frozen=True):
     @property
     def started_at(self) -> float:
         """Return when the request began, at the earliest by any clock: seconds since the epoch."""
-        return self.timestamp.timestamp() - self.duration_ms / 1000 - CLOCK_SKEW_SECONDS
+        return self.timestamp.timestamp() - self.duration_ms / 1000 - SKEW_SECONDS
 
     @property
     def ended_at(self) -> float:
         """Return when it was answered, at the latest by any clock: seconds since the epoch."""
-        return self.timestamp.timestamp() + CLOCK_SKEW_SECONDS
+        return self.timestamp.timestamp() + SKEW_SECONDS
 
     @property
     def is_done(self) -> bool:
@@ -65,8 +61,7 @@ class LogLine(Struct, frozen=True):
     @property
     def is_in_doubt(self) -> bool:
         """Return whether it may have taken effect."""
-        is_unanswered = self.status == STATUS_UNAVAILABLE and self.reason == "in_doubt"
-        return is_unanswered or self.status == STATUS_INTERNAL_ERROR
+        return self.kind is Kind.UNKNOWN
 
     @property
     def code(self) -> str | None:
@@ -78,11 +73,7 @@ class LogLine(Struct, frozen=True):
         """Return what it means for an order; None where the request was none, as one of 404."""
         if self.is_done:
             return Kind.BOUGHT if self.status == STATUS_CREATED else Kind.REPLAYED
-        if self.is_in_doubt:
-            return Kind.UNKNOWN
-        if self.status == STATUS_UNAVAILABLE:
-            return Kind.BUSY
-        return KINDS_BY_CODE.get((self.status, self.outcome))
+        return kind_of(self.status, self.outcome, self.reason)
 
 
 class Log(Struct, frozen=True):

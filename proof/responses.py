@@ -121,6 +121,15 @@ def problem_of(response: Response) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+def kind_of(status: int, code: str | None, reason: object) -> Kind | None:
+    """Return what a problem document means for an order; None where an order gets no such one."""
+    if status in UNKNOWN_STATUSES or reason == "in_doubt":
+        return Kind.UNKNOWN
+    if status in BUSY_STATUSES:
+        return Kind.BUSY
+    return KINDS_BY_CODE.get((status, code or ""))
+
+
 def attempt_of(
     response: Response, started_at: float, ended_at: float, *, is_hold: bool = False
 ) -> Attempt:
@@ -131,14 +140,10 @@ def attempt_of(
     problem = problem_of(response)
     code = problem.get("code") if isinstance(problem.get("code"), str) else None
     left = problem.get("left") if isinstance(problem.get("left"), int) else None
-    if status in UNKNOWN_STATUSES or problem.get("reason") == "in_doubt":
-        kind = Kind.UNKNOWN
-    elif status in BUSY_STATUSES:
-        kind = Kind.BUSY
-    elif (status, code, problem.get("field")) == (422, "invalid_request", "buyer_id"):
+    if (status, code, problem.get("field")) == (422, "invalid_request", "buyer_id"):
         kind = Kind.BUYER_UNKNOWN
     else:
-        kind = KINDS_BY_CODE.get((status, code or ""), Kind.UNEXPECTED)
+        kind = kind_of(status, code, problem.get("reason")) or Kind.UNEXPECTED
     return Attempt(
         started_at,
         ended_at,

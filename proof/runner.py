@@ -17,6 +17,7 @@ from proof.checker import check
 from proof.client import Buyers
 from proof.figures import figures_of
 from proof.history import (
+    SKEW_SECONDS,
     CapacityChange,
     History,
     HoldChange,
@@ -42,8 +43,6 @@ from proof.scenarios import (
 )
 
 SAMPLE_INTERVAL_SECONDS = 0.2
-# How far the service's clocks may be apart.
-SKEW_SECONDS = 1.0
 
 
 class Plan(Struct, frozen=True):

@@ -94,7 +94,6 @@ class Exporter:
 
         complete = count.run(take, progress.records_max)
         purchases = [each for each in records if each.is_purchase]
-        holds = [as_of(each, self._runtime.clock(), current) for each in records if each.is_hold]
         progress.add(purchases)
         return ExportPart(
             item_id=item_id,
@@ -103,8 +102,13 @@ class Exporter:
             is_first=not cursor,
             total=self._total(progress, count) if complete else None,
             cursor=None if complete else to_cursor(progress),
-            holds=holds if progress.with_holds else None,
+            holds=self._holds(records, current) if progress.with_holds else None,
         )
+
+    def _holds(self, records: Sequence[Purchase], current: int) -> list[Purchase]:
+        """Return the holds as their owners see them. current: the sale's generation."""
+        now = self._runtime.clock()
+        return [as_of(each, now, current) for each in records if each.is_hold]
 
     def _total(self, progress: _Progress, count: Count) -> ExportTotal:
         stock, now = count.read_stock(), self._runtime.clock()

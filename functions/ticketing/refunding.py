@@ -49,9 +49,9 @@ class RefundService:
             self._runtime, REFUND_BUDGET_SECONDS, statistics=statistics, if_in_doubt=_IF_IN_DOUBT
         )
         attempts.statistics.purchase_id = purchase_id
-        attempts.statistics.key = digest(key)
+        attempts.statistics.key = key_digest = digest(key)
         store = self._table.within(attempts.deadline)
-        flow = _RefundFlow(purchase_id, quantity, digest(key), attempts, store, self._runtime)
+        flow = _RefundFlow(purchase_id, quantity, key_digest, attempts, store, self._runtime)
         return attempts.run(flow.attempt)
 
 

@@ -10,8 +10,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import simulation.world
+from simulation.dynamodb import DynamoDB
 from simulation.service import Call, FunctionLog, serve
-from tests.support import World
+from tests.support import World, create_table
 from ticketing.api.routes import ROUTES, Route
 
 STAGE = "/live"
@@ -35,6 +37,13 @@ class Sent:
     path: str
     key: str | None
     body: Any
+
+
+def world_on_model() -> World:
+    """Return a fresh table on the simulation's model of DynamoDB."""
+    client = DynamoDB(simulation.world.World(seed=1)).client()
+    create_table(client)
+    return World(client)
 
 
 class ApiServer:

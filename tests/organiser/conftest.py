@@ -8,18 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-import simulation.world
-from simulation.dynamodb import DynamoDB
-from tests.organiser.api_server import ApiServer
-from tests.support import World, create_table
+from tests.organiser.api_server import ApiServer, world_on_model
+from tests.support import World
 
 
 @pytest.fixture
 def world() -> World:
-    """Return a fresh table."""
-    client = DynamoDB(simulation.world.World(seed=1)).client()
-    create_table(client)
-    return World(client)
+    return world_on_model()
 
 
 @pytest.fixture

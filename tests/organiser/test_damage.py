@@ -5,9 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
-import simulation.world
-from simulation.dynamodb import DynamoDB
-from tests.support import ITEM, World, create_table
+from tests.organiser.api_server import world_on_model
+from tests.support import ITEM, World
 from ticketing.limits import HOLD_SECONDS_MIN
 from ticketing.model import Bought, Held
 from ticketing.store.items import shard_key
@@ -17,9 +16,7 @@ SOLD, HELD = 12, 4
 
 def hall() -> World:
     """Return a sale of 40 tickets in 4 shards, of which some are sold and held."""
-    client = DynamoDB(simulation.world.World(seed=1)).client()
-    create_table(client)
-    world = World(client)
+    world = world_on_model()
     world.open_sale(stock=40, shards=4, hold_seconds=HOLD_SECONDS_MIN, limit=20)
     service = world.purchase_service()
     for number in range(8):

@@ -14,7 +14,6 @@ from uuid import uuid4
 import pytest
 from rich.console import Console
 
-import simulation.world
 from organiser.client import Target
 from proof.admin import Admin, NotUsable, signer
 from proof.command import main
@@ -22,19 +21,16 @@ from proof.history import Kind
 from proof.judging import Judgement, judge, read_files, show
 from proof.report import Screen
 from proof.scenarios import Verdict
-from simulation.dynamodb import DynamoDB
 from simulation.service import Call, FunctionLog, serve
-from tests.organiser.api_server import ApiServer
-from tests.support import END_SECONDS_MAX, ITEM, ROOT, World, create_table
+from tests.organiser.api_server import ApiServer, world_on_model
+from tests.support import END_SECONDS_MAX, ITEM, ROOT, World
 
 TICKETS = 5
 
 
 @pytest.fixture
 def world() -> World:
-    client = DynamoDB(simulation.world.World(seed=1)).client()
-    create_table(client)
-    world = World(client)
+    world = world_on_model()
     world.clock.now = time.time() - 100  # so nothing that a line tells of is in flight any more
     return world
 

@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from proof.history import CapacityChange, Inventory, Kind
-from proof.log_changes import ChangesOfSale, NotJudged, generations_of
+from proof.log_changes import ChangesOfSale, NotJudged
 from proof.log_lines import Log, read_log
 
 ITEM = 1
@@ -216,18 +216,18 @@ def hold_seconds_change(organiser: Organiser) -> None:
 
 def start_is_missing(organiser: Organiser) -> None:
     organiser.reset(1, 10)
-    generations_of(organiser.log, ITEM, 2)
+    organiser.changes.generations(2)
 
 
 def start_in_between_is_missing(organiser: Organiser) -> None:
     organiser.reset(1, 10)
     organiser.reset(3, 10)
-    generations_of(organiser.log, ITEM, 3)
+    organiser.changes.generations(3)
 
 
 def log_of_another_service(organiser: Organiser) -> None:
     organiser.reset(8, 10)
-    generations_of(organiser.log, ITEM, 3)
+    organiser.changes.generations(3)
 
 
 def capacity_before_is_not_known(organiser: Organiser) -> None:
@@ -256,4 +256,4 @@ def test_sale_before_log(organiser: Organiser) -> None:
     changes.begin_before_log(FINAL)
     (reset,) = changes.limited_resets()
     assert (reset.generation, reset.capacity, reset.per_buyer_limit) == (3, 7, 2)
-    assert list(generations_of(organiser.log, ITEM, 3)) == [3]
+    assert list(organiser.changes.generations(3)) == [3]

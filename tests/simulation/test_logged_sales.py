@@ -9,9 +9,9 @@ from msgspec import Struct
 
 from proof.checker import check
 from proof.history import AuditReport, Export, Inventory, Kind, Violation
-from proof.log_changes import generations_of
+from proof.log_changes import ChangesOfSale
 from proof.log_history import LoggedSale, TableState, logged_sale
-from proof.log_lines import Log, read_log
+from proof.log_lines import read_log
 from proof.responses import STATUS_OK, body_of, export_of, next_query
 from simulation.dynamodb import DynamoDB
 from simulation.faults import Fault
@@ -43,9 +43,9 @@ class Service:
         """Return the time, by no clock of a function earlier."""
         return EPOCH_SECONDS + self.world.now + 2 * CLOCK_SKEW_SECONDS
 
-    def table(self, log: Log) -> TableState:
+    def table(self, changes: ChangesOfSale) -> TableState:
         final = body_of(self._ask("GET /inventory", item_id=str(ITEM)), Inventory)
-        exports = [self._export(each) for each in generations_of(log, ITEM, final.generation)]
+        exports = [self._export(each) for each in changes.generations(final.generation)]
         audit = body_of(self._ask("GET /audit/{item_id}"), AuditReport)
         return TableState(exports, final, audit, self.now)
 
@@ -84,7 +84,8 @@ def judged(setting: Setting, build: Build = build_services) -> Judged:
     simulated = simulate(setting, build, watch=service.watch, log=lines)
     log = read_log(["\n".join(map(json.dumps, lines))])
     assert (len(log.lines), log.unreadable) == (len(lines), 0)
-    sale = logged_sale(log, ITEM, service.table(log), CACHE_SECONDS)
+    changes = ChangesOfSale.of(log, ITEM)
+    sale = logged_sale(log, changes, service.table(changes), CACHE_SECONDS)
     return Judged(sale, check(sale.history), list(simulated.violations))
 
 

@@ -121,7 +121,7 @@ def log_line(request: Request, reply: Reply, duration_ms: float) -> dict[str, An
 
 
 def _digest(purchase_id: str | None) -> str | None:
-    """Return the first 128 bits of the SHA-256 of an id, as hexadecimal digits."""
+    """Return the first 32 digits of the SHA-256 of an id, as `sha256sum` prints it."""
     return purchase_id and hashlib.sha256(purchase_id.encode()).hexdigest()[:32]
 
 
