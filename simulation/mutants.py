@@ -839,7 +839,6 @@ def run(mutant: Mutant, seeds: Sequence[int]) -> Catch | None:
     Where none does, return a catch by another guarantee; None: none breaks any. Only in a new
     process: what has imported the right functions keeps them.
     """
-    _forget_functions()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "functions"
         shutil.copytree(FUNCTIONS, copy)
@@ -939,6 +938,8 @@ def check(mutants: Sequence[Mutant], *, find: bool = False) -> list[Caught]:
 
 
 def _run(mutant: Mutant, *, find: bool) -> Catch | None:
+    """Run a mutant in a process of its own."""
+    _forget_functions()
     return run(mutant, range(1, SEEDS_MAX + 1) if find else [mutant.seed])
 
 
